@@ -1,0 +1,263 @@
+//! Who asks: identity, scopes, and the jobs within reach.
+
+use super::{Scope, Scopes};
+
+/// An authenticated caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    name: String,
+    owner: Option<String>,
+    scopes: Scopes,
+    reach: Reach,
+    expires_at: Option<u64>,
+}
+
+/// A job id, or the beginning of some followed by `*`: the entries of a token's `jobs` claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobPattern {
+    /// This id alone.
+    Id(String),
+    /// Every id that begins so; the empty one is every id.
+    Prefix(String),
+}
+
+/// The job belongs, or would belong, to somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the job belongs to another owner")]
+pub struct Forbidden;
+
+/// The jobs that a principal may act on, as far as its scopes go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Reach {
+    /// All, with or without an owner.
+    All,
+    /// Its own, and those that the patterns name.
+    Own(Vec<JobPattern>),
+}
+
+impl Principal {
+    /// Everybody, on a server that runs open: all scopes, all jobs, no owner.
+    pub fn open() -> Self {
+        Self {
+            name: "anonymous".to_owned(),
+            owner: None,
+            scopes: Scope::ALL.into_iter().collect(),
+            reach: Reach::All,
+            expires_at: None,
+        }
+    }
+
+    /// The bearer of an API key; without an owner it reaches all jobs.
+    pub fn of_api_key(name: String, scopes: Scopes, owner: Option<String>) -> Self {
+        let reach = if owner.is_none() {
+            Reach::All
+        } else {
+            Reach::Own(Vec::new())
+        };
+        Self {
+            name,
+            owner,
+            scopes,
+            reach,
+            expires_at: None,
+        }
+    }
+
+    /// The bearer of a token; without an owner it reaches only what `jobs` names.
+    pub fn of_token(
+        owner: Option<String>,
+        scopes: Scopes,
+        jobs: Vec<JobPattern>,
+        expires_at: u64,
+    ) -> Self {
+        let name = owner.clone().unwrap_or_else(|| "token".to_owned());
+        Self {
+            name,
+            owner,
+            scopes,
+            reach: Reach::Own(jobs),
+            expires_at: Some(expires_at),
+        }
+    }
+
+    /// For logs: the API key's name or the token's owner. Not a secret, and not unique.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The owner of the jobs that it creates and acts on.
+    pub fn owner(&self) -> Option<&str> {
+        self.owner.as_deref()
+    }
+
+    /// What it may do.
+    pub fn scopes(&self) -> Scopes {
+        self.scopes
+    }
+
+    /// Unix time in seconds at which its streams end; `None` is never.
+    ///
+    /// Any number at all, since it stands in a token: in the past by the leeway, or further ahead than a clock
+    /// can count.
+    pub fn expires_at(&self) -> Option<u64> {
+        self.expires_at
+    }
+
+    /// Whether its scopes allow the call; whose job it is remains to be asked.
+    pub fn may(&self, scope: Scope) -> bool {
+        self.scopes.contains(scope)
+    }
+
+    /// Whether it reaches every job, also those without an owner: no list needs to be filtered for it.
+    pub fn may_act_on_all(&self) -> bool {
+        self.reach == Reach::All || self.may(Scope::Admin)
+    }
+
+    /// Whether the job is within reach: it owns the job, its token names the job, or it reaches all of them.
+    pub fn may_act_on(&self, job_id: &str, job_owner: Option<&str>) -> bool {
+        let owns = || self.owner.is_some() && self.owner.as_deref() == job_owner;
+        match &self.reach {
+            _ if self.may_act_on_all() => true,
+            Reach::All => true,
+            Reach::Own(jobs) => owns() || jobs.iter().any(|pattern| pattern.matches(job_id)),
+        }
+    }
+
+    /// The owner of a job that it creates, when the request asks for `requested`.
+    ///
+    /// # Errors
+    /// The request names another owner, or the principal has none and does not reach all jobs.
+    pub fn may_create_for(&self, requested: Option<&str>) -> Result<Option<String>, Forbidden> {
+        let effective = requested.or(self.owner());
+        if self.may_act_on_all() || (effective.is_some() && effective == self.owner()) {
+            Ok(effective.map(str::to_owned))
+        } else {
+            Err(Forbidden)
+        }
+    }
+}
+
+impl JobPattern {
+    /// Reads an entry of the claim: `import-7` or `import-*`.
+    pub fn new(text: &str) -> Self {
+        match text.strip_suffix('*') {
+            Some(prefix) => Self::Prefix(prefix.to_owned()),
+            None => Self::Id(text.to_owned()),
+        }
+    }
+
+    /// Whether the id is meant.
+    pub fn matches(&self, job_id: &str) -> bool {
+        match self {
+            Self::Id(id) => id == job_id,
+            Self::Prefix(prefix) => job_id.starts_with(prefix),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(owner: Option<&str>, scopes: &str, jobs: &[&str]) -> Principal {
+        let jobs = jobs.iter().map(|text| JobPattern::new(text)).collect();
+        Principal::of_token(
+            owner.map(str::to_owned),
+            scopes.parse().expect("known scopes"),
+            jobs,
+            2_000_000_000,
+        )
+    }
+
+    fn key(owner: Option<&str>, scopes: &str) -> Principal {
+        Principal::of_api_key(
+            "ci".into(),
+            scopes.parse().expect("known scopes"),
+            owner.map(str::to_owned),
+        )
+    }
+
+    #[test]
+    fn an_owner_reaches_its_own_jobs_alone() {
+        for principal in [
+            token(Some("ann"), "jobs:write", &[]),
+            key(Some("ann"), "jobs:write"),
+        ] {
+            assert!(principal.may_act_on("a", Some("ann")));
+            assert!(!principal.may_act_on("a", Some("bob")));
+            assert!(!principal.may_act_on("a", None));
+            assert!(!principal.may_act_on_all());
+        }
+    }
+
+    #[test]
+    fn the_jobs_claim_adds_ids_and_prefixes() {
+        let principal = token(Some("ann"), "jobs:read", &["import-*", "x"]);
+        for (job, expected) in [
+            ("import-", true),
+            ("import-7", true),
+            ("x", true),
+            ("xy", false),
+            ("impor", false),
+        ] {
+            assert_eq!(principal.may_act_on(job, Some("bob")), expected, "{job}");
+        }
+        assert!(principal.may_act_on("anything", Some("ann")));
+    }
+
+    #[test]
+    fn a_star_in_the_middle_is_no_pattern() {
+        assert!(!token(None, "jobs:read", &["a*b"]).may_act_on("axb", None));
+    }
+
+    #[test]
+    fn a_key_without_an_owner_an_administrator_and_everybody_on_an_open_server_reach_all_jobs() {
+        for principal in [
+            key(None, "jobs:read"),
+            key(Some("ann"), "admin"),
+            token(None, "admin", &[]),
+            Principal::open(),
+        ] {
+            assert!(principal.may_act_on("a", Some("bob")));
+            assert!(principal.may_act_on("a", None));
+            assert!(principal.may_act_on_all());
+        }
+    }
+
+    #[test]
+    fn a_token_without_an_owner_does_not_own_the_jobs_without_one() {
+        let principal = token(None, "jobs:read jobs:write", &["x"]);
+        assert!(!principal.may_act_on("a", None));
+        assert!(principal.may_act_on("x", None));
+        assert_eq!(principal.may_create_for(None), Err(Forbidden));
+    }
+
+    #[test]
+    fn an_owner_creates_jobs_only_as_itself() {
+        let principal = token(Some("ann"), "jobs:write", &["*"]);
+        assert_eq!(principal.may_create_for(None), Ok(Some("ann".into())));
+        assert_eq!(
+            principal.may_create_for(Some("ann")),
+            Ok(Some("ann".into()))
+        );
+        assert_eq!(principal.may_create_for(Some("bob")), Err(Forbidden));
+    }
+
+    #[test]
+    fn who_reaches_all_jobs_creates_them_for_anybody() {
+        assert_eq!(key(None, "jobs:write").may_create_for(None), Ok(None));
+        assert_eq!(
+            key(None, "jobs:write").may_create_for(Some("bob")),
+            Ok(Some("bob".into()))
+        );
+        assert_eq!(
+            token(Some("ann"), "admin", &[]).may_create_for(None),
+            Ok(Some("ann".into()))
+        );
+        assert_eq!(
+            token(Some("ann"), "admin", &[]).may_create_for(Some("bob")),
+            Ok(Some("bob".into()))
+        );
+        assert_eq!(Principal::open().may_create_for(None), Ok(None));
+    }
+}

@@ -1,0 +1,61 @@
+//! The command line: what can be asked of the binary, and the commands that need no server.
+
+pub mod check;
+pub mod key;
+pub mod token;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Shows the progress of long-running jobs: workers report over HTTP, pages watch a live stream.
+#[derive(Debug, Parser)]
+#[command(name = "progressd", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server
+    ///
+    /// Settings come from the built-in defaults, then the file of --config, then environment variables such as
+    /// PROGRESSD__STREAM__RETRY_MS, then flags. Without a configured key the server is open to everybody, and
+    /// listens on loopback addresses only.
+    Serve(ServeArguments),
+    /// Start a server, give it a real job, and show the progress in the terminal
+    Demo(DemoArguments),
+    /// Make a token (JWT) for a worker or a watcher
+    ///
+    /// The token is signed with a secret that the server has too, and goes into the header
+    /// "Authorization: Bearer TOKEN".
+    Token(token::TokenArguments),
+    /// Make an API key, and the block of configuration that lets it in
+    ///
+    /// The key itself is shown once and stored nowhere: the configuration holds only its SHA-256. It goes into
+    /// the header "Authorization: Bearer KEY".
+    Key(key::KeyArguments),
+    /// Check the configuration, and show what differs from the defaults
+    ///
+    /// Reads what `serve` would read, the environment included. The exit code is 0 when all is well; otherwise
+    /// it is 1, and each mistake is a line on standard error.
+    Check(check::CheckArguments),
+}
+
+/// `progressd serve`
+#[derive(Debug, Args)]
+pub struct ServeArguments {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// IP address and port to listen on, such as 127.0.0.1:8080; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+}
+
+/// `progressd demo`
+#[derive(Debug, Args)]
+pub struct DemoArguments {}

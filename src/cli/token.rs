@@ -1,0 +1,121 @@
+//! `progressd token`: a JWT signed with the server's own secret.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+
+use crate::auth::{Scope, Scopes, TokenClaims, mint};
+use crate::config::{Config, JwtConfig, MIN_SECRET_BYTES, Overrides, Secret, Sources};
+
+/// `progressd token`
+#[derive(Debug, Args)]
+pub struct TokenArguments {
+    /// Configuration file whose first fitting [[auth.jwt]] entry signs, and names the claims
+    #[arg(long, value_name = "FILE", required_unless_present = "secret_file")]
+    pub config: Option<PathBuf>,
+    /// File that holds the secret, 32 bytes at least; a line break at its end does not count
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    pub secret_file: Option<PathBuf>,
+    /// Owner of the jobs that the bearer creates and acts on
+    #[arg(long, value_name = "OWNER", value_parser = NonEmptyStringValueParser::new())]
+    pub sub: Option<String>,
+    /// What the bearer may do: jobs:read, jobs:write, jobs:cancel, admin; repeat it, or put spaces between.
+    /// Left out, the server's default_scope applies
+    #[arg(long, value_delimiter = ' ')]
+    pub scope: Vec<Scope>,
+    /// Further jobs that the bearer may act on: an id, or the beginning of ids as in 'import-*'; may be repeated
+    #[arg(long, value_name = "JOB", value_delimiter = ' ', value_parser = NonEmptyStringValueParser::new())]
+    pub jobs: Vec<String>,
+    /// Seconds until the token expires, ten years at most
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=315_360_000))]
+    pub ttl: u64,
+    /// The iss claim; left out, that of the configuration
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    pub issuer: Option<String>,
+    /// The aud claim; left out, that of the configuration
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    pub audience: Option<String>,
+}
+
+/// Writes the token on a line.
+///
+/// # Errors
+/// The secret cannot be read or is too short, the configuration has no fitting entry, the token would be good for
+/// nothing, or `output` takes no more.
+pub fn run(arguments: TokenArguments, output: &mut impl Write) -> anyhow::Result<()> {
+    let is_admin = arguments.scope.contains(&Scope::Admin);
+    ensure!(
+        arguments.sub.is_some() || !arguments.jobs.is_empty() || is_admin,
+        "such a token may act on no job: give it --sub, --jobs or --scope admin"
+    );
+    let config = signer(&arguments)?;
+    let issued_at = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("the clock is before 1970")?
+        .as_secs();
+    let claims = TokenClaims {
+        owner: arguments.sub,
+        scopes: (!arguments.scope.is_empty())
+            .then(|| arguments.scope.into_iter().collect::<Scopes>()),
+        jobs: arguments.jobs,
+        issued_at,
+        expires_at: issued_at + arguments.ttl,
+    };
+    writeln!(
+        output,
+        "{}",
+        mint(&config, &claims).context("sign the token")?
+    )?;
+    Ok(())
+}
+
+/// The secret and what goes with it, from the configuration or from the file of `--secret-file`.
+fn signer(arguments: &TokenArguments) -> anyhow::Result<JwtConfig> {
+    let mut config = match &arguments.secret_file {
+        Some(path) => JwtConfig::with_secret(read_secret(path)?),
+        None => configured(arguments)?,
+    };
+    config.issuer = arguments.issuer.clone().or(config.issuer);
+    config.audience = arguments.audience.clone().or(config.audience);
+    Ok(config)
+}
+
+/// The first entry whose server would accept the issuer and the audience that were asked for.
+fn configured(arguments: &TokenArguments) -> anyhow::Result<JwtConfig> {
+    let config = Config::load(&Sources::of_process(
+        arguments.config.clone(),
+        Overrides::default(),
+    ))?;
+    if config.auth.jwt.is_empty() {
+        bail!("the configuration has no [[auth.jwt]] entry, so that the server accepts no token");
+    }
+    let accepts = |required: &Option<String>, asked: &Option<String>| match (required, asked) {
+        (Some(required), Some(asked)) => required == asked,
+        _ => true,
+    };
+    let fits = |entry: &JwtConfig| {
+        accepts(&entry.issuer, &arguments.issuer) && accepts(&entry.audience, &arguments.audience)
+    };
+    config
+        .auth
+        .jwt
+        .into_iter()
+        .find(fits)
+        .context("no [[auth.jwt]] entry accepts that issuer and audience")
+}
+
+fn read_secret(path: &Path) -> anyhow::Result<Secret> {
+    let secret = fs::read_to_string(path)
+        .with_context(|| format!("read the secret file `{}`", path.display()))?;
+    let secret = secret.trim_end_matches(['\r', '\n']);
+    ensure!(
+        secret.len() >= MIN_SECRET_BYTES,
+        "a secret must have at least {MIN_SECRET_BYTES} bytes"
+    );
+    Ok(Secret::from(secret.to_owned()))
+}

@@ -1,0 +1,64 @@
+//! `[limits]`: what one client may send, and what all of them may hold.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// `[limits]`; everything that a client can make grow stops at one of these.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Unfinished jobs; 429 beyond. Default 1000000.
+    pub max_jobs: usize,
+    /// Bytes of a JSON body; 413 beyond. Default 1 MiB.
+    pub json_body_bytes: usize,
+    /// Bytes of one NDJSON line. Default 256 KiB.
+    pub ndjson_line_bytes: usize,
+    /// Bytes of a body that is a job's input; 413 beyond. Default 32 MiB.
+    pub upload_bytes: usize,
+    /// Bytes of a job's `data` as JSON; 400 beyond. Default 64 KiB.
+    pub data_bytes: usize,
+    /// Bytes of a job's `result` as JSON; 400 beyond. Default 64 KiB.
+    pub result_bytes: usize,
+    /// Bytes of one event's `data` as JSON; 400 beyond. Default 64 KiB.
+    pub event_data_bytes: usize,
+    /// Characters of `message`. Default 1000.
+    pub message_chars: usize,
+    /// Characters of `step`. Default 200.
+    pub step_chars: usize,
+    /// Characters of `kind`. Default 64.
+    pub kind_chars: usize,
+    /// Characters of `unit`. Default 64.
+    pub unit_chars: usize,
+    /// Characters of one tag. Default 64.
+    pub tag_chars: usize,
+    /// Tags of a job. Default 20.
+    pub tags: usize,
+    /// Open connections; 0, the default, derives the number from the limit of file descriptors.
+    pub max_connections: usize,
+    /// Seconds within which a request's header must have come. Default 10.
+    pub header_timeout_seconds: u64,
+    /// Bytes of a request's header block; 431 beyond. Default 16 KiB.
+    pub header_bytes: usize,
+    /// Seconds after which a connection that takes no bytes is cut. Default 30.
+    pub write_timeout_seconds: u64,
+    /// Requests open at a time on one HTTP/2 connection. Default 4096.
+    pub http2_max_streams: u32,
+}
+
+impl LimitsConfig {
+    /// `max_connections`; `None` leaves it to the limit of file descriptors.
+    pub fn max_connections(&self) -> Option<usize> {
+        (self.max_connections > 0).then_some(self.max_connections)
+    }
+
+    /// `header_timeout_seconds`
+    pub fn header_timeout(&self) -> Duration {
+        Duration::from_secs(self.header_timeout_seconds)
+    }
+
+    /// `write_timeout_seconds`
+    pub fn write_timeout(&self) -> Duration {
+        Duration::from_secs(self.write_timeout_seconds)
+    }
+}

@@ -1,0 +1,381 @@
+//! What each key may be: one row per key, and the check of a layer against the rows.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use ::config::ValueKind;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::auth::{AuthSetting, JwtAlgorithm, MIN_SECRET_BYTES};
+use super::layers::{Layer, Setting};
+use super::sections::{DnsSource, LogFormat, StoreBackend};
+use crate::auth::{KeyHash, Scope, Scopes};
+
+/// What a value must be, in the words of a message: "must be …".
+type Must = &'static str;
+
+/// A year in seconds: no wait of ours makes sense beyond it, and no sum of a few such times overflows.
+const YEAR: u64 = 365 * 86_400;
+/// The upper end of sizes in memory: beyond it a typo is likelier than a wish.
+const GIB: u64 = 1 << 30;
+/// How alike two names must be, from 0 to 1, for the one to be offered when the other was written; found by trying.
+const LIKENESS: f64 = 0.6;
+
+/// The kinds of values.
+enum Rule {
+    /// A whole number within bounds, both included.
+    Number(u64, u64),
+    /// A string that the function accepts.
+    Text(fn(&str) -> Result<(), Must>),
+    /// Like `Text`, and never shown.
+    Secret(fn(&str) -> Result<(), Must>),
+    /// A list of strings, each accepted by the function.
+    Words(fn(&str) -> Result<(), Must>),
+    /// A list of tables, whose fields have rows of their own.
+    Tables,
+}
+
+use Rule::{Number, Secret, Tables, Text, Words};
+
+/// Every key. `[]` stands for an entry of a list of tables.
+const RULES: &[(&str, Rule)] = &[
+    ("server.listen", Text(is_address)),
+    ("store.backend", Text(parses::<StoreBackend>)),
+    ("stream.update_interval_ms", Number(0, 60_000)),
+    ("stream.retry_ms", Number(1, 3_600_000)),
+    ("stream.heartbeat_seconds", Number(1, 3_600)),
+    ("stream.max_duration_seconds", Number(1, YEAR)),
+    ("stream.drain_seconds", Number(0, 3_600)),
+    ("events.max_count", Number(1, 1_000_000)),
+    ("events.max_bytes", Number(1, GIB)),
+    ("events.max_total_bytes", Number(1, 1_024 * GIB)),
+    ("jobs.lease_seconds", Number(0, YEAR)),
+    ("jobs.ttl_seconds", Number(1, YEAR)),
+    ("jobs.abandon_after_seconds", Number(0, YEAR)),
+    ("jobs.gone_seconds", Number(0, YEAR)),
+    ("limits.max_jobs", Number(1, 1_000_000_000)),
+    ("limits.json_body_bytes", Number(1, GIB)),
+    ("limits.ndjson_line_bytes", Number(1, GIB)),
+    ("limits.upload_bytes", Number(1, GIB)),
+    ("limits.data_bytes", Number(1, GIB)),
+    ("limits.result_bytes", Number(1, GIB)),
+    ("limits.event_data_bytes", Number(1, GIB)),
+    ("limits.message_chars", Number(1, 1_000_000)),
+    ("limits.step_chars", Number(1, 1_000_000)),
+    ("limits.kind_chars", Number(1, 1_000)),
+    ("limits.unit_chars", Number(1, 1_000)),
+    ("limits.tag_chars", Number(1, 1_000)),
+    ("limits.tags", Number(0, 1_000)),
+    ("limits.max_connections", Number(0, 10_000_000)),
+    ("limits.header_timeout_seconds", Number(1, 3_600)),
+    // hyper takes no smaller buffer than 8 KiB.
+    ("limits.header_bytes", Number(8_192, 1 << 20)),
+    ("limits.write_timeout_seconds", Number(1, 3_600)),
+    ("limits.http2_max_streams", Number(1, 1_000_000)),
+    ("runner.email.dns", Text(parses::<DnsSource>)),
+    ("runner.email.max_emails", Number(1, 10_000_000)),
+    ("runner.email.max_concurrent_jobs", Number(1, 10_000)),
+    ("runner.email.max_concurrent_lookups", Number(1, 10_000)),
+    ("runner.email.lookup_timeout_ms", Number(1, 60_000)),
+    ("log.filter", Text(is_filter)),
+    ("log.format", Text(parses::<LogFormat>)),
+    ("auth.mode", Text(parses::<AuthSetting>)),
+    ("auth.api_keys", Tables),
+    ("auth.api_keys[].name", Text(not_empty)),
+    // Not shown when it is wrong: then it is likely the key itself.
+    ("auth.api_keys[].sha256", Secret(is_hash)),
+    ("auth.api_keys[].scopes", Words(is_scope)),
+    ("auth.api_keys[].owner", Text(not_empty)),
+    ("auth.jwt", Tables),
+    ("auth.jwt[].algorithm", Text(parses::<JwtAlgorithm>)),
+    ("auth.jwt[].secret", Secret(long_enough)),
+    ("auth.jwt[].issuer", Text(not_empty)),
+    ("auth.jwt[].audience", Text(not_empty)),
+    ("auth.jwt[].default_scope", Text(is_scopes)),
+    ("auth.jwt[].owner_claim", Text(not_empty)),
+    ("auth.jwt[].scope_claim", Text(not_empty)),
+    ("auth.jwt[].jobs_claim", Text(not_empty)),
+    ("auth.jwt[].leeway_seconds", Number(0, 30)),
+];
+
+/// The fields that an entry of a list of tables cannot do without.
+const REQUIRED: [(&str, &[&str]); 2] = [
+    ("auth.api_keys[]", &["name", "sha256", "scopes"]),
+    ("auth.jwt[]", &["algorithm", "secret"]),
+];
+
+/// Adds a sentence for every mistake in the layer.
+pub(super) fn check(layer: &Layer, problems: &mut Vec<String>) {
+    let settings = layer.settings();
+    let keys: BTreeSet<&str> = settings
+        .iter()
+        .map(|setting| setting.key.as_str())
+        .collect();
+    for setting in &settings {
+        if let Err(problem) = check_setting(setting) {
+            problems.push(problem);
+        }
+        for field in required_fields(setting) {
+            if !keys.contains(field.as_str()) {
+                problems.push(format!("`{field}` is missing in {}", setting.origin));
+            }
+        }
+    }
+}
+
+/// The value for a key as the environment spells it: a number where the key wants one and the text is one.
+pub(super) fn kind_of_text(key: &str, text: &str) -> ValueKind {
+    match (rule_of(key), text.trim().parse::<i64>()) {
+        (Some(Number(..)), Ok(number)) => ValueKind::I64(number),
+        _ => ValueKind::String(text.to_owned()),
+    }
+}
+
+/// The value in TOML, or `[redacted]`.
+pub(super) fn show(setting: &Setting) -> String {
+    match rule_of(&setting.pattern) {
+        Some(Secret(_)) => super::Secret::SHOWN.to_owned(),
+        _ => show_kind(&setting.value.kind),
+    }
+}
+
+/// The keys that must stand beside an entry of a list; none for other settings.
+fn required_fields(setting: &Setting) -> impl Iterator<Item = String> {
+    let is_this = |entry: &&(&str, &[&str])| entry.0 == setting.pattern;
+    let fields = REQUIRED
+        .iter()
+        .find(is_this)
+        .map_or(&[] as &[&str], |entry| entry.1);
+    fields
+        .iter()
+        .map(|field| format!("{}.{field}", setting.key))
+}
+
+fn check_setting(setting: &Setting) -> Result<(), String> {
+    let Setting {
+        key,
+        pattern,
+        value,
+        origin,
+    } = setting;
+    let refuse = |must: &str| {
+        Err(format!(
+            "`{key}` {must}, but {origin} says {}",
+            show_kind(&value.kind)
+        ))
+    };
+    let Some(rule) = rule_of(pattern) else {
+        return check_section(setting);
+    };
+    match (rule, &value.kind) {
+        (Number(least, most), ValueKind::I64(number))
+            if u64::try_from(*number).is_ok_and(|number| (*least..=*most).contains(&number)) =>
+        {
+            Ok(())
+        }
+        (Number(least, most), _) => {
+            refuse(&format!("must be a whole number from {least} to {most}"))
+        }
+        (Text(check), ValueKind::String(text)) => check(text).or_else(refuse),
+        (Text(_), _) => refuse("must be a string"),
+        // What stands there may be most of the secret.
+        (Secret(check), ValueKind::String(text)) => {
+            check(text).map_err(|must| format!("`{key}` in {origin} {must}"))
+        }
+        (Secret(_), _) => Err(format!("`{key}` in {origin} must be a string")),
+        (Words(check), ValueKind::Array(words)) if !words.is_empty() => {
+            words.iter().try_for_each(|word| match &word.kind {
+                ValueKind::String(text) => check(text).or_else(refuse),
+                _ => refuse("must be a list of strings"),
+            })
+        }
+        (Words(_), _) => refuse("must be a list of strings, with one at least"),
+        (Tables, ValueKind::Array(entries)) if entries.is_empty() => Ok(()),
+        (Tables, _) => Err(list_of_tables(pattern, origin)),
+    }
+}
+
+/// A key without a row: a section, an entry of a list, or a mistake.
+fn check_section(setting: &Setting) -> Result<(), String> {
+    let Setting {
+        key,
+        pattern,
+        value,
+        origin,
+    } = setting;
+    let is_section = RULES.iter().any(|(known, _)| {
+        known
+            .strip_prefix(pattern)
+            .is_some_and(|rest| rest.starts_with('.'))
+    });
+    match &value.kind {
+        ValueKind::Table(_) if is_section => return Ok(()),
+        // The members of an unknown table are reported one by one.
+        ValueKind::Table(members) if !members.is_empty() => return Ok(()),
+        _ => {}
+    }
+    if let Some((list, _)) = RULES
+        .iter()
+        .find(|(list, rule)| matches!(rule, Tables) && is_below(list, pattern))
+    {
+        return Err(list_of_tables(list, origin));
+    }
+    if is_section {
+        return Err(format!(
+            "`{key}` in {origin} must be a section: write `[{key}]`"
+        ));
+    }
+    Err(match nearest_key(pattern) {
+        Some(known) => format!("unknown key `{key}` in {origin}: did you mean `{known}`?"),
+        None => format!("unknown key `{key}` in {origin}"),
+    })
+}
+
+/// The key that was likely meant: a similar name in the same section, or the same name in another section.
+fn nearest_key(pattern: &str) -> Option<&'static str> {
+    let split = |key: &'_ str| key.rfind('.').map_or(0, |dot| dot + 1);
+    let (section, name) = pattern.split_at(split(pattern));
+    let likeness = |known: &str| {
+        let (known_section, known_name) = known.split_at(split(known));
+        match known_section == section {
+            true => strsim::normalized_damerau_levenshtein(known_name, name),
+            false => f64::from(u8::from(known_name == name)),
+        }
+    };
+    RULES
+        .iter()
+        .map(|(known, _)| (*known, likeness(known)))
+        .filter(|(_, likeness)| *likeness > LIKENESS)
+        .max_by(|(_, left), (_, right)| left.total_cmp(right))
+        .map(|(known, _)| known)
+}
+
+/// Says it without the value, which may well be a credential in the wrong place.
+fn list_of_tables(list: &str, origin: &str) -> String {
+    format!(
+        "`{list}` in {origin} must be a list of tables, which only a file can hold: write `[[{list}]]`"
+    )
+}
+
+/// Whether a key without a rule was meant for the list: `auth.jwt.0.secret`, or `auth.jwt[]` that is no table.
+fn is_below(list: &str, pattern: &str) -> bool {
+    pattern
+        .strip_prefix(list)
+        .is_some_and(|rest| rest.starts_with('.') || rest == "[]")
+}
+
+fn rule_of(pattern: &str) -> Option<&'static Rule> {
+    RULES
+        .iter()
+        .find(|(known, _)| *known == pattern)
+        .map(|(_, rule)| rule)
+}
+
+fn show_kind(kind: &ValueKind) -> String {
+    match kind {
+        ValueKind::String(text) => toml::Value::String(text.clone()).to_string(),
+        ValueKind::Array(entries) => {
+            let entries: Vec<_> = entries.iter().map(|entry| show_kind(&entry.kind)).collect();
+            format!("[{}]", entries.join(", "))
+        }
+        ValueKind::Table(_) => "a table".to_owned(),
+        kind => kind.to_string(),
+    }
+}
+
+fn parses<T: FromStr<Err = Must>>(text: &str) -> Result<(), Must> {
+    text.parse::<T>().map(drop)
+}
+
+fn is_address(text: &str) -> Result<(), Must> {
+    let address = text.parse::<SocketAddr>().map(drop);
+    address.map_err(|_| "must be an IP address and a port, such as \"127.0.0.1:8080\"")
+}
+
+fn is_hash(text: &str) -> Result<(), Must> {
+    let hash = text.parse::<KeyHash>().map(drop);
+    hash.map_err(|_| "must be the SHA-256 of the key as 64 hexadecimal digits")
+}
+
+fn is_scope(text: &str) -> Result<(), Must> {
+    let scope = text.parse::<Scope>().map(drop);
+    scope.map_err(|_| "must list jobs:read, jobs:write, jobs:cancel or admin")
+}
+
+fn is_scopes(text: &str) -> Result<(), Must> {
+    let scopes = text.parse::<Scopes>().map(drop);
+    scopes.map_err(|_| "must name jobs:read, jobs:write, jobs:cancel or admin, separated by spaces")
+}
+
+fn not_empty(text: &str) -> Result<(), Must> {
+    if text.trim().is_empty() {
+        Err("must not be empty")
+    } else {
+        Ok(())
+    }
+}
+
+/// Stricter than the library, to which a mistyped level is the name of a module: the log would just stay empty.
+fn is_filter(text: &str) -> Result<(), Must> {
+    let is_clear = |directive: &str| {
+        directive.contains(['=', '[']) || directive.trim().parse::<LevelFilter>().is_ok()
+    };
+    if text.split(',').all(is_clear) && EnvFilter::try_new(text).is_ok() {
+        Ok(())
+    } else {
+        Err("must be levels, also by module, such as \"info\" or \"info,progressd=debug\"")
+    }
+}
+
+fn long_enough(secret: &str) -> Result<(), Must> {
+    if secret.len() < MIN_SECRET_BYTES {
+        Err("must have at least 32 bytes")
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_of_the_default_file_has_a_rule_and_keeps_it() {
+        let defaults = Layer::from_toml(super::super::DEFAULT_TOML, "the defaults")
+            .expect("the embedded file is TOML");
+        let mut problems = Vec::new();
+        check(&defaults, &mut problems);
+        assert_eq!(problems, Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_rule_outside_of_lists_has_a_default() {
+        let defaults = Layer::from_toml(super::super::DEFAULT_TOML, "the defaults")
+            .expect("the embedded file is TOML");
+        let keys: BTreeSet<_> = defaults
+            .settings()
+            .into_iter()
+            .map(|setting| setting.pattern)
+            .collect();
+        let without: Vec<_> = RULES
+            .iter()
+            .map(|(key, _)| *key)
+            .filter(|key| !key.contains("[]") && !keys.contains(*key))
+            .collect();
+        assert_eq!(without, Vec::<&str>::new());
+    }
+
+    #[test]
+    fn the_required_fields_have_rules() {
+        for (entry, fields) in REQUIRED {
+            for field in fields {
+                assert!(
+                    rule_of(&format!("{entry}.{field}")).is_some(),
+                    "{entry}.{field}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The smaller sections: server, store, stream, events, jobs, runner, log.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, de};
+
+/// `[server]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Address to listen on; port 0 takes a free one. Default 127.0.0.1:8080.
+    pub listen: SocketAddr,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreConfig {
+    /// Where jobs are kept. Default `memory`; also `SSE_SOURCE`.
+    #[serde(deserialize_with = "parsed")]
+    pub backend: StoreBackend,
+}
+
+/// The stores that this version has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreBackend {
+    /// In this process, gone when it ends.
+    Memory,
+}
+
+/// `[stream]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamConfig {
+    /// Milliseconds between two statuses of one job, 0 sends every report. Default 1000.
+    pub update_interval_ms: u64,
+    /// Milliseconds after which clients reconnect, before jitter. Default 5000; also `SSE_RETRY_MS`.
+    pub retry_ms: u64,
+    /// Seconds of silence before a heartbeat, before jitter. Default 30; also `SSE_HEARTBEAT_SECONDS`.
+    pub heartbeat_seconds: u64,
+    /// Longest life of a stream in seconds, before jitter. Default 3600; also `SSE_MAX_DURATION`.
+    pub max_duration_seconds: u64,
+    /// Seconds that a stopping server gives its requests and streams. Default 10.
+    pub drain_seconds: u64,
+}
+
+/// `[events]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventsConfig {
+    /// Events that one job keeps. Default 1000.
+    pub max_count: usize,
+    /// Bytes that one job's kept events may take. Default 1 MiB.
+    pub max_bytes: usize,
+    /// Bytes that the kept events of all jobs may take. Default 256 MiB.
+    pub max_total_bytes: usize,
+}
+
+/// `[jobs]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobsConfig {
+    /// Seconds without a report until a job is stalled, 0 is never. Default 60.
+    pub lease_seconds: u64,
+    /// Seconds that a finished job stays. Default 86400.
+    pub ttl_seconds: u64,
+    /// Seconds without a report until an unfinished job fails, 0 is never. Default 604800.
+    pub abandon_after_seconds: u64,
+    /// Seconds that a job which is no longer kept is answered with 410. Default 86400.
+    pub gone_seconds: u64,
+}
+
+/// `[runner]`: a section for each built-in worker that has settings.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunnerConfig {
+    /// `[runner.email]`: the kind `email-validation`.
+    pub email: EmailRunnerConfig,
+}
+
+/// `[runner.email]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmailRunnerConfig {
+    /// Where mail servers are looked up. Default `system`.
+    #[serde(deserialize_with = "parsed")]
+    pub dns: DnsSource,
+    /// Addresses in one list. Default 100000.
+    pub max_emails: usize,
+    /// Lists checked at a time. Default 4.
+    pub max_concurrent_jobs: usize,
+    /// DNS lookups under way at a time, over all lists. Default 64.
+    pub max_concurrent_lookups: usize,
+    /// Milliseconds until a lookup is given up. Default 5000.
+    pub lookup_timeout_ms: u64,
+}
+
+/// Where mail servers are looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DnsSource {
+    /// The resolvers of this machine.
+    System,
+    /// Nowhere: what needs DNS is `unknown`.
+    Off,
+    /// This DNS server.
+    Server(SocketAddr),
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// Levels, also by module, in the syntax of `tracing_subscriber::EnvFilter`. Default `info`.
+    pub filter: String,
+    /// Default `text`.
+    #[serde(deserialize_with = "parsed")]
+    pub format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object on a line.
+    Json,
+}
+
+impl StreamConfig {
+    /// `update_interval_ms`; zero sends every report.
+    pub fn update_interval(&self) -> Duration {
+        Duration::from_millis(self.update_interval_ms)
+    }
+
+    /// `retry_ms`
+    pub fn retry(&self) -> Duration {
+        Duration::from_millis(self.retry_ms)
+    }
+
+    /// `heartbeat_seconds`
+    pub fn heartbeat(&self) -> Duration {
+        Duration::from_secs(self.heartbeat_seconds)
+    }
+
+    /// `max_duration_seconds`
+    pub fn max_duration(&self) -> Duration {
+        Duration::from_secs(self.max_duration_seconds)
+    }
+
+    /// `drain_seconds`
+    pub fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds)
+    }
+}
+
+impl JobsConfig {
+    /// `lease_seconds`; `None` is never.
+    pub fn lease(&self) -> Option<Duration> {
+        nonzero_seconds(self.lease_seconds)
+    }
+
+    /// `ttl_seconds`
+    pub fn ttl(&self) -> Duration {
+        Duration::from_secs(self.ttl_seconds)
+    }
+
+    /// `abandon_after_seconds`; `None` is never.
+    pub fn abandon_after(&self) -> Option<Duration> {
+        nonzero_seconds(self.abandon_after_seconds)
+    }
+
+    /// `gone_seconds`; zero keeps no memory of a job.
+    pub fn gone(&self) -> Duration {
+        Duration::from_secs(self.gone_seconds)
+    }
+}
+
+impl EmailRunnerConfig {
+    /// `lookup_timeout_ms`
+    pub fn lookup_timeout(&self) -> Duration {
+        Duration::from_millis(self.lookup_timeout_ms)
+    }
+}
+
+// The errors below complete a sentence that begins with the key.
+
+impl FromStr for StoreBackend {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "memory" => Ok(Self::Memory),
+            _ => Err("must be \"memory\", the only store of this version"),
+        }
+    }
+}
+
+impl FromStr for DnsSource {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "system" => Ok(Self::System),
+            "off" => Ok(Self::Off),
+            address => address.parse().map(Self::Server).map_err(
+                |_| "must be \"system\", \"off\", or the IP address and port of a DNS server, such as \"127.0.0.1:5353\"",
+            ),
+        }
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("must be \"text\" or \"json\""),
+        }
+    }
+}
+
+/// Reads a string field through `FromStr`.
+pub(super) fn parsed<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: Display>,
+{
+    String::deserialize(deserializer)?
+        .parse()
+        .map_err(de::Error::custom)
+}
+
+fn nonzero_seconds(seconds: u64) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds))
+}

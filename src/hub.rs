@@ -1,0 +1,324 @@
+//! Fan-out of one job: a change is encoded once, and all watchers share the block.
+//!
+//! A hub holds the job as it is *shown*, which moves only after a commit and only forward, and
+//! the frames that watchers have still to read. It knows nothing of HTTP or of how a frame gets
+//! to a watcher: whoever holds a [`Subscription`] is woken through a plain [`std::task::Waker`].
+
+mod channel;
+mod pace;
+mod ring;
+mod sync;
+
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use crate::{
+    frame::{Frame, FrameKind, event_block, status_block, terminal_block},
+    job::{Event, Job, Seq, Status},
+};
+use channel::{Channel, Got, Reader};
+use pace::{Pace, Urgency, Verdict};
+use ring::Weigh;
+
+/// How many bytes of waiting frames a watcher takes at once, to go out in one write.
+const GATHER_BYTES: usize = 64 * 1024;
+
+/// The fan-out of one job. Cheap to clone.
+#[derive(Clone)]
+pub struct Hub {
+    channel: Arc<Channel<Shown, Frame>>,
+}
+
+/// Why a stream ends although the job goes on, or is no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The server is shutting down.
+    Draining,
+    /// The job was removed.
+    Removed,
+}
+
+/// The job as a watcher joins it.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The state at the moment of joining.
+    pub job: Arc<Job>,
+    /// The same as JSON, shared with everybody who asks at this seq.
+    pub json: Bytes,
+    /// Set when no frames follow.
+    pub ending: Option<Ending>,
+}
+
+/// A watcher's place at a hub; leaves when dropped.
+pub struct Subscription {
+    reader: Reader<Shown, Frame>,
+}
+
+/// What a watcher got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// Frames, appended to the watcher's buffer.
+    Frames,
+    /// Word that it fell behind: it must take [`Subscription::rejoin`]'s snapshot.
+    Lagged,
+}
+
+/// What publishing leaves to be done.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reminder(pub Option<Instant>);
+
+/// What is true of the job for everybody outside the writer; guarded by the channel's lock.
+struct Shown {
+    job: Arc<Job>,
+    /// The status as JSON, made when first asked for.
+    json: Option<Bytes>,
+    pace: Pace,
+    /// The last id that went out, so that ids strictly increase.
+    last_id: Seq,
+    ending: Option<Ending>,
+}
+
+impl Weigh for Frame {
+    fn weight(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl Shown {
+    fn json(&mut self) -> Bytes {
+        let job = &self.job;
+        self.json
+            .get_or_insert_with(|| Bytes::from(Status(job).to_json()))
+            .clone()
+    }
+
+    fn snapshot(&mut self) -> Snapshot {
+        Snapshot {
+            job: Arc::clone(&self.job),
+            json: self.json(),
+            ending: self.ending,
+        }
+    }
+
+    /// The newest status as a frame. One that an event has overtaken carries no id.
+    fn status_frame(&mut self) -> Frame {
+        let seq = self.job.seq;
+        let id = (seq > self.last_id).then_some(seq);
+        self.last_id = self.last_id.max(seq);
+        let json = self.json();
+        Frame {
+            seq,
+            kind: FrameKind::Status,
+            bytes: status_block(as_text(&json), None, id).into(),
+        }
+    }
+
+    fn terminal_frame(&mut self) -> Frame {
+        let json = self.json();
+        Frame {
+            seq: self.job.seq,
+            kind: FrameKind::Terminal,
+            bytes: last_block(&self.job, &json).into(),
+        }
+    }
+}
+
+/// The block or blocks that end a finished job's stream.
+pub fn last_block(job: &Job, json: &Bytes) -> String {
+    terminal_block(as_text(json), job.failure(), job.seq)
+}
+
+/// A status's JSON as text.
+pub fn as_text(json: &Bytes) -> &str {
+    std::str::from_utf8(json).expect("JSON is written as UTF-8")
+}
+
+impl Hub {
+    /// The hub of a job as it is now; `interval` paces its statuses.
+    pub fn new(job: Arc<Job>, interval: Duration) -> Self {
+        let shown = Shown {
+            last_id: Seq::ZERO,
+            json: None,
+            pace: Pace::new(interval),
+            ending: None,
+            job,
+        };
+        Self {
+            channel: Arc::new(Channel::new(shown)),
+        }
+    }
+
+    /// The job as it is shown.
+    pub fn job(&self) -> Arc<Job> {
+        self.channel.with(|shown, _| Arc::clone(&shown.job))
+    }
+
+    /// The job as it is shown, with its JSON.
+    pub fn snapshot(&self) -> Snapshot {
+        self.channel.with(|shown, _| shown.snapshot())
+    }
+
+    /// How many watch here.
+    pub fn watchers(&self) -> usize {
+        self.channel.with(|_, watchers| watchers)
+    }
+
+    /// Whether the hub has ended for a reason outside the job.
+    pub fn ending(&self) -> Option<Ending> {
+        self.channel.with(|shown, _| shown.ending)
+    }
+
+    /// Shows a committed change. Only the job's one writer calls this, in the order of commits.
+    ///
+    /// `is_status` says whether the status itself changed. The reminder names the moment at
+    /// which [`Hub::flush`] has to be called, if any.
+    pub fn publish(
+        &self,
+        job: Arc<Job>,
+        events: &[Event],
+        is_status: bool,
+        now: Instant,
+    ) -> Reminder {
+        self.channel.publish(|shown, watchers, push| {
+            let urgency = Urgency::between(&shown.job.face, &job.face);
+            shown.job = job;
+            shown.json = None;
+            if watchers == 0 {
+                // Nobody watches: nothing is encoded and nothing waits.
+                shown.pace.clear();
+                return Reminder(None);
+            }
+            for event in events {
+                shown.last_id = shown.last_id.max(event.seq);
+                push(Frame {
+                    seq: event.seq,
+                    kind: FrameKind::Event,
+                    bytes: event_block(event).into(),
+                });
+            }
+            if shown.job.is_finished() {
+                shown.pace.clear();
+                push(shown.terminal_frame());
+                return Reminder(None);
+            }
+            let verdict = if is_status {
+                shown.pace.offer(urgency, now)
+            } else {
+                Verdict::Waiting
+            };
+            match verdict {
+                Verdict::Send => {
+                    push(shown.status_frame());
+                    Reminder(None)
+                }
+                Verdict::WaitUntil(due) => Reminder(Some(due)),
+                Verdict::Waiting => Reminder(None),
+            }
+        })
+    }
+
+    /// Sends the status that waited for its time, if there is one that is due.
+    pub fn flush(&self, now: Instant) {
+        self.channel.publish(|shown, watchers, push| {
+            if watchers == 0 {
+                shown.pace.clear();
+            } else if !shown.job.is_finished() && shown.pace.take_due(now) {
+                push(shown.status_frame());
+            }
+        });
+    }
+
+    /// Ends every stream here, and each that joins from now on.
+    pub fn end(&self, ending: Ending) {
+        self.channel.publish(|shown, _, push| {
+            if shown.ending.is_none() {
+                shown.ending = Some(ending);
+                push(Frame {
+                    seq: shown.job.seq,
+                    kind: FrameKind::Ending,
+                    bytes: Bytes::new(),
+                });
+            }
+        });
+    }
+
+    /// Joins: the present state, and a subscription to exactly what comes after it.
+    pub fn join(&self) -> (Snapshot, Subscription) {
+        let (snapshot, reader) = self.channel.join(Shown::snapshot);
+        (snapshot, Subscription { reader })
+    }
+
+    /// Joins for one answer newer than `after`, at the stream's pace.
+    ///
+    /// When there is something newer and the pace allows it, the subscription is not needed
+    /// and `None`; the reminder is as in [`Hub::publish`].
+    pub fn join_poll(
+        &self,
+        after: Seq,
+        now: Instant,
+    ) -> (Snapshot, Option<Subscription>, Reminder) {
+        let ((snapshot, verdict), reader) = self.channel.join(|shown| {
+            let is_newer = shown.job.seq > after;
+            let verdict = if shown.job.is_finished() || shown.ending.is_some() {
+                Verdict::Send
+            } else if is_newer {
+                shown.pace.offer(Urgency::Ordinary, now)
+            } else {
+                Verdict::Waiting
+            };
+            (shown.snapshot(), verdict)
+        });
+        match verdict {
+            Verdict::Send => (snapshot, None, Reminder(None)),
+            Verdict::WaitUntil(due) => {
+                (snapshot, Some(Subscription { reader }), Reminder(Some(due)))
+            }
+            Verdict::Waiting => (snapshot, Some(Subscription { reader }), Reminder(None)),
+        }
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Hub")
+            .field("job", &self.job().id())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Subscription {
+    /// Appends waiting frames to `frames`, or arranges for the context to be woken. Cancel-safe.
+    pub fn poll_receive(
+        &self,
+        context: &mut Context<'_>,
+        frames: &mut Vec<Frame>,
+    ) -> Poll<Received> {
+        self.reader
+            .poll_read(context, GATHER_BYTES, frames)
+            .map(|got| match got {
+                Got::Frames => Received::Frames,
+                Got::Lagged => Received::Lagged,
+            })
+    }
+
+    /// The present state once more; what follows is exactly what comes after it.
+    pub fn rejoin(&self) -> Snapshot {
+        self.reader.rejoin(Shown::snapshot)
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Subscription")
+            .finish_non_exhaustive()
+    }
+}

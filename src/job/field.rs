@@ -1,0 +1,106 @@
+//! Reading JSON from outside, with errors that name the field and the rule.
+
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use thiserror::Error;
+
+/// A value that breaks a rule: which field, and what the rule is.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{}", if field.is_empty() { rule.clone() } else { format!("{field}: {rule}") })]
+pub struct FieldError {
+    /// The field's path, `error.message` or `[3].event`; empty when it is the whole body.
+    pub field: String,
+    /// What the field must be.
+    pub rule: String,
+}
+
+impl FieldError {
+    /// A broken rule of one field.
+    pub fn new(field: impl Into<String>, rule: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            rule: rule.into(),
+        }
+    }
+
+    /// The same error, seen from one level further out.
+    #[must_use]
+    pub fn within(mut self, prefix: &str) -> Self {
+        self.field = if self.field.is_empty() {
+            prefix.to_owned()
+        } else {
+            format!("{prefix}.{}", self.field)
+        };
+        self
+    }
+}
+
+/// Parses a JSON body; the error names the field that does not fit.
+pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, FieldError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let field = if path == "." { String::new() } else { path };
+        let inner = error.into_inner();
+        let rule = if inner.is_data() {
+            without_position(&inner.to_string())
+        } else {
+            format!("malformed JSON: {inner}")
+        };
+        FieldError::new(field, rule)
+    })?;
+    deserializer
+        .end()
+        .map_err(|error| FieldError::new("", format!("malformed JSON: {error}")))?;
+    Ok(value)
+}
+
+/// Cuts ` at line 1 column 20` off: the field's name says where more clearly.
+fn without_position(message: &str) -> String {
+    match message.rfind(" at line ") {
+        Some(at) => message[..at].to_owned(),
+        None => message.to_owned(),
+    }
+}
+
+/// For `#[serde(deserialize_with)]`: a field that may be left out, but not be null.
+pub(super) fn given<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
+/// Refuses a text of more than `most` characters, and one with a NUL, which PostgreSQL cannot hold.
+pub(super) fn check_text(field: &str, text: &str, most: usize) -> Result<(), FieldError> {
+    // The bytes bound the characters, so that most texts need no counting.
+    if text.len() > most && text.chars().count() > most {
+        return Err(FieldError::new(
+            field,
+            format!("must have at most {most} characters"),
+        ));
+    }
+    if text.contains('\0') {
+        return Err(FieldError::new(field, "must not contain a NUL character"));
+    }
+    Ok(())
+}
+
+/// The same for a text that must not be empty.
+pub(super) fn check_name(field: &str, text: &str, most: usize) -> Result<(), FieldError> {
+    if text.is_empty() {
+        return Err(FieldError::new(field, "must not be empty"));
+    }
+    check_text(field, text, most)
+}
+
+/// Refuses a JSON text of more than `most` bytes.
+pub(super) fn check_json(field: &str, bytes: usize, most: usize) -> Result<(), FieldError> {
+    if bytes > most {
+        return Err(FieldError::new(
+            field,
+            format!("must have at most {most} bytes as JSON"),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,306 @@
+//! The rules: a job, a command and the time give the job's next state, or a refusal.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use thiserror::Error;
+
+use super::{
+    Bounds, Face, Failure, FieldError, Job, Json, NewEvent, Patch, Progress, Report, State,
+    Timestamp, create::check_data, rate::Estimator,
+};
+
+/// Something that happens to a job.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// A worker's report.
+    Report(Box<Report>),
+    /// Events, all or none of them.
+    Events(Vec<NewEvent>),
+    /// Result rows, appended in this order.
+    Rows(Vec<Json>),
+    /// Somebody asks for the job to be cancelled.
+    Cancel,
+    /// Time has passed: leases and abandonment are looked at.
+    Tick,
+}
+
+/// What a command did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// The job afterwards. Its `seq` is still that of the change before: the store assigns the new one.
+    pub job: Job,
+    /// Whether the status itself changed, apart from `seq` and `updated_at`.
+    pub is_status: bool,
+}
+
+/// What a command comes to.
+pub type Outcome = Result<Change, Refusal>;
+
+/// Why a command changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// The job has ended; terminal is final.
+    #[error("the job has ended: it is {0}")]
+    Finished(State),
+    /// The report is about an attempt that a later one has replaced.
+    #[error("attempt {reported} was replaced by attempt {current}")]
+    StaleAttempt {
+        /// The attempt that the report names.
+        reported: u32,
+        /// The attempt that the job is at.
+        current: u32,
+    },
+    /// The command breaks a rule that depends on the job's state.
+    #[error(transparent)]
+    Invalid(#[from] FieldError),
+}
+
+/// Applies `command` to `job` at `now`. Pure: equal arguments give equal results.
+///
+/// A command that leaves the face as it was, a late lower count say, still counts as a sign of
+/// life, but is no change of the status.
+pub fn step(job: &Job, command: &Command, bounds: &Bounds, now: Timestamp) -> Outcome {
+    let mut next = job.clone();
+    match command {
+        Command::Report(report) => apply_report(&mut next, report, bounds, now)?,
+        Command::Events(_) | Command::Rows(_) => {
+            refuse_finished(job)?;
+            sign_of_life(&mut next, now);
+            if next.face.state == State::Pending {
+                enter(&mut next.face, State::Processing, now);
+            }
+        }
+        Command::Cancel => apply_cancel(&mut next, now)?,
+        Command::Tick => tick(&mut next, now),
+    }
+    let is_status = next.face != job.face;
+    if is_status || matches!(command, Command::Events(_)) {
+        next.updated_at = now;
+    }
+    Ok(Change {
+        job: next,
+        is_status,
+    })
+}
+
+fn refuse_finished(job: &Job) -> Result<(), Refusal> {
+    match job.face.state {
+        state if state.is_terminal() => Err(Refusal::Finished(state)),
+        _ => Ok(()),
+    }
+}
+
+fn apply_report(
+    job: &mut Job,
+    report: &Report,
+    bounds: &Bounds,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    if job.is_finished() && report.status == Some(job.face.state) {
+        // The same end once more: a worker that did not get its answer asks again.
+        return Ok(());
+    }
+    refuse_finished(job)?;
+    let is_retry = start_attempt(job, report)?;
+    let state = next_state(job, report, is_retry)?;
+    sign_of_life(job, now);
+    let was_counted = job.face.progress.is_counted();
+    let face = &mut job.face;
+    enter(face, state, now);
+    apply_progress(&mut face.progress, report);
+    apply_texts(face, report);
+    if let Some(patch) = &report.data {
+        merge_data(face, patch.clone(), bounds)?;
+    }
+    if let Some(result) = &report.result {
+        face.result = Some(result.clone());
+    }
+    if let Some(error) = &report.error {
+        face.error = Some(Arc::new(error.clone()));
+    }
+    match state {
+        State::Completed => {
+            // A reason that an earlier attempt failed is no part of a success.
+            if report.error.is_none() {
+                face.error = None;
+            }
+            finish(face, State::Completed, now);
+        }
+        State::Failed => {
+            let failure = report.error.clone().unwrap_or_else(Failure::unexplained);
+            fail(face, failure, now);
+        }
+        State::Cancelled => finish(face, State::Cancelled, now),
+        State::Pending | State::Processing => measure(job, was_counted, now),
+    }
+    Ok(())
+}
+
+/// Begins a new attempt when the report names a higher one; says whether it did.
+fn start_attempt(job: &mut Job, report: &Report) -> Result<bool, Refusal> {
+    let current = job.face.attempt;
+    let reported = report.attempt.unwrap_or(current);
+    if reported < current {
+        return Err(Refusal::StaleAttempt { reported, current });
+    }
+    if reported == current {
+        return Ok(false);
+    }
+    let face = &mut job.face;
+    face.attempt = reported;
+    face.progress = Progress::new(face.progress.total());
+    face.step = None;
+    face.message = None;
+    face.error = None;
+    face.rate_per_second = None;
+    face.eta_seconds = None;
+    job.estimator = Estimator::default();
+    Ok(true)
+}
+
+fn next_state(job: &Job, report: &Report, is_retry: bool) -> Result<State, Refusal> {
+    match (report.status, job.face.state) {
+        (None, _) => Ok(State::Processing),
+        (Some(State::Pending), State::Processing) if !is_retry => {
+            let rule = "a processing job becomes pending only with a higher attempt";
+            Err(FieldError::new("status", rule).into())
+        }
+        (Some(state), _) => Ok(state),
+    }
+}
+
+fn apply_progress(progress: &mut Progress, report: &Report) {
+    match report.total_count {
+        Patch::Keep => {}
+        Patch::Clear => progress.set_total(None),
+        Patch::Set(total) => progress.set_total(Some(total)),
+    }
+    if let Some(processed) = report.processed_count {
+        progress.count_to(processed);
+    }
+    if let Some(increment) = report.processed_increment {
+        progress.count_on(increment);
+    }
+    if let Some(percentage) = report.progress_percentage {
+        progress.report(percentage);
+    }
+}
+
+fn apply_texts(face: &mut Face, report: &Report) {
+    for (field, patch) in [
+        (&mut face.step, &report.step),
+        (&mut face.message, &report.message),
+    ] {
+        match patch {
+            Patch::Keep => {}
+            Patch::Clear => *field = None,
+            // An unchanged text keeps its allocation.
+            Patch::Set(text) if field.as_deref() == Some(text.as_str()) => {}
+            Patch::Set(text) => *field = Some(Arc::from(text.as_str())),
+        }
+    }
+}
+
+fn merge_data(
+    face: &mut Face,
+    patch: serde_json::Map<String, Value>,
+    bounds: &Bounds,
+) -> Result<(), Refusal> {
+    let before = face.data.as_deref().cloned().unwrap_or_default();
+    let mut merged = Value::Object(before);
+    json_patch::merge(&mut merged, &Value::Object(patch));
+    let Value::Object(merged) = merged else {
+        unreachable!("merging an object into an object gives an object (RFC 7396, section 2)");
+    };
+    check_data(&merged, bounds)?;
+    face.data = Some(Arc::new(merged));
+    Ok(())
+}
+
+/// A worker lives: the lease starts anew.
+fn sign_of_life(job: &mut Job, now: Timestamp) {
+    job.reported_at = job.reported_at.max(now);
+    job.face.stalled = false;
+}
+
+fn enter(face: &mut Face, state: State, now: Timestamp) {
+    face.state = state;
+    if state != State::Pending {
+        face.started_at.get_or_insert(now);
+    }
+}
+
+/// Rate and remaining time, from this attempt's reports alone.
+fn measure(job: &mut Job, was_counted: bool, now: Timestamp) {
+    let progress = &job.face.progress;
+    if progress.is_counted() != was_counted {
+        // From per cent to units or back: the positions before mean something else.
+        job.estimator = Estimator::default();
+    }
+    let Some((position, remaining)) = progress.measure() else {
+        return;
+    };
+    job.estimator.observe(now.as_micros(), position);
+    job.face.rate_per_second = job
+        .estimator
+        .rate_per_second()
+        .filter(|_| progress.is_counted());
+    job.face.eta_seconds = remaining.and_then(|remaining| job.estimator.eta_seconds(remaining));
+}
+
+fn apply_cancel(job: &mut Job, now: Timestamp) -> Result<(), Refusal> {
+    match job.face.state {
+        State::Cancelled => {}
+        state @ (State::Completed | State::Failed) => return Err(Refusal::Finished(state)),
+        State::Pending => {
+            job.face.cancel_requested = true;
+            finish(&mut job.face, State::Cancelled, now);
+        }
+        State::Processing => job.face.cancel_requested = true,
+    }
+    Ok(())
+}
+
+fn tick(job: &mut Job, now: Timestamp) {
+    let origin = Arc::clone(&job.origin);
+    if job.is_finished() {
+        return;
+    }
+    let abandon_after = origin.abandon_after_seconds;
+    if abandon_after > 0 && job.reported_at.plus_seconds(abandon_after) <= now {
+        let message = format!("No report for {abandon_after} seconds");
+        fail(&mut job.face, Failure::new("ABANDONED", message), now);
+        return;
+    }
+    if job.face.state != State::Processing || origin.lease_seconds == 0 {
+        return;
+    }
+    let lease_end = job.reported_at.plus_seconds(origin.lease_seconds);
+    if lease_end > now {
+        return;
+    }
+    job.face.stalled = true;
+    job.face.rate_per_second = None;
+    job.face.eta_seconds = None;
+    if let Some(after) = origin.fail_stalled_after_seconds
+        && lease_end.plus_seconds(after) <= now
+    {
+        let silence = origin.lease_seconds.saturating_add(after);
+        let message = format!("The worker has been silent for {silence} seconds");
+        fail(&mut job.face, Failure::new("STALLED", message), now);
+    }
+}
+
+fn fail(face: &mut Face, failure: Failure, now: Timestamp) {
+    face.error = Some(Arc::new(failure));
+    finish(face, State::Failed, now);
+}
+
+fn finish(face: &mut Face, state: State, now: Timestamp) {
+    face.state = state;
+    face.stalled = false;
+    face.rate_per_second = None;
+    face.eta_seconds = None;
+    face.finished_at = Some(now);
+}

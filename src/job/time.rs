@@ -1,0 +1,41 @@
+//! A moment, in whole microseconds since the Unix epoch.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A moment in UTC; shown as RFC 3339 with milliseconds, `2026-11-21T19:00:00.000Z`.
+///
+/// Stored as microseconds. The caller reads the clock; the domain only compares and adds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(u64);
+
+/// The last microsecond of the year 9999, the end of what RFC 3339 can write.
+const LAST_MICROSECOND: u64 = 253_402_300_799_999_999;
+
+impl Timestamp {
+    /// A moment from microseconds since the Unix epoch; later than the year 9999 is that year's end.
+    pub fn from_micros(micros: u64) -> Self {
+        Self(micros.min(LAST_MICROSECOND))
+    }
+
+    /// Microseconds since the Unix epoch.
+    pub fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// The moment `seconds` later.
+    pub fn plus_seconds(self, seconds: u64) -> Self {
+        Self::from_micros(self.0.saturating_add(seconds.saturating_mul(1_000_000)))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = i64::try_from(self.0).expect("the year 9999 fits into 63 bits");
+        let moment =
+            jiff::Timestamp::from_microsecond(micros).expect("no later than the year 9999");
+        write!(formatter, "{moment:.3}")
+    }
+}

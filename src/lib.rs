@@ -1,0 +1,16 @@
+//! progressd: a standalone server for the progress of long-running jobs.
+//!
+//! Workers report over HTTP, or are tasks of the server; dashboards watch over server-sent
+//! events, or poll. The modules, from the outside in: [`http`] routes and answers, [`stream`]
+//! is what a watcher reads, [`registry`] holds this node's jobs and applies what happens to
+//! them, [`hub`] fans a job's changes out, [`store`] keeps them, and [`job`] is the pure domain.
+
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod frame;
+pub mod hub;
+pub mod job;
+pub mod registry;
+pub mod store;
+pub mod telemetry;

@@ -1,0 +1,360 @@
+//! The jobs that this node holds: finding, creating and listing them, and the one way to change them.
+//!
+//! Every job has one [`Slot`]: a queue of requests with one writer, and a hub for everybody who
+//! reads. The store is the truth; the registry is what makes it quick and live.
+
+mod attach;
+mod clock;
+mod slot;
+mod timekeeper;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    hub::{Ending, Hub},
+    job::{Bounds, Defaults, Job, JobId, NewJob, Refusal, ReportId, Timestamp},
+    store::{Created, Filter, Input, Loaded, Position, Store, StoreError, Stored},
+};
+
+pub use attach::{Attachment, Cursor};
+pub use slot::{JobHandle, Submission};
+
+use clock::Clock;
+use slot::Slot;
+use timekeeper::Timekeeper;
+
+/// How many jobs one look into the store brings when a list is filtered by who asks.
+const LIST_SLICE: usize = 500;
+
+/// How many finished jobs one sweep removes before it lets others at the store.
+const EXPIRY_SLICE: usize = 1_000;
+
+/// How often jobs whose retention has ended are swept; reads look at the time themselves.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the registry is told by the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Bounds on what reports bring.
+    pub bounds: Bounds,
+    /// What holds where a creation says nothing.
+    pub defaults: Defaults,
+    /// The shortest time between two ordinary statuses on a stream.
+    pub update_interval: Duration,
+    /// Most unfinished jobs.
+    pub max_jobs: usize,
+    /// For how long a removed job's name is known as gone, in seconds.
+    pub gone_seconds: u64,
+}
+
+/// All jobs of this node. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn Store>,
+    settings: Settings,
+    clock: Clock,
+    timekeeper: Timekeeper,
+    /// Slots of unfinished jobs. A plain lock: held for single look-ups and never across an await.
+    slots: RwLock<HashMap<JobId, Arc<Slot>>>,
+    /// Set before the streams are told, so that one that joins meanwhile is told as well.
+    is_draining: AtomicBool,
+}
+
+/// Why the registry did not do what it was asked.
+#[derive(Debug, Clone, Error)]
+pub enum RegistryError {
+    /// There is no job of that name.
+    #[error("job not found")]
+    NotFound,
+    /// There was one; its retention has ended or it was removed.
+    #[error("job gone")]
+    Gone,
+    /// A different job of that name exists.
+    #[error("a different job of that name exists")]
+    Exists,
+    /// There are as many jobs as there may be.
+    #[error("too many jobs")]
+    Full,
+    /// The rules do not allow it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The store did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A page of a list.
+#[derive(Debug)]
+pub struct JobPage {
+    /// Newest first.
+    pub jobs: Vec<Arc<Job>>,
+    /// Where the next page begins, when there may be one.
+    pub next: Option<Position>,
+}
+
+impl Registry {
+    /// A registry over `store`, with its timers; they end when `stop` is cancelled.
+    pub fn start(store: Arc<dyn Store>, settings: Settings, stop: CancellationToken) -> Self {
+        let timekeeper = Timekeeper::start(stop.clone());
+        let inner = Arc::new(Inner {
+            store,
+            settings,
+            clock: Clock,
+            timekeeper,
+            slots: RwLock::default(),
+            is_draining: AtomicBool::new(false),
+        });
+        tokio::spawn(expire_forever(Arc::clone(&inner), stop));
+        Self { inner }
+    }
+
+    /// What the registry was told by the configuration.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// The time by the clock that jobs are stamped with.
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// The store behind the registry.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.inner.store
+    }
+
+    /// Creates a job for `owner`, or finds the one that the same request created before.
+    ///
+    /// The flag says whether the job is new. `key` is the client's own name for the request.
+    pub async fn create(
+        &self,
+        new_job: NewJob,
+        owner: Option<String>,
+        key: Option<&ReportId>,
+        input: Option<Input>,
+    ) -> Result<(JobHandle, bool), RegistryError> {
+        let inner = &self.inner;
+        let now = inner.clock.now();
+        let wanted = new_job.job_id.clone();
+        let mut job_id = wanted
+            .clone()
+            .unwrap_or_else(|| JobId::from(Uuid::now_v7()));
+        if let Some(key) = key {
+            // The owner is part of the key, so that nobody meets another's requests.
+            let key = format!("{}\n{}", owner.as_deref().unwrap_or_default(), key.as_str());
+            job_id = inner.store.reserve(&key, &job_id, now).await?;
+            if wanted.is_some_and(|wanted| wanted != job_id) {
+                return Err(RegistryError::Exists);
+            }
+        }
+        let content = input.as_ref().map(|input| &*input.content);
+        let job = new_job.into_job(
+            job_id.clone(),
+            owner,
+            content,
+            &inner.settings.defaults,
+            now,
+        );
+        if inner.read_slots().len() >= inner.settings.max_jobs {
+            // Only what is there already can be answered.
+            return match self.find(&job_id).await {
+                Ok(existing) => same_request(existing, &job),
+                Err(RegistryError::NotFound | RegistryError::Gone) => Err(RegistryError::Full),
+                Err(error) => Err(error),
+            };
+        }
+        match inner.store.create(&job, input.as_ref()).await? {
+            Created::Done(seq) => {
+                let job = Arc::new(Job { seq, ..job });
+                let slot = self.hold(Stored {
+                    job,
+                    ledger: Default::default(),
+                });
+                slot.watch_the_clock(inner);
+                Ok((self.handle(slot), true))
+            }
+            Created::Exists(stored) => {
+                let existing = match self.find(&job_id).await {
+                    Ok(existing) => existing,
+                    // It went between the two looks; what it was still decides.
+                    Err(_) => self.handle(self.transient(*stored)),
+                };
+                same_request(existing, &job)
+            }
+            Created::Full => Err(RegistryError::Full),
+        }
+    }
+
+    /// The job of that name, finished or not.
+    pub async fn find(&self, job_id: &JobId) -> Result<JobHandle, RegistryError> {
+        let inner = &self.inner;
+        if let Some(slot) = inner.read_slots().get(job_id) {
+            return Ok(self.handle(Arc::clone(slot)));
+        }
+        let stored = self.load(job_id).await?;
+        if stored.job.is_finished() {
+            // The store answers for finished jobs; nothing changes them any more.
+            return Ok(self.handle(self.transient(stored)));
+        }
+        // Hold first, then read: a slot that another request held meanwhile has either ended
+        // before, and then this second read sees its end, or it is the one that `hold` returns.
+        let slot = self.hold(stored);
+        let again = self.load(job_id).await?;
+        if again.job.seq > slot.job().seq {
+            slot.adopt(inner, again).await?;
+        }
+        slot.watch_the_clock(inner);
+        Ok(self.handle(slot))
+    }
+
+    /// Jobs that match and that `may_see` lets through, newest first, below `before`.
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        may_see: impl Fn(&Job) -> bool,
+        before: Option<Position>,
+        limit: usize,
+    ) -> Result<JobPage, RegistryError> {
+        let mut jobs = Vec::new();
+        let mut before = before;
+        let now = self.now();
+        loop {
+            let slice = limit.max(1) + 1;
+            let slice = slice.max(LIST_SLICE.min(slice * 4));
+            let found = self
+                .inner
+                .store
+                .list(filter, before.as_ref(), slice, now)
+                .await?;
+            let is_last = found.len() < slice;
+            before = found.last().map(|job| Position::of(job));
+            jobs.extend(found.into_iter().filter(|job| may_see(job)));
+            if jobs.len() > limit {
+                jobs.truncate(limit);
+                let next = jobs.last().map(|job| Position::of(job));
+                return Ok(JobPage { jobs, next });
+            }
+            if is_last {
+                return Ok(JobPage { jobs, next: None });
+            }
+        }
+    }
+
+    /// Ends every stream with word that the server is shutting down.
+    pub fn drain(&self) {
+        self.inner.is_draining.store(true, Ordering::SeqCst);
+        let slots: Vec<_> = self.inner.read_slots().values().cloned().collect();
+        for slot in slots {
+            slot.hub().end(Ending::Draining);
+        }
+    }
+
+    /// Whether [`Registry::drain`] has begun.
+    pub fn is_draining(&self) -> bool {
+        self.inner.is_draining.load(Ordering::SeqCst)
+    }
+
+    async fn load(&self, job_id: &JobId) -> Result<Stored, RegistryError> {
+        match self.inner.store.load(job_id, self.now()).await? {
+            Loaded::Job(stored) => Ok(*stored),
+            Loaded::Gone => Err(RegistryError::Gone),
+            Loaded::Unknown => Err(RegistryError::NotFound),
+        }
+    }
+
+    /// The slot of an unfinished job; the one that is there already wins.
+    fn hold(&self, stored: Stored) -> Arc<Slot> {
+        let job_id = stored.job.id().clone();
+        let slot = self.transient(stored);
+        Arc::clone(self.inner.write_slots().entry(job_id).or_insert(slot))
+    }
+
+    fn transient(&self, stored: Stored) -> Arc<Slot> {
+        let hub = Hub::new(Arc::clone(&stored.job), self.inner.settings.update_interval);
+        Arc::new(Slot::new(hub, stored))
+    }
+
+    fn handle(&self, slot: Arc<Slot>) -> JobHandle {
+        JobHandle::new(slot, Arc::clone(&self.inner))
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slots = self.inner.read_slots().len();
+        formatter
+            .debug_struct("Registry")
+            .field("slots", &slots)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn read_slots(&self) -> RwLockReadGuard<'_, HashMap<JobId, Arc<Slot>>> {
+        self.slots
+            .read()
+            .expect("no section under the slots' lock panics")
+    }
+
+    fn write_slots(&self) -> RwLockWriteGuard<'_, HashMap<JobId, Arc<Slot>>> {
+        self.slots
+            .write()
+            .expect("no section under the slots' lock panics")
+    }
+
+    /// Lets go of a slot whose job has ended. A newer slot of the same name stays.
+    fn let_go(&self, slot: &Arc<Slot>) {
+        let mut slots = self.write_slots();
+        if slots
+            .get(slot.job_id())
+            .is_some_and(|held| Arc::ptr_eq(held, slot))
+        {
+            slots.remove(slot.job_id());
+        }
+    }
+}
+
+/// The answer to a creation whose name is taken: the job, when the very same request made it.
+fn same_request(existing: JobHandle, job: &Job) -> Result<(JobHandle, bool), RegistryError> {
+    let origin = &existing.job().origin;
+    if origin.digest == job.origin.digest && origin.owner == job.origin.owner {
+        Ok((existing, false))
+    } else {
+        Err(RegistryError::Exists)
+    }
+}
+
+async fn expire_forever(inner: Arc<Inner>, stop: CancellationToken) {
+    let mut interval = tokio::time::interval(EXPIRY_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(interval.tick()).await.is_some() {
+        loop {
+            let gone_seconds = inner.settings.gone_seconds;
+            let now = inner.clock.now();
+            match inner.store.expire(now, gone_seconds, EXPIRY_SLICE).await {
+                Ok(removed) if removed < EXPIRY_SLICE => break,
+                Ok(_) => tokio::task::yield_now().await,
+                Err(error) => {
+                    tracing::warn!(%error, "removing expired jobs failed, trying again in a second");
+                    break;
+                }
+            }
+        }
+    }
+}

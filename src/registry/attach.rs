@@ -1,0 +1,165 @@
+//! Joining a job: the one place where a watcher, streaming or polling, begins.
+//!
+//! Why nothing is missed and nothing comes twice. [`Hub::join`](crate::hub::Hub::join)
+//! subscribes and reads the state S in one critical section, the one that publishing takes too,
+//! so every change is either contained in S or will come through the subscription
+//! (`hub/channel.rs` has that proof). What a resuming watcher has missed besides are events
+//! with a seq above its cursor and not above S; every such event was committed before S was
+//! shown, so a read of the store that begins after the join finds it, unless retention has
+//! dropped it, and then the store's `dropped` is above the cursor and the status says `gap`.
+//! Events above S that the same read may find are left to the subscription. A paced status that
+//! was waiting at the time of joining tells of no more than S and falls away by its seq.
+
+use std::{
+    future::poll_fn,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use super::{JobHandle, RegistryError, timekeeper::remind};
+use crate::{
+    hub::{Ending, Received, Snapshot, Subscription},
+    job::{Event, Seq},
+    store::StoreError,
+};
+
+/// Where a resuming watcher says that it stands; parsed once, at the edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cursor {
+    /// It says nothing: it is new.
+    Absent,
+    /// The last id that it has seen; zero means from the start.
+    At(Seq),
+    /// Something that is no seq.
+    Malformed,
+}
+
+/// What a watcher begins with.
+#[derive(Debug)]
+pub struct Attachment {
+    /// The job at the moment of joining.
+    pub snapshot: Snapshot,
+    /// Kept events after the cursor, not above the snapshot's seq, in order.
+    pub missed: Vec<Event>,
+    /// Whether events after the cursor were dropped.
+    pub has_gap: bool,
+    /// Whether the watcher has seen a finished job's end already.
+    pub is_over: bool,
+    /// What comes next; `None` when nothing does.
+    pub live: Option<Subscription>,
+}
+
+impl Cursor {
+    /// Reads a cursor as clients send it: the decimal seq of an `id` line. Any other text is malformed.
+    pub fn parse(text: &str) -> Self {
+        text.parse().map_or(Self::Malformed, Self::At)
+    }
+
+    /// After which seq events are replayed to a watcher of a job at `seq`; `None` replays nothing.
+    fn replay_after(self, seq: Seq, is_finished: bool) -> Option<Seq> {
+        match self {
+            Self::At(cursor) if cursor <= seq => Some(cursor),
+            Self::Absent => None,
+            // Not a place in this job's history. While there is more to come it means from the
+            // start; a finished job has told everything that matters in its last status.
+            Self::At(_) | Self::Malformed => (!is_finished).then_some(Seq::ZERO),
+        }
+    }
+}
+
+impl JobHandle {
+    /// Joins the job as a watcher that stands at `cursor`.
+    pub async fn attach(&self, cursor: Cursor) -> Result<Attachment, StoreError> {
+        let (mut snapshot, live) = self.slot.hub().join();
+        if self
+            .inner
+            .is_draining
+            .load(std::sync::atomic::Ordering::SeqCst)
+        {
+            // Draining may have begun after it looked for slots; this one must not be missed.
+            snapshot.ending = snapshot.ending.or(Some(Ending::Draining));
+        }
+        let job = &snapshot.job;
+        let is_finished = job.is_finished();
+        let is_over = is_finished && cursor == Cursor::At(job.seq);
+        let replay_after = cursor
+            .replay_after(job.seq, is_finished)
+            .filter(|_| !is_over);
+        let (missed, has_gap) = match replay_after {
+            Some(after) => self.missed_events(after, job.seq).await?,
+            None => (Vec::new(), false),
+        };
+        let live = (!is_finished).then_some(live);
+        Ok(Attachment {
+            snapshot,
+            missed,
+            has_gap,
+            is_over,
+            live,
+        })
+    }
+
+    /// Goes on after falling behind: the watcher has seen everything up to `seen`.
+    pub async fn catch_up(&self, live: Subscription, seen: Seq) -> Result<Attachment, StoreError> {
+        let snapshot = live.rejoin();
+        let (missed, has_gap) = self.missed_events(seen, snapshot.job.seq).await?;
+        let live = (!snapshot.job.is_finished()).then_some(live);
+        Ok(Attachment {
+            snapshot,
+            missed,
+            has_gap,
+            is_over: false,
+            live,
+        })
+    }
+
+    /// Waits until there is something newer than `after`, at the stream's pace, at most for
+    /// `patience`; returns what is there then. A finished job is answered at once.
+    pub async fn wait(&self, after: Seq, patience: Duration) -> Result<Snapshot, RegistryError> {
+        let hub = self.slot.hub();
+        let (snapshot, live, reminder) = hub.join_poll(after, Instant::now());
+        remind(&self.inner, &self.slot, reminder);
+        let snapshot = match live {
+            None => snapshot,
+            Some(live) => {
+                // Whether news came or the time is up: what is there then is the answer.
+                let _ = tokio::time::timeout(patience, newer_than(&live, after)).await;
+                hub.snapshot()
+            }
+        };
+        match snapshot.ending {
+            Some(Ending::Removed) => Err(RegistryError::Gone),
+            Some(Ending::Draining) | None => Ok(snapshot),
+        }
+    }
+
+    async fn missed_events(&self, after: Seq, upto: Seq) -> Result<(Vec<Event>, bool), StoreError> {
+        let kept = self.events_after(after).await?;
+        let missed = kept
+            .events
+            .into_iter()
+            .take_while(|event| event.seq <= upto);
+        Ok((missed.collect(), kept.dropped > after))
+    }
+}
+
+async fn newer_than(live: &Subscription, after: Seq) {
+    let mut frames = Vec::new();
+    poll_fn(|context| {
+        loop {
+            frames.clear();
+            match std::task::ready!(live.poll_receive(context, &mut frames)) {
+                Received::Lagged => return Poll::Ready(()),
+                Received::Frames => {
+                    let is_news = |frame: &crate::frame::Frame| {
+                        frame.seq > after || frame.kind == crate::frame::FrameKind::Ending
+                    };
+                    if frames.iter().any(is_news) {
+                        return Poll::Ready(());
+                    }
+                }
+            }
+        }
+    })
+    .await;
+}

@@ -1,0 +1,168 @@
+//! Several requests applied one after the other, to be committed as one change.
+
+use super::{Request, Task};
+use crate::{
+    job::{
+        Answer, Bounds, Command, Event, Job, Json, Ledger, NewEvent, ReportId, Seq, Timestamp, step,
+    },
+    registry::RegistryError,
+    store::{Commit, Committed},
+};
+
+/// What a run of requests comes to. Seqs are still *places*: 1 for the commit's first change.
+pub(super) struct Batch {
+    /// The job after all of them; its `seq` is the one before until [`Batch::settle`].
+    pub(super) job: Job,
+    /// Whether the status itself changed.
+    pub(super) is_status: bool,
+    /// When the last request came.
+    pub(super) now: Timestamp,
+    positions: u64,
+    events: Vec<(u64, NewEvent)>,
+    rows: Vec<Json>,
+    remembered: Vec<(ReportId, u64, Answer)>,
+    outcomes: Vec<Outcome>,
+}
+
+/// What one request is answered with.
+enum Outcome {
+    /// As after the change at this place.
+    Placed(u64, Answer),
+    /// As before, since this very request was answered before.
+    Repeated(Answer),
+    /// It changed nothing.
+    Refused(RegistryError),
+}
+
+impl Batch {
+    /// Applies `requests` to `current` in order. One that is refused leaves the others alone.
+    pub(super) fn step(
+        current: &Job,
+        ledger: &Ledger,
+        requests: &[Request],
+        bounds: &Bounds,
+    ) -> Self {
+        let now = requests.last().map_or(current.updated_at, |last| last.at);
+        let mut batch = Self {
+            job: current.clone(),
+            is_status: false,
+            now,
+            positions: 0,
+            events: Vec::new(),
+            rows: Vec::new(),
+            remembered: Vec::new(),
+            outcomes: Vec::with_capacity(requests.len()),
+        };
+        for request in requests {
+            let outcome = batch.take(request, ledger, bounds);
+            batch.outcomes.push(outcome);
+        }
+        batch
+    }
+
+    fn take(&mut self, request: &Request, ledger: &Ledger, bounds: &Bounds) -> Outcome {
+        let Task::Apply(command) = &request.task else {
+            return Outcome::Refused(RegistryError::Gone);
+        };
+        if let Some(report_id) = &request.report_id {
+            if let Some(answer) = ledger.find(report_id, request.at) {
+                return Outcome::Repeated(answer.clone());
+            }
+            let twin = self
+                .remembered
+                .iter()
+                .find(|(known, ..)| known == report_id);
+            if let Some((_, place, answer)) = twin {
+                return Outcome::Placed(*place, answer.clone());
+            }
+        }
+        let change = match step(&self.job, command, bounds, request.at) {
+            Ok(change) => change,
+            Err(refusal) => return Outcome::Refused(refusal.into()),
+        };
+        self.job = change.job;
+        self.is_status |= change.is_status;
+        match command {
+            Command::Events(events) => {
+                let first = self.positions + 1;
+                self.events.extend((first..).zip(events.iter().cloned()));
+                self.positions += events.len() as u64;
+            }
+            Command::Rows(rows) => {
+                self.rows.extend_from_slice(rows);
+                self.positions += u64::from(change.is_status);
+            }
+            _ => self.positions += u64::from(change.is_status),
+        }
+        let answer = super::answer_of(&self.job);
+        if let Some(report_id) = &request.report_id {
+            self.remembered
+                .push((report_id.clone(), self.positions, answer.clone()));
+        }
+        Outcome::Placed(self.positions, answer)
+    }
+
+    /// Whether there is anything to store; a mere sign of life needs no commit.
+    pub(super) fn needs_commit(&self) -> bool {
+        self.positions > 0 || !self.rows.is_empty() || !self.remembered.is_empty()
+    }
+
+    pub(super) fn commit(&self) -> Commit<'_> {
+        Commit {
+            job: &self.job,
+            positions: self.positions,
+            events: &self.events,
+            rows: &self.rows,
+            answers: &self.remembered,
+            now: self.now,
+        }
+    }
+
+    /// Puts the seqs that the store assigned in the place of places.
+    pub(super) fn settle(&mut self, prev: Seq, first: Seq) {
+        self.job.seq = Committed::seq_at(prev, first, self.positions);
+        let outcomes = self
+            .outcomes
+            .iter_mut()
+            .filter_map(|outcome| match outcome {
+                Outcome::Placed(place, answer) => Some((*place, answer)),
+                Outcome::Repeated(_) | Outcome::Refused(_) => None,
+            });
+        let remembered = self
+            .remembered
+            .iter_mut()
+            .map(|(_, place, answer)| (*place, answer));
+        for (place, answer) in outcomes.chain(remembered) {
+            answer.seq = Committed::seq_at(prev, first, place);
+        }
+    }
+
+    /// The events with the seqs that they got.
+    pub(super) fn committed_events(&self, prev: Seq, first: Seq) -> Vec<Event> {
+        let settled = |(place, event): &(u64, NewEvent)| Event {
+            seq: Committed::seq_at(prev, first, *place),
+            name: event.name.clone(),
+            data: event.data.clone(),
+        };
+        self.events.iter().map(settled).collect()
+    }
+
+    /// The report ids to remember, with their settled answers.
+    pub(super) fn remembered(&self) -> impl Iterator<Item = (ReportId, Answer)> + '_ {
+        let entry =
+            |(report_id, _, answer): &(ReportId, u64, Answer)| (report_id.clone(), answer.clone());
+        self.remembered.iter().map(entry)
+    }
+
+    /// Answers the requests that the batch was made of.
+    pub(super) fn answer(self, requests: Vec<Request>) {
+        for (request, outcome) in requests.into_iter().zip(self.outcomes) {
+            let answer = match outcome {
+                Outcome::Placed(_, answer) | Outcome::Repeated(answer) => Ok(answer),
+                Outcome::Refused(error) => Err(error),
+            };
+            // A client that has left gets no answer; its request stands.
+            let _ = request.reply.send(answer);
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Where jobs live: one narrow trait, and the backends behind it.
+
+mod memory;
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::job::{
+    Answer, Event, Job, JobId, Json, Ledger, NewEvent, ReportId, Seq, State, Timestamp,
+};
+
+pub use memory::{Memory, MemoryLimits};
+
+/// Keeps jobs, their events and their result rows.
+///
+/// - **Order.** Commits of one job are applied one after the other; the events of one job come
+///   back in the order of their seqs. Nothing is promised about the order between jobs.
+/// - **Atomicity.** A commit is there whole or not at all: state, events, rows and answers.
+/// - **Compare and swap.** A commit names the seq it was made on. When the job has moved on,
+///   nothing is changed and the present state comes back.
+/// - **Seq.** The store assigns it: `max(prev + 1, the store's clock in microseconds)`.
+/// - **Visibility.** After `Ok` every later read sees the commit.
+/// - **Errors.** After `Err` the commit may or may not have happened; the caller reads again.
+/// - **Cancel-safety.** A dropped future counts as `Err`.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// Puts a new job, and what its runner will read, unless one of that name is there.
+    async fn create(&self, job: &Job, input: Option<&Input>) -> Result<Created, StoreError>;
+
+    /// Binds `key` to `job_id` for a day unless it is bound already; returns what it is bound to.
+    async fn reserve(&self, key: &str, job_id: &JobId, now: Timestamp)
+    -> Result<JobId, StoreError>;
+
+    /// The job as last committed. One whose retention has ended is [`Loaded::Gone`].
+    async fn load(&self, job_id: &JobId, now: Timestamp) -> Result<Loaded, StoreError>;
+
+    /// What the job's runner reads.
+    async fn input(&self, job_id: &JobId) -> Result<Option<Input>, StoreError>;
+
+    /// Applies a change.
+    async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError>;
+
+    /// The kept events with a seq above `after`, in order.
+    async fn events_after(&self, job_id: &JobId, after: Seq) -> Result<KeptEvents, StoreError>;
+
+    /// Jobs that match, newest first, below `before`; at most `limit`, unexpired at `now`.
+    async fn list(
+        &self,
+        filter: &Filter,
+        before: Option<&Position>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Arc<Job>>, StoreError>;
+
+    /// Result rows from index `from` on, at most `limit`.
+    async fn rows(&self, job_id: &JobId, from: u64, limit: usize) -> Result<Rows, StoreError>;
+
+    /// Removes a job; until `gone_until` its name is [`Loaded::Gone`], then unknown.
+    async fn remove(&self, job_id: &JobId, gone_until: Timestamp) -> Result<(), StoreError>;
+
+    /// Removes up to `limit` jobs whose retention has ended at `now`, and forgets removed names
+    /// whose time is over; returns how many jobs it removed.
+    async fn expire(
+        &self,
+        now: Timestamp,
+        gone_seconds: u64,
+        limit: usize,
+    ) -> Result<usize, StoreError>;
+
+    /// Whether the store answers.
+    async fn ping(&self) -> Result<(), StoreError>;
+}
+
+/// A change of one job, to be applied whole.
+#[derive(Debug, Clone, Copy)]
+pub struct Commit<'a> {
+    /// The job afterwards; its `seq` is the one that the change was made on.
+    pub job: &'a Job,
+    /// How many positions the change takes: 0 when it only adds rows.
+    pub positions: u64,
+    /// Events, each with its place among the positions, from 1.
+    pub events: &'a [(u64, NewEvent)],
+    /// Result rows to append.
+    pub rows: &'a [Json],
+    /// Answers to remember; their `seq` is a place among the positions, as in [`Committed::seq_at`].
+    pub answers: &'a [(ReportId, u64, Answer)],
+    /// The time of the change.
+    pub now: Timestamp,
+}
+
+/// What a commit came to.
+#[derive(Debug)]
+pub enum Committed {
+    /// It was applied; `prev` is the seq before, `first` the seq of its first position.
+    Done {
+        /// The seq that the commit was made on.
+        prev: Seq,
+        /// The seq of the first position.
+        first: Seq,
+    },
+    /// The job had moved on; nothing was changed.
+    Conflict(Box<Stored>),
+    /// The job is not there any more.
+    Missing,
+}
+
+/// What a creation came to.
+#[derive(Debug)]
+pub enum Created {
+    /// The job is there, with this seq.
+    Done(Seq),
+    /// A job of that name was there already.
+    Exists(Box<Stored>),
+    /// The store holds as many jobs as it may.
+    Full,
+}
+
+/// A name looked up.
+#[derive(Debug)]
+pub enum Loaded {
+    /// The job.
+    Job(Box<Stored>),
+    /// There was a job of that name.
+    Gone,
+    /// There is none.
+    Unknown,
+}
+
+/// A job with what its writer needs to go on.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// The job as last committed.
+    pub job: Arc<Job>,
+    /// The report ids that it remembers.
+    pub ledger: Ledger,
+}
+
+/// Events that are still kept.
+#[derive(Debug, Default)]
+pub struct KeptEvents {
+    /// In order.
+    pub events: Vec<Event>,
+    /// The highest seq of an event that was dropped; [`Seq::ZERO`] when none was.
+    pub dropped: Seq,
+}
+
+/// Some of a job's result rows.
+#[derive(Debug, Default)]
+pub struct Rows {
+    /// How many rows there are in all.
+    pub total: u64,
+    /// The rows asked for.
+    pub rows: Vec<Json>,
+}
+
+/// What a runner works on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    /// How to read the content.
+    pub format: InputFormat,
+    /// The content as it was sent.
+    pub content: Arc<[u8]>,
+}
+
+/// How an input is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InputFormat {
+    /// JSON.
+    Json,
+    /// Plain text, one item a line.
+    Text,
+    /// Comma-separated values (RFC 4180).
+    Csv,
+}
+
+/// Which jobs a list shows; empty fields match every job.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Any of these states.
+    pub states: Vec<State>,
+    /// This kind.
+    pub kind: Option<String>,
+    /// One of the job's tags.
+    pub tag: Option<String>,
+    /// This owner.
+    pub owner: Option<String>,
+    /// Part of this job.
+    pub parent_id: Option<JobId>,
+}
+
+/// A job's place in lists: by time of creation, then by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// When the job was created.
+    pub created_at: Timestamp,
+    /// Its name.
+    pub job_id: JobId,
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, Clone, Error)]
+pub enum StoreError {
+    /// It cannot be reached, or did not answer in time.
+    #[error("store unavailable: {0}")]
+    Unavailable(String),
+}
+
+impl Committed {
+    /// The seq of a place among a commit's positions; 0 stands for the seq before it.
+    pub fn seq_at(prev: Seq, first: Seq, place: u64) -> Seq {
+        match place {
+            0 => prev,
+            place => first.plus(place - 1),
+        }
+    }
+}
+
+impl Filter {
+    /// Whether a list by this filter shows `job`.
+    pub fn matches(&self, job: &Job) -> bool {
+        let origin = &job.origin;
+        let is = |wanted: &Option<String>, have: &Option<Arc<str>>| {
+            wanted.is_none() || wanted.as_deref() == have.as_deref()
+        };
+        (self.states.is_empty() || self.states.contains(&job.face.state))
+            && is(&self.kind, &origin.kind)
+            && is(&self.owner, &origin.owner)
+            && self
+                .tag
+                .as_ref()
+                .is_none_or(|tag| origin.tags.iter().any(|have| **have == **tag))
+            && (self.parent_id.is_none() || self.parent_id == origin.parent_id)
+    }
+}
+
+impl Position {
+    /// Where `job` stands.
+    pub fn of(job: &Job) -> Self {
+        Self {
+            created_at: job.origin.created_at,
+            job_id: job.id().clone(),
+        }
+    }
+}

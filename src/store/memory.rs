@@ -1,0 +1,424 @@
+//! The store that keeps nothing beyond the process.
+
+mod events;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
+    ops::Bound,
+    sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use async_trait::async_trait;
+
+use super::{
+    Commit, Committed, Created, Filter, Input, KeptEvents, Loaded, Position, Rows, Store,
+    StoreError, Stored,
+};
+use crate::job::{Answer, Job, JobId, Json, Ledger, Seq, Timestamp};
+use events::{EventBudget, EventLog};
+
+/// How long a reserved key stays bound, in seconds: as long as a job remembers a report id.
+const RESERVATION_SECONDS: u64 = 86_400;
+
+/// How many jobs a list looks at before it lets go of the index for writers.
+const LIST_SLICE: usize = 1_000;
+
+/// Bounds on what the store keeps.
+#[derive(Debug, Clone, Copy)]
+pub struct MemoryLimits {
+    /// Kept events per job.
+    pub events_per_job: usize,
+    /// Bytes of kept events per job.
+    pub event_bytes_per_job: usize,
+    /// Bytes of kept events in all; beyond it the oldest of all is dropped.
+    pub event_bytes: usize,
+    /// Finished jobs; beyond it the one that expires first leaves early.
+    pub finished_jobs: usize,
+    /// Bytes of result rows and inputs in all; beyond it the finished job that expires first leaves early.
+    pub row_bytes: usize,
+}
+
+/// Jobs in this process's memory.
+#[derive(Debug)]
+pub struct Memory {
+    limits: MemoryLimits,
+    // The locks below are held for single operations, never across an await. Where two are
+    // needed they are taken in the order of these fields.
+    index: RwLock<Index>,
+    budget: EventBudget,
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    jobs: HashMap<JobId, Arc<Record>>,
+    by_age: BTreeSet<Position>,
+    /// Finished jobs by the end of their retention.
+    finished: BTreeSet<(Timestamp, JobId)>,
+    /// Names of removed jobs, and until when they are known as gone.
+    gone: HashMap<JobId, Timestamp>,
+    gone_by_time: BTreeSet<(Timestamp, JobId)>,
+    reservations: HashMap<String, (Timestamp, JobId)>,
+    reservations_by_time: BTreeMap<(Timestamp, String), ()>,
+    /// Bytes of rows and inputs of all jobs.
+    bulk_bytes: usize,
+}
+
+/// One job; its own lock, so that jobs do not wait for each other.
+#[derive(Debug)]
+struct Record {
+    state: Mutex<RecordState>,
+    input: Option<Input>,
+}
+
+#[derive(Debug)]
+struct RecordState {
+    job: Arc<Job>,
+    ledger: Ledger,
+    events: EventLog,
+    rows: Vec<Json>,
+    row_bytes: usize,
+    /// Set when the job has left the index while somebody still held it.
+    is_removed: bool,
+}
+
+impl Memory {
+    /// An empty store.
+    pub fn new(limits: MemoryLimits) -> Self {
+        Self {
+            limits,
+            index: RwLock::default(),
+            budget: EventBudget::new(limits.event_bytes),
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Index> {
+        self.index
+            .read()
+            .expect("no section under the index lock panics")
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Index> {
+        self.index
+            .write()
+            .expect("no section under the index lock panics")
+    }
+
+    fn record(&self, job_id: &JobId) -> Option<Arc<Record>> {
+        self.read().jobs.get(job_id).cloned()
+    }
+
+    /// Keeps finished jobs and their rows within their bounds, at the cost of the oldest.
+    fn trim(&self, index: &mut Index, gone_until: Timestamp) {
+        while index.finished.len() > self.limits.finished_jobs
+            || (index.bulk_bytes > self.limits.row_bytes && !index.finished.is_empty())
+        {
+            let Some((_, job_id)) = index.finished.first().cloned() else {
+                return;
+            };
+            index.remove(&job_id, gone_until, &self.budget);
+        }
+    }
+}
+
+impl Index {
+    fn remove(&mut self, job_id: &JobId, gone_until: Timestamp, budget: &EventBudget) -> bool {
+        let Some(record) = self.jobs.remove(job_id) else {
+            return false;
+        };
+        let mut state = record.lock();
+        state.is_removed = true;
+        self.by_age.remove(&Position::of(&state.job));
+        if let Some(expires_at) = state.job.expires_at() {
+            self.finished.remove(&(expires_at, job_id.clone()));
+        }
+        self.bulk_bytes -= state.row_bytes + record.input_bytes();
+        budget.release(state.events.clear());
+        drop(state);
+        self.bury(job_id.clone(), gone_until);
+        true
+    }
+
+    fn bury(&mut self, job_id: JobId, until: Timestamp) {
+        if let Some(before) = self.gone.insert(job_id.clone(), until) {
+            self.gone_by_time.remove(&(before, job_id.clone()));
+        }
+        self.gone_by_time.insert((until, job_id));
+    }
+
+    fn unbury(&mut self, job_id: &JobId) {
+        if let Some(until) = self.gone.remove(job_id) {
+            self.gone_by_time.remove(&(until, job_id.clone()));
+        }
+    }
+
+    fn forget_outdated(&mut self, now: Timestamp) {
+        while let Some((until, job_id)) = self.gone_by_time.first().cloned()
+            && until <= now
+        {
+            self.unbury(&job_id);
+        }
+        while let Some(entry) = self.reservations_by_time.first_entry()
+            && entry.key().0 <= now
+        {
+            let (_, key) = entry.remove_entry().0;
+            self.reservations.remove(&key);
+        }
+    }
+}
+
+impl Record {
+    fn lock(&self) -> MutexGuard<'_, RecordState> {
+        self.state
+            .lock()
+            .expect("no section under a record's lock panics")
+    }
+
+    fn input_bytes(&self) -> usize {
+        self.input.as_ref().map_or(0, |input| input.content.len())
+    }
+}
+
+impl RecordState {
+    fn stored(&self) -> Box<Stored> {
+        Box::new(Stored {
+            job: Arc::clone(&self.job),
+            ledger: self.ledger.clone(),
+        })
+    }
+}
+
+fn is_expired(job: &Job, now: Timestamp) -> bool {
+    job.expires_at().is_some_and(|end| end <= now)
+}
+
+#[async_trait]
+impl Store for Memory {
+    async fn create(&self, job: &Job, input: Option<&Input>) -> Result<Created, StoreError> {
+        let now = job.origin.created_at;
+        let mut index = self.write();
+        if let Some(record) = index.jobs.get(job.id()).cloned() {
+            let state = record.lock();
+            if !is_expired(&state.job, now) {
+                return Ok(Created::Exists(state.stored()));
+            }
+            drop(state);
+            index.remove(job.id(), now, &self.budget);
+        }
+        let input_bytes = input.map_or(0, |input| input.content.len());
+        if index.bulk_bytes + input_bytes > self.limits.row_bytes && index.finished.is_empty() {
+            return Ok(Created::Full);
+        }
+        index.unbury(job.id());
+        let seq = Seq::ZERO.next(now);
+        let job = Arc::new(Job { seq, ..job.clone() });
+        index.by_age.insert(Position::of(&job));
+        index.bulk_bytes += input_bytes;
+        let state = RecordState {
+            job: Arc::clone(&job),
+            ledger: Ledger::default(),
+            events: EventLog::default(),
+            rows: Vec::new(),
+            row_bytes: 0,
+            is_removed: false,
+        };
+        let record = Record {
+            state: Mutex::new(state),
+            input: input.cloned(),
+        };
+        index.jobs.insert(job.id().clone(), Arc::new(record));
+        self.trim(&mut index, now);
+        Ok(Created::Done(seq))
+    }
+
+    async fn reserve(
+        &self,
+        key: &str,
+        job_id: &JobId,
+        now: Timestamp,
+    ) -> Result<JobId, StoreError> {
+        let mut index = self.write();
+        index.forget_outdated(now);
+        let until = now.plus_seconds(RESERVATION_SECONDS);
+        let index = &mut *index;
+        match index.reservations.entry(key.to_owned()) {
+            Entry::Occupied(bound) => Ok(bound.get().1.clone()),
+            Entry::Vacant(free) => {
+                free.insert((until, job_id.clone()));
+                index
+                    .reservations_by_time
+                    .insert((until, key.to_owned()), ());
+                Ok(job_id.clone())
+            }
+        }
+    }
+
+    async fn load(&self, job_id: &JobId, now: Timestamp) -> Result<Loaded, StoreError> {
+        let index = self.read();
+        if let Some(record) = index.jobs.get(job_id) {
+            let state = record.lock();
+            return Ok(if is_expired(&state.job, now) {
+                Loaded::Gone
+            } else {
+                Loaded::Job(state.stored())
+            });
+        }
+        let is_gone = index.gone.get(job_id).is_some_and(|until| *until > now);
+        Ok(if is_gone {
+            Loaded::Gone
+        } else {
+            Loaded::Unknown
+        })
+    }
+
+    async fn input(&self, job_id: &JobId) -> Result<Option<Input>, StoreError> {
+        Ok(self.record(job_id).and_then(|record| record.input.clone()))
+    }
+
+    async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
+        let Some(record) = self.record(commit.job.id()) else {
+            return Ok(Committed::Missing);
+        };
+        let prev = commit.job.seq;
+        let mut state = record.lock();
+        if state.is_removed {
+            return Ok(Committed::Missing);
+        }
+        if state.job.seq != prev {
+            return Ok(Committed::Conflict(state.stored()));
+        }
+        self.budget.charge(commit.events);
+        let first = prev.next(commit.now);
+        let last = Committed::seq_at(prev, first, commit.positions);
+        state.job = Arc::new(Job {
+            seq: last,
+            ..commit.job.clone()
+        });
+        for (report_id, place, answer) in commit.answers {
+            let seq = Committed::seq_at(prev, first, *place);
+            let answer = Answer {
+                seq,
+                ..answer.clone()
+            };
+            state.ledger.remember(report_id.clone(), answer, commit.now);
+        }
+        for (place, event) in commit.events {
+            let seq = Committed::seq_at(prev, first, *place);
+            let freed = state.events.append(seq, event, &self.limits);
+            self.budget.release(freed);
+        }
+        let row_bytes: usize = commit.rows.iter().map(|row| row.as_str().len()).sum();
+        state.rows.extend_from_slice(commit.rows);
+        state.row_bytes += row_bytes;
+        let expires_at = state.job.expires_at();
+        drop(state);
+        if !commit.events.is_empty() {
+            let seqs = commit
+                .events
+                .iter()
+                .map(|(place, _)| Committed::seq_at(prev, first, *place));
+            self.budget.settle(&record, seqs);
+        }
+        if row_bytes > 0 || expires_at.is_some() {
+            let mut index = self.write();
+            // Between the two locks the job may have been removed, and its bytes with it.
+            if !record.lock().is_removed {
+                index.bulk_bytes += row_bytes;
+                if let Some(expires_at) = expires_at {
+                    index.finished.insert((expires_at, commit.job.id().clone()));
+                }
+                self.trim(&mut index, commit.now);
+            }
+        }
+        Ok(Committed::Done { prev, first })
+    }
+
+    async fn events_after(&self, job_id: &JobId, after: Seq) -> Result<KeptEvents, StoreError> {
+        let kept = self
+            .record(job_id)
+            .map(|record| record.lock().events.after(after));
+        Ok(kept.unwrap_or_default())
+    }
+
+    async fn list(
+        &self,
+        filter: &Filter,
+        before: Option<&Position>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Arc<Job>>, StoreError> {
+        let mut found = Vec::new();
+        let mut before = before.cloned();
+        loop {
+            let index = self.read();
+            let upper = before.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+            let mut looked_at = 0;
+            let mut last = None;
+            for position in index
+                .by_age
+                .range((Bound::Unbounded, upper))
+                .rev()
+                .take(LIST_SLICE)
+            {
+                looked_at += 1;
+                last = Some(position);
+                let Some(record) = index.jobs.get(&position.job_id) else {
+                    continue;
+                };
+                let job = Arc::clone(&record.lock().job);
+                if filter.matches(&job) && !is_expired(&job, now) {
+                    found.push(job);
+                    if found.len() == limit {
+                        return Ok(found);
+                    }
+                }
+            }
+            before = last.cloned();
+            if looked_at < LIST_SLICE {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn rows(&self, job_id: &JobId, from: u64, limit: usize) -> Result<Rows, StoreError> {
+        let Some(record) = self.record(job_id) else {
+            return Ok(Rows::default());
+        };
+        let state = record.lock();
+        let start = usize::try_from(from)
+            .unwrap_or(usize::MAX)
+            .min(state.rows.len());
+        let end = start.saturating_add(limit).min(state.rows.len());
+        Ok(Rows {
+            total: state.rows.len() as u64,
+            rows: state.rows[start..end].to_vec(),
+        })
+    }
+
+    async fn remove(&self, job_id: &JobId, gone_until: Timestamp) -> Result<(), StoreError> {
+        self.write().remove(job_id, gone_until, &self.budget);
+        Ok(())
+    }
+
+    async fn expire(
+        &self,
+        now: Timestamp,
+        gone_seconds: u64,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        let mut index = self.write();
+        index.forget_outdated(now);
+        let mut removed = 0;
+        while removed < limit
+            && let Some((expires_at, job_id)) = index.finished.first().cloned()
+            && expires_at <= now
+        {
+            index.remove(&job_id, expires_at.plus_seconds(gone_seconds), &self.budget);
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

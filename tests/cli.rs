@@ -1,0 +1,278 @@
+//! The small commands, by running the binary: `token`, `key`, `check`, and the manners of all.
+
+use std::fs;
+use std::process::Command;
+
+use progressd::auth::{Authenticator, Principal, Scope};
+use progressd::config::Config;
+use tempfile::TempDir;
+
+const SECRET: &str = "a secret of at least thirty-two bytes";
+
+/// Exit code, standard output, standard error.
+type Outcome = (Option<i32>, String, String);
+
+/// A folder with files in which the binary is run.
+struct Place(TempDir);
+
+impl Place {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).expect("a file in the temporary folder");
+        }
+        Self(folder)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Outcome {
+        let output = Command::new(env!("CARGO_BIN_EXE_progressd"))
+            .args(arguments)
+            .current_dir(&self.0)
+            .env_clear()
+            .output()
+            .expect("the binary starts");
+        let text = |bytes| String::from_utf8(bytes).expect("the output is UTF-8");
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+
+    /// Runs what must succeed, and gives its standard output.
+    #[track_caller]
+    fn output(&self, arguments: &[&str]) -> String {
+        let (code, stdout, stderr) = self.run(arguments);
+        assert_eq!((code, stderr.as_str()), (Some(0), ""), "{arguments:?}");
+        stdout
+    }
+
+    /// Runs what must fail, and gives its standard error.
+    #[track_caller]
+    fn refusal(&self, arguments: &[&str], expected: i32) -> String {
+        let (code, stdout, stderr) = self.run(arguments);
+        assert_eq!(
+            (code, stdout.as_str()),
+            (Some(expected), ""),
+            "{arguments:?}"
+        );
+        stderr
+    }
+}
+
+fn jwt_entry(extra: &str) -> String {
+    format!("[[auth.jwt]]\nalgorithm = 'HS256'\nsecret = '{SECRET}'\n{extra}\n")
+}
+
+fn principal_of(configuration: &str, credential: &str) -> Principal {
+    let config = Config::from_toml(configuration).expect("the configuration is valid");
+    let header = format!("Bearer {}", credential.trim_end());
+    Authenticator::new(&config.auth)
+        .authenticate([header.as_bytes()])
+        .expect("the server accepts the credential")
+}
+
+#[test]
+fn a_new_key_is_accepted_by_a_server_that_has_its_block() {
+    let place = Place::new(&[]);
+    let output = place.output(&[
+        "key",
+        "--name",
+        "the \"ci\" key",
+        "--scope",
+        "jobs:write jobs:read",
+        "--owner",
+        "ann",
+    ]);
+    let (key, block) = output
+        .split_once("\n\n")
+        .expect("an empty line ends the key");
+    let principal = principal_of(block, key);
+    assert_eq!(
+        (principal.name(), principal.owner()),
+        ("the \"ci\" key", Some("ann"))
+    );
+    assert_eq!(principal.scopes().to_string(), "jobs:read jobs:write");
+    assert!(!block.contains(key));
+}
+
+#[test]
+fn a_key_needs_no_arguments_and_is_another_one_each_time() {
+    let place = Place::new(&[]);
+    let outputs = [place.output(&["key"]), place.output(&["key"])];
+    assert_ne!(outputs[0], outputs[1]);
+    let blocks = outputs.each_ref().map(|output| {
+        output
+            .split_once("\n\n")
+            .expect("an empty line ends the key")
+    });
+    let both = format!("{}{}", blocks[0].1, blocks[1].1);
+    for (key, _) in blocks {
+        let principal = principal_of(&both, key);
+        assert_eq!(
+            principal.scopes().to_string(),
+            "jobs:read jobs:write jobs:cancel"
+        );
+        assert!(principal.may_act_on_all() && !principal.may(Scope::Admin));
+    }
+}
+
+#[test]
+fn a_token_from_the_configuration_fits_its_issuer_audience_and_claim_names() {
+    let file = jwt_entry(
+        "issuer = 'me'\naudience = 'you'\nowner_claim = 'uid'\nscope_claim = 'scp'\njobs_claim = 'may'",
+    );
+    let place = Place::new(&[("p.toml", &file)]);
+    let token = place.output(&[
+        "token",
+        "--config",
+        "p.toml",
+        "--sub",
+        "ann",
+        "--scope",
+        "jobs:write",
+        "--scope",
+        "jobs:cancel",
+        "--jobs",
+        "a b-*",
+    ]);
+    let principal = principal_of(&file, &token);
+    assert_eq!(
+        (principal.owner(), principal.scopes().to_string().as_str()),
+        (Some("ann"), "jobs:write jobs:cancel")
+    );
+    assert!(
+        principal.may_act_on("a", None)
+            && principal.may_act_on("b-1", None)
+            && !principal.may_act_on("c", None)
+    );
+}
+
+#[test]
+fn a_token_from_a_secret_file_gets_the_default_scope_and_an_hour() {
+    let place = Place::new(&[("secret", &format!("{SECRET}\n"))]);
+    let before = jsonwebtoken::get_current_timestamp();
+    let token = place.output(&["token", "--secret-file", "secret", "--sub", "ann"]);
+    let after = jsonwebtoken::get_current_timestamp();
+    let principal = principal_of(&jwt_entry(""), &token);
+    assert_eq!(principal.scopes().to_string(), "jobs:read");
+    let expires_at = principal.expires_at().expect("a token expires");
+    assert!((before + 3600..=after + 3600).contains(&expires_at));
+}
+
+#[test]
+fn the_entry_that_accepts_the_issuer_signs() {
+    let other = "[[auth.jwt]]\nalgorithm = 'HS256'\nsecret = 'quite another secret of more than 32 bytes'\nissuer = 'second'\n";
+    let file = format!("{}{other}", jwt_entry("issuer = 'first'"));
+    let place = Place::new(&[("p.toml", &file)]);
+    let arguments = |issuer| {
+        [
+            "token", "--config", "p.toml", "--sub", "ann", "--issuer", issuer,
+        ]
+    };
+    assert_eq!(
+        principal_of(other, &place.output(&arguments("second"))).owner(),
+        Some("ann")
+    );
+    let refusal = place.refusal(&arguments("third"), 1);
+    assert_eq!(
+        refusal,
+        "error: no [[auth.jwt]] entry accepts that issuer and audience\n"
+    );
+}
+
+#[test]
+fn a_token_that_could_not_work_is_not_made() {
+    let place = Place::new(&[("short", "short"), ("good", SECRET), ("open.toml", "")]);
+    for (arguments, expected) in [
+        (
+            vec!["--secret-file", "good"],
+            "give it --sub, --jobs or --scope admin",
+        ),
+        (
+            vec!["--secret-file", "short", "--sub", "ann"],
+            "a secret must have at least 32 bytes",
+        ),
+        (
+            vec!["--secret-file", "none", "--sub", "ann"],
+            "read the secret file `none`: No such file",
+        ),
+        (
+            vec!["--config", "open.toml", "--sub", "ann"],
+            "has no [[auth.jwt]] entry",
+        ),
+        (
+            vec!["--config", "none.toml", "--sub", "ann"],
+            "cannot read the configuration file `none.toml`",
+        ),
+    ] {
+        let stderr = place.refusal(&[&["token"], arguments.as_slice()].concat(), 1);
+        assert!(
+            stderr.starts_with("error: ") && stderr.contains(expected),
+            "{arguments:?}: {stderr}"
+        );
+    }
+    assert!(
+        place
+            .run(&["token", "--secret-file", "good", "--scope", "admin"])
+            .1
+            .starts_with("eyJ")
+    );
+}
+
+#[test]
+fn wrong_usage_has_the_exit_code_2() {
+    let place = Place::new(&[("good", SECRET)]);
+    for arguments in [
+        &["fly"] as &[&str],
+        &["key", "--scope", "jobs:delete"],
+        &["key", "--name", ""],
+        &["token", "--sub", "ann"],
+        &[
+            "token",
+            "--secret-file",
+            "good",
+            "--config",
+            "good",
+            "--sub",
+            "ann",
+        ],
+        &[
+            "token",
+            "--secret-file",
+            "good",
+            "--sub",
+            "ann",
+            "--ttl",
+            "0",
+        ],
+        &[
+            "token",
+            "--secret-file",
+            "good",
+            "--sub",
+            "ann",
+            "--ttl",
+            "18446744073709551615",
+        ],
+        &["check", "--listen", "x"],
+        &[],
+    ] {
+        assert_ne!(place.refusal(arguments, 2), "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    let place = Place::new(&[]);
+    assert!(place.output(&["--version"]).starts_with("progressd "));
+    let help = place.output(&["--help"]);
+    for command in ["serve", "demo", "token", "key", "check"] {
+        assert!(help.contains(&format!("\n  {command} ")), "{help}");
+        assert!(
+            place
+                .output(&[command, "--help"])
+                .contains("Usage: progressd")
+        );
+    }
+}

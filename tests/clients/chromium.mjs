@@ -1,0 +1,123 @@
+// Follows a stream with the native `EventSource` of a headless Chromium, and prints what it saw (recorder.mjs).
+//
+//   node chromium.mjs --url URL [--token TOKEN] [--page URL] [--screenshot FILE] …
+//
+// The page is one of the stream's own origin (default /healthz), so that the browser treats it as it treats a dashboard.
+// A native `EventSource` sends no headers of its own: the token travels as `?token=`.
+// The browser is the one that the variable CHROMIUM names, else the first `chromium` on the PATH.
+
+import { execFileSync } from 'node:child_process';
+import { chromium } from 'playwright-core';
+import { readCommandLine, Recorder, run, TERMINAL_STATES } from './recorder.mjs';
+
+// For small machines, containers and root accounts, and without background traffic.
+// Playwright itself adds a fresh user-data-dir, which it removes again.
+const FLAGS = [
+  '--headless',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
+
+await run(async () => {
+  const options = readCommandLine({ page: { type: 'string' }, screenshot: { type: 'string' } });
+  const streamUrl = new URL(options.url);
+  if (options.token) {
+    streamUrl.searchParams.set('token', options.token);
+  }
+
+  const browser = await chromium.launch({ executablePath: findChromium(), args: FLAGS });
+  try {
+    // The page is only a foothold on the origin, so a policy of its own against scripts or streams does not matter here.
+    const page = await browser.newPage({ bypassCSP: true, viewport: { width: 720, height: 160 } });
+    await page.goto(options.page ?? new URL('/healthz', streamUrl).href);
+
+    // The page itself closes its client: from here the order would come too late to be that of a listener.
+    const recorder = new Recorder(options, () => {});
+    let newestRequest;
+    page.on('request', (request) => {
+      if (request.resourceType() === 'eventsource') {
+        newestRequest = request;
+        recorder.countRequest();
+      }
+    });
+    await page.exposeFunction('recordOpen', () => recorder.recordOpen());
+    await page.exposeFunction('recordEvent', (...event) => recorder.recordEvent(...event));
+    await page.exposeFunction('recordTrouble', async (readyState) => {
+      // The page never learns the status code. It is the cause only where the browser gave up; nothing follows that.
+      const response = readyState === 2 ? await newestRequest?.response() : undefined;
+      recorder.recordTrouble({ status: response?.status() }, readyState);
+    });
+    await page.evaluate(followInPage, {
+      url: streamUrl.href,
+      eventNames: options.eventNames,
+      closeAtStates: options.closeAtEnd ? TERMINAL_STATES : [],
+    });
+
+    const exitCode = await recorder.ended;
+    if (options.screenshot) {
+      await page.screenshot({ path: options.screenshot });
+    }
+    return exitCode;
+  } finally {
+    await browser.close();
+  }
+});
+
+/** Runs inside the page: follows the stream, passes everything on, and shows the progress to the eye. */
+function followInPage({ url, eventNames, closeAtStates }) {
+  const bar = Object.assign(document.createElement('progress'), { max: 100 });
+  const line = document.createElement('p');
+  bar.style.width = '100%';
+  document.body.style.font = '16px sans-serif';
+  document.body.replaceChildren(bar, line);
+
+  const source = new EventSource(url);
+  const recordEvent = (event) => globalThis.recordEvent(event.type, event.data, event.lastEventId, source.readyState);
+
+  source.addEventListener('open', () => globalThis.recordOpen());
+  source.addEventListener('error', (event) => {
+    if (event instanceof MessageEvent) {
+      recordEvent(event);
+    } else {
+      globalThis.recordTrouble(source.readyState);
+    }
+  });
+  for (const name of eventNames) {
+    source.addEventListener(name, recordEvent);
+  }
+  source.addEventListener('status', (event) => {
+    const job = JSON.parse(event.data);
+    if (closeAtStates.includes(job.status)) {
+      source.close();
+    }
+    const percentage = job.progress_percentage;
+    if (percentage === null) {
+      bar.removeAttribute('value');
+    } else {
+      bar.value = percentage;
+    }
+    line.textContent = [
+      job.kind ?? job.job_id,
+      job.status,
+      percentage === null ? 'progress unknown' : `${percentage} %`,
+      `${job.processed_count} of ${job.total_count ?? 'unknown'} ${job.unit ?? ''}`,
+      job.error?.message,
+    ].filter(Boolean).join(' · ');
+  });
+}
+
+function findChromium() {
+  if (process.env.CHROMIUM) {
+    return process.env.CHROMIUM;
+  }
+  try {
+    return execFileSync('which', ['chromium'], { encoding: 'utf8' }).trim();
+  } catch {
+    throw new Error('no chromium on the PATH; install it or name its program in CHROMIUM');
+  }
+}
