@@ -1,0 +1,3 @@
+//! HTTP: routes, thin handlers, the error envelope, and the connections below them.
+
+pub mod connection;

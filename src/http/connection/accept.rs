@@ -1,0 +1,234 @@
+//! The accept loop: it alone owns the connections' tasks, so it alone counts them, tells
+//! them of a drain, and sees how each one ends.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, warn};
+
+use super::handle::ConnectionHandle;
+use super::preface::{self, Protocol};
+use super::{ConnectionLimits, Shared, http1, http2};
+
+/// Connections that the kernel completes ahead of us: after a restart all watchers come
+/// back at once. Linux cuts this to `net.core.somaxconn`, whose default is the same.
+const BACKLOG: u32 = 4096;
+
+/// The pause after a failed accept. Running out of descriptors ends when connections
+/// do, and each such end tries again at once; the pause covers everything else.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How the connections of a listener ended after its drain had begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that ended by themselves within the drain time.
+    pub ended: usize,
+    /// Connections that were still open then and have been cut.
+    pub cut: usize,
+}
+
+/// Listens on `address`, with port 0 on a free port, and with room for many clients that
+/// connect at the same moment.
+///
+/// # Errors
+/// What the operating system says against the address.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // A restarted server must not wait for its predecessor's closed connections.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Serves `app` to everyone who connects, until `drain` is cancelled.
+///
+/// Then the listener is closed and every connection told: idle ones end at once, the
+/// others with the response that they are at, which is the app's to bring to an end.
+/// What is left after `limits.drain` is cut. Returns when no connection is left.
+///
+/// Each request carries a `ConnectionHandle` among its extensions.
+pub async fn serve(
+    listener: TcpListener,
+    app: Router,
+    limits: ConnectionLimits,
+    drain: CancellationToken,
+) -> Drained {
+    let drain_time = limits.drain;
+    let shared = Shared::new(app, limits);
+    let mut connections = Connections::default();
+    let mut acceptor = Acceptor {
+        listener,
+        failing: false,
+    };
+    loop {
+        let room = connections.handles.len() < shared.limits.max_connections;
+        tokio::select! {
+            () = drain.cancelled() => break,
+            () = connections.next_end(), if !connections.handles.is_empty() => {}
+            (stream, peer) = acceptor.accept(), if room => connections.start(stream, peer, &shared),
+        }
+    }
+    drop(acceptor);
+    connections.drain(drain_time).await
+}
+
+/// Logs the panic that ended a connection's or a stream's task; an abort is no news.
+pub(super) fn log_panic(peer: SocketAddr, ended: JoinError) {
+    let Ok(panic) = ended.try_into_panic() else {
+        return;
+    };
+    let message = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("panic without a message");
+    error!(peer.address = %peer, panic = message, "connection ended by a panic");
+}
+
+/// A listener whose errors are survived.
+struct Acceptor {
+    listener: TcpListener,
+    /// The last accept failed, and the log says so already.
+    failing: bool,
+}
+
+/// The open connections, and how to reach them.
+#[derive(Default)]
+struct Connections {
+    tasks: JoinSet<()>,
+    handles: HashMap<Id, ConnectionHandle>,
+}
+
+impl Acceptor {
+    /// The next connection. Dropping the future loses nothing.
+    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+        loop {
+            match self.listener.accept().await {
+                Ok(accepted) => {
+                    self.failing = false;
+                    return accepted;
+                }
+                Err(error) if belongs_to_one_client(&error) => {
+                    debug!(error = %error, "connection was gone before it was accepted");
+                }
+                Err(error) => {
+                    if !self.failing {
+                        warn!(error = %error, "cannot accept connections, trying on");
+                    }
+                    self.failing = true;
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Tells a client that left before it was accepted from trouble of our own.
+fn belongs_to_one_client(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    )
+}
+
+impl Connections {
+    fn start(&mut self, stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
+        let handle = ConnectionHandle::new(peer);
+        let task = self
+            .tasks
+            .spawn(serve_one(stream, Arc::clone(shared), handle.clone()));
+        self.handles.insert(task.id(), handle);
+    }
+
+    /// Waits until a connection ends; only to be called while there is one.
+    async fn next_end(&mut self) {
+        let (id, panic) = match self.tasks.join_next_with_id().await {
+            Some(Ok((id, ()))) => (id, None),
+            Some(Err(error)) => (error.id(), Some(error)),
+            None => return,
+        };
+        if let Some(handle) = self.handles.remove(&id)
+            && let Some(panic) = panic
+        {
+            log_panic(handle.peer_address(), panic);
+        }
+    }
+
+    async fn drain(mut self, longest: Duration) -> Drained {
+        for handle in self.handles.values() {
+            handle.start_drain();
+        }
+        let open = self.handles.len();
+        let all_ended = async {
+            while !self.handles.is_empty() {
+                self.next_end().await;
+            }
+        };
+        // Whether the time was up shows in what is left.
+        let _ = tokio::time::timeout(longest, all_ended).await;
+        let cut = self.handles.len();
+        self.tasks.shutdown().await;
+        Drained {
+            ended: open - cut,
+            cut,
+        }
+    }
+}
+
+/// One connection from the accepted socket to its end.
+async fn serve_one(stream: TcpStream, shared: Arc<Shared>, handle: ConnectionHandle) {
+    configure(&stream, &shared.limits);
+    let detected = tokio::select! {
+        () = poll_fn(|context| handle.poll_drain(context)) => return,
+        detected = tokio::time::timeout(shared.limits.header_timeout, preface::detect(stream)) => detected,
+    };
+    let Ok(Ok((protocol, io))) = detected else {
+        return;
+    };
+    let outcome = match protocol {
+        Protocol::Http1 => http1::serve(io, &shared, handle.clone()).await,
+        // Boxed, since it is the rarer and much the larger of the two.
+        Protocol::Http2 => Box::pin(http2::serve(io, &shared, handle.clone())).await,
+    };
+    if let Err(error) = outcome {
+        debug!(peer.address = %handle.peer_address(), error = %error, "connection ended early");
+    }
+}
+
+/// Sets the socket's options; none of them is worth refusing the client for.
+fn configure(stream: &TcpStream, limits: &ConnectionLimits) {
+    let socket = SockRef::from(stream);
+    let report = |option: &str, outcome: io::Result<()>| {
+        if let Err(error) = outcome {
+            debug!(socket.option = option, error = %error, "cannot set a socket option");
+        }
+    };
+    // A frame must leave when it is written, not when the one before was acknowledged.
+    report("TCP_NODELAY", socket.set_tcp_nodelay(true));
+    if let Some(bytes) = limits.send_buffer_bytes {
+        report("SO_SNDBUF", socket.set_send_buffer_size(bytes));
+    }
+    // The write timeout for what the kernel has taken over already: a peer that
+    // vanished, or stopped reading, would else be noticed only when that buffer is full.
+    // Source: RFC 5482; for Linux, tcp(7).
+    #[cfg(target_os = "linux")]
+    report(
+        "TCP_USER_TIMEOUT",
+        socket.set_tcp_user_timeout(Some(limits.write_timeout)),
+    );
+}

@@ -1,0 +1,3 @@
+//! Built-in workers.
+
+pub mod email;

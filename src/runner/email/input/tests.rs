@@ -1,0 +1,296 @@
+//! Lists in every shape that people upload, and what they are told about unusable ones.
+
+use proptest::prelude::*;
+
+use super::super::{Reason, syntax};
+use super::{AddressList, Format, InputError};
+
+fn parse(bytes: impl AsRef<[u8]>, format: Format) -> Result<Vec<String>, String> {
+    AddressList::parse(bytes.as_ref(), format, 5)
+        .map(|list| list.iter().map(str::to_owned).collect())
+        .map_err(|error| error.to_string())
+}
+
+/// A file, and the addresses in it or the message that it earns.
+type Case = (&'static [u8], Result<&'static [&'static str], &'static str>);
+
+fn check(cases: &[Case], format: Format) {
+    for (bytes, expected) in cases {
+        let expected = expected
+            .map(|addresses| {
+                addresses
+                    .iter()
+                    .map(|address| (*address).to_owned())
+                    .collect::<Vec<_>>()
+            })
+            .map_err(str::to_owned);
+        assert_eq!(
+            parse(bytes, format),
+            expected,
+            "{}",
+            String::from_utf8_lossy(bytes)
+        );
+    }
+}
+
+#[test]
+fn text_is_one_address_per_line() {
+    check(
+        &[
+            (b"a@b.de", Ok(&["a@b.de"])),
+            (
+                b"\xEF\xBB\xBF a@b.de \r\n\r\n\tc@d.de\n\n",
+                Ok(&["a@b.de", "c@d.de"]),
+            ),
+            (b"a@b.de\rc@d.de\r", Ok(&["a@b.de", "c@d.de"])),
+            (
+                b"# not a comment\na@b.de",
+                Ok(&["# not a comment", "a@b.de"]),
+            ),
+            (b"", Err("The list is empty")),
+            (b"\xEF\xBB\xBF\r\n  \n", Err("The list is empty")),
+            (b"a@b.de\n\nc\xFF@d.de\n", Err("Line 3 is not valid UTF-8")),
+            (
+                b"dear\n\nreader",
+                Err("No e-mail addresses found: none of the 2 lines has an @"),
+            ),
+            (
+                b"\xFF\xFEa\0@\0",
+                Err("The list is UTF-16 text; save it as UTF-8"),
+            ),
+            (b"PK\x03\x04\0\0", Err("The list is not a text file")),
+            (
+                b"@\n@\n@\n@\n@\n@\n@",
+                Err("The list has 7 addresses; at most 5 are allowed"),
+            ),
+        ],
+        Format::Text,
+    );
+}
+
+#[test]
+fn csv_column_is_found_by_its_header() {
+    check(
+        &[
+            (b"email\na@b.de\n", Ok(&["a@b.de"])),
+            (
+                b"Name,E-Mail\r\nAnn,a@b.de\r\nBo,\r\nCy, c@d.de \r\n",
+                Ok(&["a@b.de", "c@d.de"]),
+            ),
+            (
+                b"\xEF\xBB\xBFid;Email Address;note\n1;a@b.de;x@y.z\n",
+                Ok(&["a@b.de"]),
+            ),
+            (
+                b"id\tcustomer_email\n1\tnonsense\n2\ta@b.de\n",
+                Ok(&["nonsense", "a@b.de"]),
+            ),
+            (b"address,mail\nMain Street 1,a@b.de\n", Ok(&["a@b.de"])),
+            (b"name,Address\nAnn,a@b.de\n", Ok(&["a@b.de"])),
+            (
+                b"email\n\"\"\"john doe\"\"@b.de\"\n\"x,y@b.de\"\n",
+                Ok(&["\"john doe\"@b.de", "x,y@b.de"]),
+            ),
+            (b"name,email\nJ\xFCrgen,a@b.de\n", Ok(&["a@b.de"])),
+            (b"email_verified,email\nyes,a@b.de\n", Ok(&["a@b.de"])),
+            (
+                b"email,phone\na@b.de\n\nc@d.de,1,2\n",
+                Ok(&["a@b.de", "c@d.de"]),
+            ),
+        ],
+        Format::Csv,
+    );
+}
+
+#[test]
+fn csv_column_is_found_by_its_content() {
+    check(
+        &[
+            (b"a@b.de\nc@d.de", Ok(&["a@b.de", "c@d.de"])),
+            (b"1,Ann,a@b.de\n2,Bo,c@d.de\n", Ok(&["a@b.de", "c@d.de"])),
+            (
+                b"who,where\nAnn,a@b.de\nBo @ work,c@d.de\n",
+                Ok(&["a@b.de", "c@d.de"]),
+            ),
+            (b"address,where\nMain Street,a@b.de\n", Ok(&["a@b.de"])),
+            (
+                b"1;\"a@b.de\";\"x, y, z\"\n2;\"c@d.de\";\"x, y, z\"\n",
+                Ok(&["a@b.de", "c@d.de"]),
+            ),
+        ],
+        Format::Csv,
+    );
+}
+
+#[test]
+fn unusable_csv_says_what_is_wrong_where() {
+    check(
+        &[
+            (b"", Err("The list is empty")),
+            (b"\n\r\n", Err("The list is empty")),
+            (b"email\n", Err("The list is empty")),
+            (
+                b"name,phone\nAnn,123\n",
+                Err("No column with e-mail addresses found"),
+            ),
+            (
+                b"id,name,email\n1,Ann,a@b.de\n\n2,Bo\n",
+                Err(
+                    "Invalid CSV: line 4: it has 2 fields, but the e-mail address is expected in field 3",
+                ),
+            ),
+            (
+                b"email,note\na@b.de,fine\n\nc@d.de,\"open\ne@f.de,lost\n",
+                Err("Invalid CSV: line 4: a quoted field is never closed"),
+            ),
+            (
+                b"email\na@b.de\nc\xFF@d.de\n",
+                Err("Line 3 is not valid UTF-8"),
+            ),
+            (
+                b"email\n1\n2\n3\n4\n5\n6\n",
+                Err("The list has 6 addresses; at most 5 are allowed"),
+            ),
+        ],
+        Format::Csv,
+    );
+}
+
+#[test]
+fn csv_with_line_breaks_inside_quotes_is_read() {
+    let text = b"note,email\n\"two\nlines\",a@b.de\n\"three\n\n\"\"lines\"\"\",c@d.de";
+    check(&[(text, Ok(&["a@b.de", "c@d.de"]))], Format::Csv);
+}
+
+#[test]
+fn json_is_a_list_of_addresses_or_objects() {
+    check(
+        &[
+            (
+                br#"["a@b.de", "", "c\u0040d.de"]"#,
+                Ok(&["a@b.de", "", "c@d.de"]),
+            ),
+            (
+                br#" {"emails": ["a@b.de"], "source": {"id": [1]}} "#,
+                Ok(&["a@b.de"]),
+            ),
+            (
+                br#"[{"id": 1, "Email": "a@b.de"}, {"e-mail": null}, null, "c@d.de"]"#,
+                Ok(&["a@b.de", "c@d.de"]),
+            ),
+            (
+                br#"[{"email_address": "a@b.de", "mail": {"not": "this"}}]"#,
+                Ok(&["a@b.de"]),
+            ),
+            (b"", Err("The list is empty")),
+            (b"[]", Err("The list is empty")),
+            (
+                br#"["a@b.de" "c@d.de"]"#,
+                Err("Invalid JSON: expected `,` or `]` at line 1 column 11"),
+            ),
+            (
+                br#"["a@b.de"] x"#,
+                Err("Invalid JSON: trailing characters at line 1 column 12"),
+            ),
+            (
+                br#""a@b.de""#,
+                Err(
+                    "Invalid JSON: invalid type: string \"a@b.de\", expected an array of e-mail addresses, or an \
+                     object with one under \"emails\" at line 1 column 8",
+                ),
+            ),
+            (
+                b"[\"a@b.de\",\n5]",
+                Err(
+                    "Invalid JSON: invalid type: integer `5`, expected entry 2 to be an e-mail address or an object \
+                     with one at line 2 column 1",
+                ),
+            ),
+            (
+                br#"[{"name": "Ann"}]"#,
+                Err("Invalid JSON: entry 1 has no field \"email\" at line 1 column 16"),
+            ),
+            (
+                br#"{"list": []}"#,
+                Err("Invalid JSON: the object has no list under \"emails\" at line 1 column 12"),
+            ),
+            (b"[\"a@b.de\",\n\"\xFF\"]", Err("Line 2 is not valid UTF-8")),
+        ],
+        Format::Json,
+    );
+}
+
+#[test]
+fn parsed_json_gives_the_same_list() {
+    let list = |value: serde_json::Value| AddressList::from_json(&value, 5);
+    let emails = serde_json::json!({"emails": [{"email": "a@b.de"}, "c@d.de"]});
+    assert!(
+        list(emails)
+            .expect("a list")
+            .iter()
+            .eq(["a@b.de", "c@d.de"])
+    );
+    assert_eq!(list(serde_json::json!([])), Err(InputError::Empty));
+    assert_eq!(
+        list(serde_json::json!(["a@b.de", 5]))
+            .expect_err("5 is no address")
+            .to_string(),
+        "Invalid JSON: invalid type: integer `5`, expected entry 2 to be an e-mail address or an object with one"
+    );
+    assert!(matches!(
+        list(serde_json::Value::Null),
+        Err(InputError::Json(_))
+    ));
+}
+
+#[test]
+fn overlong_addresses_are_kept_cut_and_stay_invalid() {
+    let line = format!("{}@gmail.com\nann@gmail.com", "ä".repeat(100_000));
+    let list = AddressList::parse(line.as_bytes(), Format::Text, 5).expect("a list");
+    let cut = list.get(0).expect("the first");
+    assert!(cut.len() < 1_200 && cut.ends_with('…'), "{}", cut.len());
+    assert_eq!(syntax::parse(cut), Err(Reason::SyntaxTooLong));
+    assert_eq!(
+        (list.len(), list.get(1), list.get(2)),
+        (2, Some("ann@gmail.com"), None)
+    );
+}
+
+#[test]
+fn formats_are_known_by_their_content_type() {
+    assert_eq!(
+        Format::from_content_type("text/plain; charset=utf-8"),
+        Some(Format::Text)
+    );
+    assert_eq!(Format::from_content_type("Text/CSV"), Some(Format::Csv));
+    assert_eq!(
+        Format::from_content_type("application/json"),
+        Some(Format::Json)
+    );
+    assert_eq!(Format::from_content_type("image/png"), None);
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_are_read_or_refused_within_bounds(
+        bytes in prop_oneof![
+            any::<Vec<u8>>(),
+            "[a-z@,;\t\"\\\\ \n\r{}\\[\\]:é]{0,60}".prop_map(String::into_bytes),
+        ],
+        format in prop_oneof![Just(Format::Text), Just(Format::Csv), Just(Format::Json)],
+    ) {
+        if let Ok(list) = AddressList::parse(&bytes, format, 5) {
+            prop_assert!((1..=5).contains(&list.len()));
+            prop_assert_eq!(list.iter().count(), list.len());
+        }
+    }
+
+    #[test]
+    fn addresses_survive_every_format(emails in prop::collection::vec("[a-z]{1,8}@[a-z]{1,8}\\.(com|de)", 1..5)) {
+        let csv = format!("id,email\n{}", emails.iter().map(|email| format!("1,\"{email}\"\n")).collect::<String>());
+        let json = serde_json::to_string(&emails).expect("strings are JSON");
+        prop_assert_eq!(parse(emails.join("\n"), Format::Text), Ok(emails.clone()));
+        prop_assert_eq!(parse(csv, Format::Csv), Ok(emails.clone()));
+        prop_assert_eq!(parse(json, Format::Json), Ok(emails));
+    }
+}

@@ -1,0 +1,7 @@
+//! The accept loop over real sockets.
+
+mod drain;
+mod http1;
+mod http2;
+mod limits;
+mod support;

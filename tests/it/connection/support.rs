@@ -1,0 +1,195 @@
+//! A server on a free port, an app that can be steered, and a client that speaks bytes.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Router};
+use http_body::Frame;
+use progressd::http::connection::{
+    CloseGuard, ConnectionHandle, ConnectionLimits, Drained, bind, serve,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Longer than anything here takes, so that a broken server fails instead of hanging.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running server; `drain` or dropping it ends it.
+pub(crate) struct TestServer {
+    pub(crate) address: SocketAddr,
+    drain: CancellationToken,
+    served: JoinHandle<Drained>,
+}
+
+/// A client that writes and reads bytes.
+pub(crate) struct RawClient {
+    pub(crate) stream: TcpStream,
+    received: Vec<u8>,
+}
+
+/// The sending end of a streamed body: dropped, it ends the body; `gone` reports that
+/// the server has dropped the body.
+pub(crate) struct Stream {
+    pub(crate) blocks: mpsc::UnboundedSender<Bytes>,
+    pub(crate) gone: mpsc::UnboundedReceiver<()>,
+}
+
+struct StreamBody {
+    blocks: mpsc::UnboundedReceiver<Bytes>,
+    _close: CloseGuard,
+    _gone: mpsc::UnboundedSender<()>,
+}
+
+/// Limits under which nothing is cut within a test.
+pub(crate) fn limits() -> ConnectionLimits {
+    ConnectionLimits {
+        header_timeout: Duration::from_secs(60),
+        max_header_bytes: 16 * 1024,
+        max_connections: 100,
+        write_timeout: Duration::from_secs(60),
+        http2_max_streams: 100,
+        drain: Duration::from_secs(60),
+        send_buffer_bytes: None,
+    }
+}
+
+/// `/` answers `hello`, `/panic` panics, `/ended-early` drops its guard before it
+/// answers, `/stream` opens a stream whose other end comes
+/// out of the receiver.
+pub(crate) fn app() -> (Router, mpsc::UnboundedReceiver<Stream>) {
+    let (opened, streams) = mpsc::unbounded_channel();
+    let stream = move |Extension(handle): Extension<ConnectionHandle>| async move {
+        let (blocks, body_blocks) = mpsc::unbounded_channel();
+        let (body_gone, gone) = mpsc::unbounded_channel();
+        let body = StreamBody {
+            blocks: body_blocks,
+            _close: handle.close_after_response(),
+            _gone: body_gone,
+        };
+        opened
+            .send(Stream { blocks, gone })
+            .expect("the test waits for its streams");
+        ([("connection", "keep-alive")], Body::new(body)).into_response()
+    };
+    let ended_early = |Extension(handle): Extension<ConnectionHandle>| async move {
+        drop(handle.close_after_response());
+        tokio::task::yield_now().await;
+        ([("connection", "keep-alive")], "hello")
+    };
+    let app = Router::new()
+        .route("/ended-early", get(ended_early))
+        .route(
+            "/",
+            get(|| async { "hello" }).post(|body: Bytes| async { body }),
+        )
+        .route("/panic", get(panicking))
+        .route("/stream", get(stream));
+    (app, streams)
+}
+
+async fn panicking() -> Response {
+    panic!("a handler's fault, on purpose")
+}
+
+impl TestServer {
+    pub(crate) async fn start(app: Router, limits: ConnectionLimits) -> Self {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        let address = listener.local_addr().expect("a bound socket");
+        let drain = CancellationToken::new();
+        let served = tokio::spawn(serve(listener, app, limits, drain.clone()));
+        Self {
+            address,
+            drain,
+            served,
+        }
+    }
+
+    pub(crate) async fn connect(&self) -> RawClient {
+        let stream = TcpStream::connect(self.address).await.expect("a listener");
+        RawClient {
+            stream,
+            received: Vec::new(),
+        }
+    }
+
+    pub(crate) fn start_drain(&self) {
+        self.drain.cancel();
+    }
+
+    /// Waits for the end of `serve`.
+    pub(crate) async fn drained(mut self) -> Drained {
+        in_time(&mut self.served)
+            .await
+            .expect("serve does not panic")
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.served.abort();
+    }
+}
+
+impl RawClient {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        in_time(self.stream.write_all(bytes.as_ref()))
+            .await
+            .expect("the server reads");
+    }
+
+    /// Reads up to and including `end`, and returns that.
+    pub(crate) async fn read_until(&mut self, end: &str) -> String {
+        loop {
+            let found = self
+                .received
+                .windows(end.len())
+                .position(|window| window == end.as_bytes());
+            if let Some(position) = found {
+                let rest = self.received.split_off(position + end.len());
+                let head = std::mem::replace(&mut self.received, rest);
+                return String::from_utf8(head).expect("the tests send text");
+            }
+            let read = in_time(self.stream.read_buf(&mut self.received))
+                .await
+                .expect("the connection is not reset");
+            let received = String::from_utf8_lossy(&self.received);
+            assert_ne!(read, 0, "ended without {end:?} after {received:?}");
+        }
+    }
+
+    /// Reads what is left until the server closes; a reset is a failure.
+    pub(crate) async fn read_to_end(&mut self) -> String {
+        in_time(self.stream.read_to_end(&mut self.received))
+            .await
+            .expect("the connection is closed, not reset");
+        String::from_utf8(std::mem::take(&mut self.received)).expect("the tests send text")
+    }
+}
+
+impl HttpBody for StreamBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let block = self.blocks.poll_recv(context);
+        block.map(|block| block.map(|block| Ok(Frame::data(block))))
+    }
+}
+
+/// Waits for `future`, but not for ever.
+pub(crate) async fn in_time<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .expect("this comes about in time")
+}

@@ -1,0 +1,5 @@
+//! The integration tests: one binary, a module for each behaviour.
+
+mod connection;
+mod email_engine;
+mod support;
