@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod key;
+pub mod serve;
 pub mod token;
 
 use std::path::PathBuf;

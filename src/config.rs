@@ -25,8 +25,8 @@ pub use self::auth::{
 pub use self::limits::LimitsConfig;
 pub use self::secret::Secret;
 pub use self::sections::{
-    DnsSource, EmailRunnerConfig, EventsConfig, JobsConfig, LogConfig, LogFormat, RunnerConfig,
-    ServerConfig, StoreBackend, StoreConfig, StreamConfig,
+    DnsSource, EmailRunnerConfig, EventsConfig, JobsConfig, LogConfig, LogFormat,
+    MemoryStoreConfig, RunnerConfig, ServerConfig, StoreBackend, StoreConfig, StreamConfig,
 };
 
 use self::layers::Layer;

@@ -14,5 +14,7 @@ pub mod hub;
 pub mod job;
 pub mod registry;
 pub mod runner;
+pub mod server;
 pub mod store;
+pub mod stream;
 pub mod telemetry;

@@ -11,10 +11,7 @@ mod timekeeper;
 use std::{
     collections::HashMap,
     fmt,
-    sync::{
-        Arc, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
 
@@ -23,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    hub::{Ending, Hub},
+    frame::Ending,
+    hub::Hub,
     job::{Bounds, Defaults, Job, JobId, NewJob, Refusal, ReportId, Timestamp},
     store::{Created, Filter, Input, Loaded, Position, Store, StoreError, Stored},
 };
@@ -72,8 +70,8 @@ struct Inner {
     timekeeper: Timekeeper,
     /// Slots of unfinished jobs. A plain lock: held for single look-ups and never across an await.
     slots: RwLock<HashMap<JobId, Arc<Slot>>>,
-    /// Set before the streams are told, so that one that joins meanwhile is told as well.
-    is_draining: AtomicBool,
+    /// Cancelled before the streams are told, so that one that joins meanwhile is told as well.
+    draining: CancellationToken,
 }
 
 /// Why the registry did not do what it was asked.
@@ -118,7 +116,7 @@ impl Registry {
             clock: Clock,
             timekeeper,
             slots: RwLock::default(),
-            is_draining: AtomicBool::new(false),
+            draining: CancellationToken::new(),
         });
         tokio::spawn(expire_forever(Arc::clone(&inner), stop));
         Self { inner }
@@ -258,7 +256,7 @@ impl Registry {
 
     /// Ends every stream with word that the server is shutting down.
     pub fn drain(&self) {
-        self.inner.is_draining.store(true, Ordering::SeqCst);
+        self.inner.draining.cancel();
         let slots: Vec<_> = self.inner.read_slots().values().cloned().collect();
         for slot in slots {
             slot.hub().end(Ending::Draining);
@@ -267,7 +265,12 @@ impl Registry {
 
     /// Whether [`Registry::drain`] has begun.
     pub fn is_draining(&self) -> bool {
-        self.inner.is_draining.load(Ordering::SeqCst)
+        self.inner.draining.is_cancelled()
+    }
+
+    /// Cancelled when [`Registry::drain`] begins.
+    pub fn draining(&self) -> &CancellationToken {
+        &self.inner.draining
     }
 
     async fn load(&self, job_id: &JobId) -> Result<Stored, RegistryError> {

@@ -36,7 +36,7 @@ pub struct LimitsConfig {
     pub tags: usize,
     /// Open connections; 0, the default, derives the number from the limit of file descriptors.
     pub max_connections: usize,
-    /// Seconds within which a request's header must have come. Default 10.
+    /// Seconds within which a request's header must have come, also the next one of an idle connection. Default 30.
     pub header_timeout_seconds: u64,
     /// Bytes of a request's header block; 431 beyond. Default 16 KiB.
     pub header_bytes: usize,

@@ -43,6 +43,8 @@ use Rule::{Number, Secret, Tables, Text, Words};
 const RULES: &[(&str, Rule)] = &[
     ("server.listen", Text(is_address)),
     ("store.backend", Text(parses::<StoreBackend>)),
+    ("store.memory.max_finished_jobs", Number(1, 1_000_000_000)),
+    ("store.memory.max_result_bytes", Number(1, 1_024 * GIB)),
     ("stream.update_interval_ms", Number(0, 60_000)),
     ("stream.retry_ms", Number(1, 3_600_000)),
     ("stream.heartbeat_seconds", Number(1, 3_600)),

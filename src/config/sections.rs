@@ -22,6 +22,19 @@ pub struct StoreConfig {
     /// Where jobs are kept. Default `memory`; also `SSE_SOURCE`.
     #[serde(deserialize_with = "parsed")]
     pub backend: StoreBackend,
+    /// `[store.memory]`: bounds of the store that keeps everything in this process.
+    pub memory: MemoryStoreConfig,
+}
+
+/// `[store.memory]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryStoreConfig {
+    /// Finished jobs; beyond it the one that expires first leaves early. Default 1000000.
+    pub max_finished_jobs: usize,
+    /// Bytes of result rows and of runners' inputs; beyond it the finished job that expires first
+    /// leaves early. Default 2 GiB.
+    pub max_result_bytes: usize,
 }
 
 /// The stores that this version has.

@@ -39,14 +39,12 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, FieldError> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
-        let field = if path == "." { String::new() } else { path };
         let inner = error.into_inner();
-        let rule = if inner.is_data() {
-            without_position(&inner.to_string())
-        } else {
-            format!("malformed JSON: {inner}")
-        };
-        FieldError::new(field, rule)
+        if !inner.is_data() {
+            return FieldError::new("", format!("malformed JSON: {inner}"));
+        }
+        let field = if path == "." { String::new() } else { path };
+        FieldError::new(field, without_position(&inner.to_string()))
     })?;
     deserializer
         .end()

@@ -18,7 +18,8 @@ use std::{
 
 use super::{JobHandle, RegistryError, timekeeper::remind};
 use crate::{
-    hub::{Ending, Received, Snapshot, Subscription},
+    frame::{Ending, Frame, FrameKind},
+    hub::{Received, Snapshot, Subscription},
     job::{Event, Seq},
     store::StoreError,
 };
@@ -71,11 +72,7 @@ impl JobHandle {
     /// Joins the job as a watcher that stands at `cursor`.
     pub async fn attach(&self, cursor: Cursor) -> Result<Attachment, StoreError> {
         let (mut snapshot, live) = self.slot.hub().join();
-        if self
-            .inner
-            .is_draining
-            .load(std::sync::atomic::Ordering::SeqCst)
-        {
+        if self.inner.draining.is_cancelled() {
             // Draining may have begun after it looked for slots; this one must not be missed.
             snapshot.ending = snapshot.ending.or(Some(Ending::Draining));
         }
@@ -151,8 +148,8 @@ async fn newer_than(live: &Subscription, after: Seq) {
             match std::task::ready!(live.poll_receive(context, &mut frames)) {
                 Received::Lagged => return Poll::Ready(()),
                 Received::Frames => {
-                    let is_news = |frame: &crate::frame::Frame| {
-                        frame.seq > after || frame.kind == crate::frame::FrameKind::Ending
+                    let is_news = |frame: &Frame| {
+                        frame.seq > after || matches!(frame.kind, FrameKind::Ending(_))
                     };
                     if frames.iter().any(is_news) {
                         return Poll::Ready(());

@@ -2,4 +2,5 @@
 
 mod connection;
 mod email_engine;
+mod lifecycle;
 mod support;

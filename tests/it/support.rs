@@ -1,3 +1,19 @@
 //! What the tests share.
 
 pub(crate) mod dns;
+pub(crate) mod server;
+pub(crate) mod sse;
+
+use std::time::Duration;
+
+/// The longest that a test waits for something that must come: far above what it takes, so
+/// that only a thing that never comes runs into it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for `future`; says what did not come in time.
+pub(crate) async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("{what} did not come within {PATIENCE:?}"),
+    }
+}

@@ -1,0 +1,116 @@
+//! Reading a request's body: what it is, and no more of it than allowed.
+
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderMap, header},
+};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+use super::{ApiError, ErrorCode};
+use crate::job::ReportId;
+
+/// The sorts of body that calls take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Media {
+    /// No `Content-Type` at all.
+    Unnamed,
+    /// `application/json`, or anything that ends in `+json`.
+    Json,
+    /// `text/plain`
+    Text,
+    /// `text/csv`
+    Csv,
+    /// `application/x-ndjson` and its other names.
+    Ndjson,
+    /// Anything else.
+    Other,
+}
+
+impl Media {
+    /// What the `Content-Type` says, parameters aside.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let Some(value) = headers.get(header::CONTENT_TYPE) else {
+            return Self::Unnamed;
+        };
+        let essence = value
+            .to_str()
+            .unwrap_or_default()
+            .split(';')
+            .next()
+            .unwrap_or_default();
+        let essence = essence.trim().to_ascii_lowercase();
+        match essence.as_str() {
+            "application/json" => Self::Json,
+            "text/plain" => Self::Text,
+            "text/csv" => Self::Csv,
+            "application/x-ndjson"
+            | "application/ndjson"
+            | "application/jsonl"
+            | "application/x-jsonlines" => Self::Ndjson,
+            other if other.starts_with("application/") && other.ends_with("+json") => Self::Json,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Reads a JSON body of at most `most` bytes.
+///
+/// # Errors
+/// `UNSUPPORTED_MEDIA_TYPE`, `PAYLOAD_TOO_LARGE`.
+pub(super) async fn read_json(
+    headers: &HeaderMap,
+    body: Body,
+    most: usize,
+) -> Result<Bytes, ApiError> {
+    match Media::of(headers) {
+        Media::Unnamed | Media::Json => read(body, most).await,
+        _ => Err(unsupported("application/json")),
+    }
+}
+
+/// Reads a body of at most `most` bytes.
+///
+/// # Errors
+/// `PAYLOAD_TOO_LARGE`; `INVALID_REQUEST` when the client breaks off.
+pub(super) async fn read(body: Body, most: usize) -> Result<Bytes, ApiError> {
+    match Limited::new(body, most).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large(most)),
+        Err(_) => Err(ApiError::new(ErrorCode::InvalidRequest).because("The body ended early")),
+    }
+}
+
+/// The error for a body of more than `most` bytes.
+pub(super) fn too_large(most: usize) -> ApiError {
+    let message = format!("The body must have at most {most} bytes");
+    ApiError::new(ErrorCode::PayloadTooLarge).because(message)
+}
+
+/// The error for a body of a kind other than `expected`.
+pub(super) fn unsupported(expected: &str) -> ApiError {
+    let message = format!("The Content-Type must be {expected}");
+    ApiError::new(ErrorCode::UnsupportedMediaType).because(message)
+}
+
+/// The client's own name for a request: header `Idempotency-Key`, or what its body says.
+///
+/// # Errors
+/// `INVALID_REQUEST` for a header that is no such name, or that differs from the body's.
+pub(super) fn report_id(
+    headers: &HeaderMap,
+    from_body: Option<ReportId>,
+) -> Result<Option<ReportId>, ApiError> {
+    const HEADER: &str = "Idempotency-Key";
+    let Some(value) = headers.get(HEADER) else {
+        return Ok(from_body);
+    };
+    let from_header = ReportId::parse(value.to_str().unwrap_or_default())
+        .map_err(|rule| ApiError::invalid(HEADER, rule))?;
+    if from_body.is_some_and(|from_body| from_body != from_header) {
+        return Err(ApiError::invalid(
+            "report_id",
+            "must not differ from the Idempotency-Key",
+        ));
+    }
+    Ok(Some(from_header))
+}

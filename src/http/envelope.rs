@@ -1,0 +1,127 @@
+//! The outermost layer: request ids, the error envelope, and what OPTIONS answers.
+
+use std::{any::Any, panic::AssertUnwindSafe};
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt as _;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use super::{ApiError, ErrorCode};
+
+/// The header that carries a request's id.
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest request id that is taken over from a client or a proxy.
+const REQUEST_ID_BYTES: usize = 128;
+
+/// The answer to an unknown path.
+pub(super) async fn unknown_route() -> ApiError {
+    ApiError::new(ErrorCode::RouteNotFound)
+}
+
+/// The answer to a known path with another method; the router adds `Allow`.
+pub(super) async fn wrong_method() -> ApiError {
+    ApiError::new(ErrorCode::MethodNotAllowed)
+}
+
+/// Gives every request an id and every error the one body.
+pub(super) async fn seal(request: Request, next: Next) -> Response {
+    let request_id = request_id_of(&request);
+    let method = request.method().clone();
+    // The path without its query, which may hold a token.
+    let span = tracing::info_span!(
+        "request",
+        request.id = %request_id,
+        http.method = %method,
+        http.path = request.uri().path(),
+    );
+    let answer = async {
+        let handled = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+        let response = match handled {
+            Ok(response) if method == Method::OPTIONS => answer_options(response),
+            Ok(response) => response,
+            Err(panic) => {
+                tracing::error!(panic = panic_text(&*panic), "a handler panicked");
+                ApiError::new(ErrorCode::Internal).into_response()
+            }
+        };
+        with_body(response, &request_id, &method)
+    };
+    let mut response = answer.instrument(span).await;
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert(X_REQUEST_ID, value);
+    }
+    response
+}
+
+/// The id that a proxy in front has given, if it is a plain word, else a new one.
+fn request_id_of(request: &Request) -> String {
+    let is_plain = |id: &&str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/=+".contains(&byte);
+        (1..=REQUEST_ID_BYTES).contains(&id.len()) && id.bytes().all(allowed)
+    };
+    let given = request
+        .headers()
+        .get(X_REQUEST_ID)
+        .and_then(|id| id.to_str().ok());
+    given
+        .filter(is_plain)
+        .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}
+
+/// OPTIONS has no handlers of its own: what a wrong method is told is what it asks for.
+fn answer_options(response: Response) -> Response {
+    let is_known = response.status() == StatusCode::METHOD_NOT_ALLOWED;
+    let Some(allow) = response.headers().get(header::ALLOW).filter(|_| is_known) else {
+        return response;
+    };
+    let allow = format!("{},OPTIONS", allow.to_str().unwrap_or_default());
+    let mut answer = StatusCode::NO_CONTENT.into_response();
+    if let Ok(allow) = HeaderValue::from_str(&allow) {
+        answer.headers_mut().insert(header::ALLOW, allow);
+    }
+    answer
+}
+
+/// Fills an error's body in, and logs what the client is not told.
+fn with_body(mut response: Response, request_id: &str, method: &Method) -> Response {
+    let Some(error) = response.extensions_mut().remove::<ApiError>() else {
+        return response;
+    };
+    let code = error.code().as_str();
+    match error.cause() {
+        Some(cause) if response.status().is_server_error() => {
+            tracing::error!(error.code = code, cause, "request failed");
+        }
+        Some(cause) => tracing::info!(error.code = code, cause, "request refused"),
+        None => tracing::debug!(
+            error.code = code,
+            message = error.message(),
+            "request refused"
+        ),
+    }
+    let body = error.body(Some(request_id));
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert(header::CONTENT_LENGTH, body.len().into());
+    if method != Method::HEAD {
+        *response.body_mut() = Body::from(body);
+    }
+    response
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("panic without a message")
+}

@@ -1,0 +1,34 @@
+//! Liveness and readiness: open to everybody, names and `ok` or `failed` only.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State, http::StatusCode};
+use serde_json::{Value, json};
+
+use super::App;
+
+/// `GET /healthz`: the process answers.
+pub(super) async fn liveness() -> Json<Value> {
+    Json(json!({"status": "ok"}))
+}
+
+/// `GET /readyz`: the server can do its work; 503 while it cannot, or is shutting down.
+pub(super) async fn readiness(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
+    let word = |is_ok: bool| if is_ok { "ok" } else { "failed" };
+    let store = app.registry.store().ping().await;
+    if let Err(error) = &store {
+        tracing::warn!(%error, "not ready: the store does not answer");
+    }
+    let is_open = !app.registry.is_draining();
+    let is_ready = store.is_ok() && is_open;
+    let status = if is_ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let body = json!({
+        "status": word(is_ready),
+        "checks": {"store": word(store.is_ok()), "accepting": word(is_open)},
+    });
+    (status, Json(body))
+}

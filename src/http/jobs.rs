@@ -1,0 +1,309 @@
+//! Creating, listing, changing and removing jobs.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::{Body, Bytes},
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use super::{
+    ApiError, App, ErrorCode,
+    body::{Media, read, read_json, report_id, too_large, unsupported},
+    permit::{Cancel, Permit, Read, Target, Write},
+    query::Query,
+};
+use crate::{
+    auth::Principal,
+    job::{
+        Answer, Command, FieldError, Job, JobId, NewJob, Report, Seq, State as JobState, Status,
+        Timestamp, parse_events,
+    },
+    store::{Filter, Input, InputFormat, Position},
+};
+
+/// How many jobs a list shows unless asked otherwise, and at most.
+const LIST_LIMITS: (usize, u64) = (50, 200);
+
+/// The answer to a report.
+#[derive(Serialize)]
+struct ReportAnswer {
+    #[serde(flatten)]
+    answer: Answer,
+    watchers: usize,
+}
+
+/// The answer to events.
+#[derive(Serialize)]
+struct EventsAnswer {
+    job_id: JobId,
+    seq: Seq,
+}
+
+/// `POST /jobs`
+pub(super) async fn create(
+    Permit { principal, .. }: Permit<Write>,
+    State(app): State<Arc<App>>,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    app.refuse_while_draining()?;
+    let (mut new_job, mut input) = read_creation(&app, &query, &headers, body).await?;
+    new_job.check(&app.registry.settings().bounds)?;
+    let runner = new_job
+        .kind
+        .as_deref()
+        .filter(|kind| app.runners.knows(kind));
+    if let Some(kind) = runner {
+        new_job.unit = new_job
+            .unit
+            .take()
+            .or_else(|| app.runners.unit(kind).map(str::to_owned));
+    } else if new_job.input.is_some() || input.is_some() {
+        // Nobody would ever read it; most likely the kind is mistyped.
+        return Err(ApiError::invalid(
+            "input",
+            "needs a kind that this server runs itself",
+        ));
+    }
+    let is_run_here = runner.is_some();
+    if let Some(json) = new_job.input.take() {
+        let content = json.as_str().as_bytes().into();
+        input = Some(Input {
+            format: InputFormat::Json,
+            content,
+        });
+    }
+    let owner = principal
+        .may_create_for(new_job.owner.as_deref())
+        .map_err(|_| {
+            ApiError::new(ErrorCode::Forbidden).because("A job is created for its creator alone")
+        })?;
+    let key = report_id(&headers, None)?;
+    let (job, is_new) = app
+        .registry
+        .create(new_job, owner, key.as_ref(), input)
+        .await?;
+    if is_new && is_run_here {
+        app.runners.start(job.clone());
+    }
+    let status = if is_new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    Ok(creation_answer(status, &job.job()))
+}
+
+/// `GET /jobs`
+pub(super) async fn list(
+    Permit { principal, .. }: Permit<Read>,
+    State(app): State<Arc<App>>,
+    query: Query,
+) -> Result<Response, ApiError> {
+    app.refuse_while_draining()?;
+    let filter = read_filter(&query)?;
+    let limit = query.number("limit", 1, LIST_LIMITS.1)?;
+    let limit = limit.map_or(LIST_LIMITS.0, |limit| limit as usize);
+    let before = query.get("cursor").map(parse_position).transpose()?;
+    let may_see = |job: &Job| sees(&principal, job);
+    let page = app.registry.list(&filter, may_see, before, limit).await?;
+    let statuses: Vec<String> = page.jobs.iter().map(|job| Status(job).to_json()).collect();
+    let next = page.next.map(|position| show_position(&position));
+    let next = serde_json::to_string(&next).expect("a string serializes");
+    let body = format!(
+        "{{\"jobs\":[{}],\"next_cursor\":{next}}}",
+        statuses.join(",")
+    );
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// `PATCH /jobs/{id}`
+pub(super) async fn report(
+    Target { job, .. }: Target<Write>,
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let body = read_json(&headers, body, app.limits.json_body_bytes).await?;
+    let addressed = Report::parse(&body, &app.registry.settings().bounds)?;
+    if addressed.job_id.is_some() {
+        return Err(ApiError::invalid(
+            "job_id",
+            "stands in the path and not in the body",
+        ));
+    }
+    let report_id = report_id(&headers, addressed.report_id)?;
+    let command = Command::Report(Box::new(addressed.report));
+    let answer = job.apply(command, report_id).await?;
+    Ok(Json(ReportAnswer {
+        answer,
+        watchers: job.watchers(),
+    })
+    .into_response())
+}
+
+/// `POST /jobs/{id}/events`
+pub(super) async fn events(
+    Target { job, .. }: Target<Write>,
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let body = read_json(&headers, body, app.limits.json_body_bytes).await?;
+    let (events, from_body) = parse_events(&body, &app.registry.settings().bounds)?;
+    let report_id = report_id(&headers, from_body)?;
+    let Answer { job_id, seq, .. } = job.apply(Command::Events(events), report_id).await?;
+    Ok(Json(EventsAnswer { job_id, seq }).into_response())
+}
+
+/// `POST /jobs/{id}/cancel`
+pub(super) async fn cancel(Target { job, .. }: Target<Cancel>) -> Result<Response, ApiError> {
+    let answer = job.apply(Command::Cancel, None).await?;
+    let body = ReportAnswer {
+        answer,
+        watchers: job.watchers(),
+    };
+    Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+}
+
+/// `DELETE /jobs/{id}`
+pub(super) async fn remove(Target { job, .. }: Target<Write>) -> Result<StatusCode, ApiError> {
+    job.remove().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What a creation asks for: a JSON object, or, with `?kind=K`, the input itself.
+async fn read_creation(
+    app: &App,
+    query: &Query,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(NewJob, Option<Input>), ApiError> {
+    let kind = query.get("kind").map(str::to_owned);
+    let media = Media::of(headers);
+    let format = match media {
+        Media::Unnamed | Media::Json => InputFormat::Json,
+        Media::Text if kind.is_some() => InputFormat::Text,
+        Media::Csv if kind.is_some() => InputFormat::Csv,
+        _ if kind.is_some() => return Err(unsupported("application/json, text/plain or text/csv")),
+        _ => return Err(unsupported("application/json")),
+    };
+    let json_bytes = app.limits.json_body_bytes;
+    let most = if kind.is_some() {
+        app.limits.upload_bytes.max(json_bytes)
+    } else {
+        json_bytes
+    };
+    let body = read(body, most).await?;
+    let is_input = kind.is_some() && (format != InputFormat::Json || is_array(&body));
+    if is_input {
+        if body.len() > app.limits.upload_bytes {
+            return Err(too_large(app.limits.upload_bytes));
+        }
+        let input = Input {
+            format,
+            content: Arc::from(&body[..]),
+        };
+        return Ok((
+            NewJob {
+                kind,
+                ..NewJob::default()
+            },
+            Some(input),
+        ));
+    }
+    if body.len() > json_bytes {
+        return Err(too_large(json_bytes));
+    }
+    let mut new_job = NewJob::parse(&body, &app.registry.settings().bounds)?;
+    match (&new_job.kind, kind) {
+        (Some(in_body), Some(in_query)) if *in_body != in_query => {
+            return Err(ApiError::invalid(
+                "kind",
+                "must not differ from the one in the query",
+            ));
+        }
+        (None, Some(in_query)) => new_job.kind = Some(in_query),
+        _ => {}
+    }
+    Ok((new_job, None))
+}
+
+fn is_array(body: &Bytes) -> bool {
+    body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
+}
+
+/// The status, where to go on, and the token for a browser, in one flat object.
+fn creation_answer(status: StatusCode, job: &Job) -> Response {
+    #[derive(Serialize)]
+    struct Links {
+        stream: String,
+        status: String,
+        results: String,
+        download: String,
+    }
+    let path = format!("/api/v1/jobs/{}", job.id());
+    let links = Links {
+        stream: format!("{path}/stream"),
+        status: format!("{path}/status"),
+        results: format!("{path}/results"),
+        download: format!("{path}/download"),
+    };
+    let links = serde_json::to_string(&links).expect("strings serialize");
+    let json = Status(job).to_json();
+    let open = json.strip_suffix('}').expect("a status is a JSON object");
+    let body = format!("{open},\"links\":{links},\"watch_token\":null}}");
+    let headers = [
+        (header::LOCATION, path),
+        (header::CONTENT_TYPE, "application/json".to_owned()),
+    ];
+    (status, headers, body).into_response()
+}
+
+fn sees(principal: &Principal, job: &Job) -> bool {
+    principal.may_act_on(job.id().as_str(), job.origin.owner.as_deref())
+}
+
+fn read_filter(query: &Query) -> Result<Filter, ApiError> {
+    let parse_state = |text: &str| {
+        let state = JobState::ALL
+            .into_iter()
+            .find(|state| state.as_str() == text);
+        let rule = "must be pending, processing, completed, failed or cancelled";
+        state.ok_or_else(|| ApiError::invalid("status", rule))
+    };
+    let parse_parent = |text: &str| {
+        JobId::parse(text).map_err(|rule| ApiError::from(FieldError::new("parent_id", rule)))
+    };
+    Ok(Filter {
+        states: query
+            .all("status")
+            .map(parse_state)
+            .collect::<Result<_, _>>()?,
+        kind: query.get("kind").map(str::to_owned),
+        tag: query.get("tag").map(str::to_owned),
+        owner: query.get("owner").map(str::to_owned),
+        parent_id: query.get("parent_id").map(parse_parent).transpose()?,
+    })
+}
+
+/// A cursor as clients carry it: opaque to them, to us the last job's place, `micros.job_id`.
+fn show_position(position: &Position) -> String {
+    format!("{}.{}", position.created_at.as_micros(), position.job_id)
+}
+
+fn parse_position(text: &str) -> Result<Position, ApiError> {
+    let parts = text.split_once('.');
+    let position = parts.and_then(|(micros, job_id)| {
+        let created_at = Timestamp::from_micros(micros.parse().ok()?);
+        let job_id = JobId::parse(job_id).ok()?;
+        Some(Position { created_at, job_id })
+    });
+    position.ok_or_else(|| ApiError::invalid("cursor", "must be a next_cursor of this list"))
+}

@@ -1,0 +1,319 @@
+//! `POST /reports`: many reports in one request, read as a stream and answered as a stream.
+//!
+//! The body of the answer does the work: as long as hyper polls it, lines are read and applied.
+//! So a client that does not read its answer stops its own reports and nobody else's, and one
+//! that leaves takes everything with it but the reports that are under way.
+
+use std::{collections::HashSet, convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, BodyDataStream, Bytes},
+    extract::State,
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
+use bytes::BytesMut;
+use futures_util::{
+    FutureExt as _, StreamExt as _,
+    stream::{self, FuturesOrdered},
+};
+use serde::Serialize;
+use tokio::time::Instant;
+use tokio_util::codec::{Decoder as _, LinesCodec, LinesCodecError};
+
+use super::{
+    ApiError, App, ErrorCode,
+    body::{Media, unsupported},
+    permit::{Permit, Write},
+    streams::time_until,
+};
+use crate::{
+    auth::Principal,
+    job::{Answer, Command, JobId, Report},
+    registry::{RegistryError, Submission},
+};
+
+/// The longest silence of a client, blank lines aside.
+const LONGEST_SILENCE: Duration = Duration::from_secs(300);
+
+/// Refused lines that are told one by one; more are only counted.
+const MOST_REFUSALS: u64 = 1_000;
+
+/// Reports that are under way at a time: enough to keep a store's commits full.
+const MOST_UNDER_WAY: usize = 256;
+
+/// One request at work.
+struct Intake {
+    app: Arc<App>,
+    principal: Principal,
+    body: BodyDataStream,
+    codec: LinesCodec,
+    buffer: BytesMut,
+    /// Reports that are applied but not answered, in the order of their lines.
+    under_way: FuturesOrdered<UnderWay>,
+    line: u64,
+    accepted: u64,
+    refused: u64,
+    /// Jobs whose cancellation the client was told of.
+    told_cancelled: HashSet<JobId>,
+    is_silent_after: Instant,
+    expires_at: Option<Instant>,
+    /// Lines of the answer that wait to be written.
+    out: Vec<u8>,
+}
+
+type UnderWay =
+    futures_util::future::BoxFuture<'static, (u64, JobId, Result<Answer, RegistryError>)>;
+
+/// What to do next.
+enum Turn {
+    Bytes(Option<Bytes>),
+    Answered(u64, JobId, Result<Answer, RegistryError>),
+    End(Option<ErrorCode>),
+}
+
+/// `POST /reports`
+pub(super) async fn reports(
+    Permit { principal, .. }: Permit<Write>,
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    app.refuse_while_draining()?;
+    if !matches!(
+        Media::of(&headers),
+        Media::Unnamed | Media::Ndjson | Media::Json
+    ) {
+        return Err(unsupported("application/x-ndjson"));
+    }
+    let expires_at = principal
+        .expires_at()
+        .map(|at| Instant::now() + time_until(at));
+    let intake = Intake {
+        codec: LinesCodec::new_with_max_length(app.limits.ndjson_line_bytes),
+        app,
+        principal,
+        body: body.into_data_stream(),
+        buffer: BytesMut::new(),
+        under_way: FuturesOrdered::new(),
+        line: 0,
+        accepted: 0,
+        refused: 0,
+        told_cancelled: HashSet::new(),
+        is_silent_after: Instant::now() + LONGEST_SILENCE,
+        expires_at,
+        out: Vec::new(),
+    };
+    let answer = stream::unfold(Some(intake), |intake| async {
+        let mut intake = intake?;
+        let has_more = intake.work_until_output().await;
+        let output = Bytes::from(std::mem::take(&mut intake.out));
+        Some((Ok::<_, Infallible>(output), has_more.then_some(intake)))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, "application/x-ndjson"),
+        (header::CACHE_CONTROL, "no-cache, no-transform"),
+    ];
+    Ok((headers, Body::from_stream(answer)).into_response())
+}
+
+impl Intake {
+    /// Goes on until there is something to write; says whether there will be more.
+    async fn work_until_output(&mut self) -> bool {
+        while self.out.is_empty() {
+            match self.next_turn().await {
+                Turn::Answered(line, job_id, outcome) => self.answered(line, job_id, outcome),
+                Turn::Bytes(Some(bytes)) => {
+                    self.is_silent_after = Instant::now() + LONGEST_SILENCE;
+                    self.buffer.extend_from_slice(&bytes);
+                    self.take_lines(false).await;
+                }
+                Turn::Bytes(None) => {
+                    self.take_lines(true).await;
+                    self.finish(None).await;
+                    return false;
+                }
+                Turn::End(reason) => {
+                    self.finish(reason).await;
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    async fn next_turn(&mut self) -> Turn {
+        let expiry = async {
+            match self.expires_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            Some((line, job_id, outcome)) = self.under_way.next() => Turn::Answered(line, job_id, outcome),
+            () = self.app.registry.draining().cancelled() => Turn::End(Some(ErrorCode::Draining)),
+            () = expiry => Turn::End(Some(ErrorCode::TokenExpired)),
+            () = tokio::time::sleep_until(self.is_silent_after) => Turn::End(None),
+            chunk = self.body.next() => match chunk {
+                Some(Ok(bytes)) => Turn::Bytes(Some(bytes)),
+                // The client broke off: what it sent whole still counts.
+                Some(Err(_)) | None => Turn::Bytes(None),
+            },
+        }
+    }
+
+    /// Applies every whole line of the buffer, and at the end of the body what is left of it.
+    async fn take_lines(&mut self, is_end: bool) {
+        loop {
+            let decoded = if is_end {
+                self.codec.decode_eof(&mut self.buffer)
+            } else {
+                self.codec.decode(&mut self.buffer)
+            };
+            match decoded {
+                Ok(None) => return,
+                Ok(Some(text)) => {
+                    self.line += 1;
+                    if !text.trim().is_empty() {
+                        self.take_line(&text).await;
+                    }
+                }
+                Err(LinesCodecError::MaxLineLengthExceeded) => {
+                    self.line += 1;
+                    let most = self.app.limits.ndjson_line_bytes;
+                    let message = format!("The line must have at most {most} bytes");
+                    let error = ApiError::new(ErrorCode::PayloadTooLarge).because(message);
+                    self.refuse(self.line, None, &error);
+                }
+                Err(LinesCodecError::Io(_)) => {
+                    self.line += 1;
+                    self.refuse(
+                        self.line,
+                        None,
+                        &ApiError::invalid("", "the line must be UTF-8"),
+                    );
+                }
+            }
+        }
+    }
+
+    async fn take_line(&mut self, text: &str) {
+        let bounds = &self.app.registry.settings().bounds;
+        let line = self.line;
+        let addressed = match Report::parse(text.as_bytes(), bounds) {
+            Ok(addressed) => addressed,
+            Err(error) => return self.refuse(line, named_job(text), &error.into()),
+        };
+        let Some(job_id) = addressed.job_id else {
+            return self.refuse(
+                line,
+                None,
+                &ApiError::invalid("job_id", "must not be missing"),
+            );
+        };
+        let job = match self.app.job(&self.principal, job_id.as_str()).await {
+            Ok(job) => job,
+            Err(error) => return self.refuse(line, Some(job_id), &error),
+        };
+        while self.under_way.len() >= MOST_UNDER_WAY {
+            if let Some((line, job_id, outcome)) = self.under_way.next().await {
+                self.answered(line, job_id, outcome);
+            }
+        }
+        let command = Command::Report(Box::new(addressed.report));
+        // Submitted here and now: that fixes the order of a job's reports.
+        let submission: Submission = job.submit(command, addressed.report_id);
+        self.under_way.push_back(
+            submission
+                .map(move |outcome| (line, job_id, outcome))
+                .boxed(),
+        );
+    }
+
+    fn answered(&mut self, line: u64, job_id: JobId, outcome: Result<Answer, RegistryError>) {
+        match outcome {
+            Ok(answer) => {
+                self.accepted += 1;
+                if answer.cancel_requested && self.told_cancelled.insert(job_id.clone()) {
+                    #[derive(Serialize)]
+                    struct Told<'a> {
+                        job_id: &'a JobId,
+                        cancel_requested: bool,
+                    }
+                    self.write(&Told {
+                        job_id: &job_id,
+                        cancel_requested: true,
+                    });
+                }
+            }
+            Err(error) => self.refuse(line, Some(job_id), &error.into()),
+        }
+    }
+
+    fn refuse(&mut self, line: u64, job_id: Option<JobId>, error: &ApiError) {
+        #[derive(Serialize)]
+        struct Refused<'a> {
+            line: u64,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            job_id: Option<JobId>,
+            error: LineError<'a>,
+        }
+        self.refused += 1;
+        if let Some(cause) = error.cause() {
+            tracing::warn!(line, cause, "a line of reports was refused");
+        }
+        if self.refused <= MOST_REFUSALS {
+            let error = LineError {
+                code: error.code().as_str(),
+                message: error.message(),
+            };
+            self.write(&Refused {
+                line,
+                job_id,
+                error,
+            });
+        }
+    }
+
+    /// Waits for what is under way and writes the last line.
+    async fn finish(&mut self, reason: Option<ErrorCode>) {
+        #[derive(Serialize)]
+        struct Last<'a> {
+            accepted: u64,
+            refused: u64,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            error: Option<LineError<'a>>,
+        }
+        while let Some((line, job_id, outcome)) = self.under_way.next().await {
+            self.answered(line, job_id, outcome);
+        }
+        let error = reason.map(|code| LineError {
+            code: code.as_str(),
+            message: code.message(),
+        });
+        let (accepted, refused) = (self.accepted, self.refused);
+        self.write(&Last {
+            accepted,
+            refused,
+            error,
+        });
+    }
+
+    fn write<T: Serialize>(&mut self, line: &T) {
+        serde_json::to_writer(&mut self.out, line).expect("a line of the answer serializes");
+        self.out.push(b'\n');
+    }
+}
+
+#[derive(Serialize)]
+struct LineError<'a> {
+    code: &'a str,
+    message: &'a str,
+}
+
+/// The job that a refused line names, if it is JSON that far.
+fn named_job(text: &str) -> Option<JobId> {
+    let line: serde_json::Value = serde_json::from_str(text).ok()?;
+    JobId::parse(line.get("job_id")?.as_str()?).ok()
+}

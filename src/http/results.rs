@@ -1,0 +1,235 @@
+//! Result rows: page by page, and as a download that is streamed and never held.
+
+use std::{collections::HashSet, sync::Arc};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::State,
+    http::{Method, header},
+    response::{IntoResponse, Response},
+};
+use futures_util::{Stream, stream};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{
+    ApiError, App,
+    permit::{Read, Target},
+    query::Query,
+};
+use crate::{
+    job::{JobId, Json},
+    registry::JobHandle,
+    store::StoreError,
+};
+
+/// Rows of a page unless asked otherwise, and at most.
+const PAGE_LIMITS: (u64, u64) = (100, 1_000);
+
+/// Rows that a download reads at a time.
+const DOWNLOAD_SLICE: usize = 1_000;
+
+/// Most columns of a CSV file; keys that come later are left out.
+const MOST_COLUMNS: usize = 256;
+
+#[derive(Serialize)]
+struct Page<'a> {
+    job_id: &'a JobId,
+    page: u64,
+    per_page: u64,
+    total: u64,
+    results: Vec<Json>,
+    links: Links,
+}
+
+#[derive(Serialize)]
+struct Links {
+    next: Option<String>,
+    prev: Option<String>,
+}
+
+/// The formats of a download.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Csv,
+    Json,
+    Ndjson,
+}
+
+/// `GET /jobs/{id}/results`
+pub(super) async fn page(
+    Target { job, .. }: Target<Read>,
+    State(_): State<Arc<App>>,
+    query: Query,
+) -> Result<Response, ApiError> {
+    let page = query.number("page", 1, u64::from(u32::MAX))?.unwrap_or(1);
+    let per_page = query
+        .number("per_page", 1, PAGE_LIMITS.1)?
+        .unwrap_or(PAGE_LIMITS.0);
+    let from = (page - 1) * per_page;
+    let found = job.rows(from, per_page as usize).await?;
+    let link = |page: u64| {
+        format!(
+            "/api/v1/jobs/{}/results?page={page}&per_page={per_page}",
+            job.id()
+        )
+    };
+    let body = Page {
+        job_id: job.id(),
+        page,
+        per_page,
+        total: found.total,
+        links: Links {
+            next: (from + per_page < found.total).then(|| link(page + 1)),
+            prev: (page > 1).then(|| link(page - 1)),
+        },
+        results: found.rows,
+    };
+    Ok(axum::Json(body).into_response())
+}
+
+/// `GET /jobs/{id}/download`
+pub(super) async fn download(
+    Target { job, .. }: Target<Read>,
+    State(_): State<Arc<App>>,
+    method: Method,
+    query: Query,
+) -> Result<Response, ApiError> {
+    let format = match query.get("format") {
+        None | Some("csv") => Format::Csv,
+        Some("json") => Format::Json,
+        Some("ndjson") => Format::Ndjson,
+        Some(_) => return Err(ApiError::invalid("format", "must be csv, json or ndjson")),
+    };
+    let (content_type, ending) = match format {
+        Format::Csv => ("text/csv; charset=utf-8", "csv"),
+        Format::Json => ("application/json", "json"),
+        Format::Ndjson => ("application/x-ndjson", "ndjson"),
+    };
+    // A name has no quote, backslash or control character, so that it needs no escaping here.
+    let disposition = format!("attachment; filename=\"{}.{ending}\"", job.id());
+    let headers = [
+        (header::CONTENT_TYPE, content_type.to_owned()),
+        (header::CONTENT_DISPOSITION, disposition),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+    ];
+    if method == Method::HEAD {
+        return Ok((headers, Body::empty()).into_response());
+    }
+    let columns = match format {
+        Format::Csv => columns_of(&job).await?,
+        Format::Json | Format::Ndjson => Vec::new(),
+    };
+    let body = Body::from_stream(write_rows(job, format, columns));
+    Ok((headers, body).into_response())
+}
+
+/// The union of all rows' keys in order of appearance: what a first pass over the rows finds.
+async fn columns_of(job: &JobHandle) -> Result<Vec<String>, StoreError> {
+    let mut columns = Vec::new();
+    let mut known = HashSet::new();
+    let mut from = 0;
+    loop {
+        let found = job.rows(from, DOWNLOAD_SLICE).await?;
+        for row in &found.rows {
+            for (key, _) in cells_of(row) {
+                if columns.len() < MOST_COLUMNS && known.insert(key.clone()) {
+                    columns.push(key);
+                }
+            }
+        }
+        from += found.rows.len() as u64;
+        if found.rows.is_empty() || columns.len() == MOST_COLUMNS {
+            return Ok(columns);
+        }
+    }
+}
+
+/// The file, slice by slice. A store that stops answering breaks the download off.
+fn write_rows(
+    job: JobHandle,
+    format: Format,
+    columns: Vec<String>,
+) -> impl Stream<Item = Result<Bytes, StoreError>> {
+    let start = Some((job, columns, 0_u64));
+    stream::try_unfold(start, move |state| async move {
+        let Some((job, columns, from)) = state else {
+            return Ok(None);
+        };
+        let found = job.rows(from, DOWNLOAD_SLICE).await?;
+        let is_first = from == 0;
+        let is_last = found.rows.is_empty();
+        let bytes = match format {
+            Format::Csv => csv_slice(&columns, &found.rows, is_first),
+            Format::Json => json_slice(&found.rows, is_first, is_last),
+            Format::Ndjson => found.rows.iter().fold(Vec::new(), |mut out, row| {
+                out.extend_from_slice(row.as_str().as_bytes());
+                out.push(b'\n');
+                out
+            }),
+        };
+        let from = from + found.rows.len() as u64;
+        let rest = (!is_last).then_some((job, columns, from));
+        Ok(Some((Bytes::from(bytes), rest)))
+    })
+}
+
+fn json_slice(rows: &[Json], is_first: bool, is_last: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    if is_first {
+        out.push(b'[');
+    }
+    for (index, row) in rows.iter().enumerate() {
+        if !is_first || index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(row.as_str().as_bytes());
+    }
+    if is_last {
+        out.extend_from_slice(b"]\n");
+    }
+    out
+}
+
+fn csv_slice(columns: &[String], rows: &[Json], is_first: bool) -> Vec<u8> {
+    let mut writer = csv::WriterBuilder::new()
+        .terminator(csv::Terminator::CRLF)
+        .from_writer(Vec::new());
+    let written = "writing to memory does not fail";
+    if is_first && !columns.is_empty() {
+        writer
+            .write_record(columns.iter().map(|name| harmless(name)))
+            .expect(written);
+    }
+    for row in rows {
+        let mut cells: Map<String, Value> = cells_of(row).into_iter().collect();
+        let record = columns
+            .iter()
+            .map(|name| cells.remove(name).map(show_cell).unwrap_or_default());
+        writer.write_record(record).expect(written);
+    }
+    writer.into_inner().expect(written)
+}
+
+fn cells_of(row: &Json) -> Map<String, Value> {
+    // Rows are objects by the time they are stored; anything else has no cells.
+    serde_json::from_str(row.as_str()).unwrap_or_default()
+}
+
+fn show_cell(value: Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => harmless(&text),
+        other => other.to_string(),
+    }
+}
+
+/// A text that no spreadsheet takes for a formula (OWASP, CSV injection).
+fn harmless(text: &str) -> String {
+    let first = text.trim_start_matches(' ').chars().next();
+    if matches!(first, Some('=' | '+' | '-' | '@' | '\t' | '\r')) {
+        format!("'{text}")
+    } else {
+        text.to_owned()
+    }
+}

@@ -1,0 +1,72 @@
+//! The status: with an entity tag, and as a long poll.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    ApiError, App,
+    permit::{Read, Target},
+    query::Query,
+};
+use crate::{hub::Snapshot, job::Seq};
+
+/// The longest a poll waits, in seconds; whoever asks for more waits this long.
+const LONGEST_WAIT: u64 = 60;
+
+/// `GET /jobs/{id}` and `GET /jobs/{id}/status`
+pub(super) async fn status(
+    Target { job, .. }: Target<Read>,
+    State(app): State<Arc<App>>,
+    method: Method,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let wait = query
+        .number("wait", 0, u64::MAX)?
+        .unwrap_or(0)
+        .min(LONGEST_WAIT);
+    let after = query.number("after", 0, Seq::MAX.get())?.and_then(Seq::new);
+    let snapshot = if wait > 0 && method == Method::GET {
+        // Without `after` the wait is for whatever comes next.
+        let after = after.unwrap_or_else(|| job.job().seq);
+        job.wait(after, Duration::from_secs(wait)).await?
+    } else {
+        job.snapshot()
+    };
+    Ok(answer(&app, snapshot, &headers))
+}
+
+fn answer(app: &App, snapshot: Snapshot, headers: &HeaderMap) -> Response {
+    let tag = format!("\"{}\"", snapshot.job.seq);
+    let is_known = headers
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .any(|value| names(value, &tag));
+    let mut response = if is_known {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        ([(header::CONTENT_TYPE, "application/json")], snapshot.json).into_response()
+    };
+    let answer = response.headers_mut();
+    answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        answer.insert(header::ETAG, tag);
+    }
+    if !snapshot.job.is_finished() {
+        let seconds = app.retry_after().as_secs_f64().ceil().max(1.0) as u64;
+        answer.insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+/// Whether an `If-None-Match` names the tag; weakly, as the header is to be compared (RFC 9110, section 13.1.2).
+fn names(value: &HeaderValue, tag: &str) -> bool {
+    let value = value.to_str().unwrap_or_default();
+    let mut tags = value.split(',').map(str::trim);
+    tags.any(|candidate| candidate == "*" || candidate.trim_start_matches("W/") == tag)
+}

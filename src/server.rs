@@ -1,0 +1,172 @@
+//! A whole server, from its configuration to its drain.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::Context as _;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::{
+    auth::Authenticator,
+    config::{AuthMode, Config, StoreBackend},
+    http::{
+        App,
+        connection::{self, ConnectionLimits, Drained},
+        router,
+    },
+    job::{Bounds, Defaults},
+    registry::{Registry, Settings},
+    runner::Runners,
+    store::{Memory, MemoryLimits, Store},
+    stream::StreamSettings,
+};
+
+/// A server that is running. Dropping it stops it at once; [`Server::drain`] stops it well.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    registry: Registry,
+    runners: Runners,
+    /// Cancelled to stop accepting and to let connections end.
+    drain: CancellationToken,
+    connections: JoinHandle<Drained>,
+    /// Cancelled, by dropping this, to end the timers behind the registry.
+    _timers: DropGuard,
+}
+
+impl Server {
+    /// Binds the address and begins to serve; the listener is open when this returns.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        let listen = config.server.listen;
+        let listener = connection::bind(listen).with_context(|| format!("listen on {listen}"))?;
+        let address = listener
+            .local_addr()
+            .context("read the address that was bound")?;
+        let timers = CancellationToken::new();
+        let registry = Registry::start(open_store(config), settings(config), timers.clone());
+        let runners = Runners::new(&config.runner);
+        let app = Arc::new(App {
+            registry: registry.clone(),
+            runners: runners.clone(),
+            authenticator: Authenticator::new(&config.auth),
+            streams: stream_settings(config),
+            limits: config.limits.clone(),
+        });
+        if app.authenticator.mode() == AuthMode::Open {
+            tracing::warn!(
+                server.address = %address,
+                "NO KEY IS CONFIGURED: whoever reaches this address may read, change and remove every job"
+            );
+        }
+        let drain = CancellationToken::new();
+        let serving = connection::serve(
+            listener,
+            router(app),
+            connection_limits(config),
+            drain.clone(),
+        );
+        Ok(Self {
+            address,
+            registry,
+            runners,
+            drain,
+            connections: tokio::spawn(serving),
+            _timers: timers.drop_guard(),
+        })
+    }
+
+    /// Where the server listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The server's base URL, `http://127.0.0.1:8080`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Stops accepting, tells runners and streams, and waits for the connections to end, at most
+    /// for `stream.drain_seconds`.
+    pub async fn drain(mut self) -> Drained {
+        // Runners first, so that no job changes after its watchers were sent away.
+        self.runners.drain().await;
+        self.registry.drain();
+        self.drain.cancel();
+        (&mut self.connections).await.unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.connections.abort();
+    }
+}
+
+fn open_store(config: &Config) -> Arc<dyn Store> {
+    match config.store.backend {
+        StoreBackend::Memory => Arc::new(Memory::new(MemoryLimits {
+            events_per_job: config.events.max_count,
+            event_bytes_per_job: config.events.max_bytes,
+            event_bytes: config.events.max_total_bytes,
+            finished_jobs: config.store.memory.max_finished_jobs,
+            row_bytes: config.store.memory.max_result_bytes,
+        })),
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    let limits = &config.limits;
+    Settings {
+        bounds: Bounds {
+            message_chars: limits.message_chars,
+            step_chars: limits.step_chars,
+            kind_chars: limits.kind_chars,
+            unit_chars: limits.unit_chars,
+            tag_chars: limits.tag_chars,
+            tags: limits.tags,
+            data_bytes: limits.data_bytes,
+            result_bytes: limits.result_bytes,
+            event_data_bytes: limits.event_data_bytes,
+        },
+        defaults: Defaults {
+            lease_seconds: config.jobs.lease_seconds,
+            ttl_seconds: config.jobs.ttl_seconds,
+            abandon_after_seconds: config.jobs.abandon_after_seconds,
+        },
+        update_interval: config.stream.update_interval(),
+        max_jobs: limits.max_jobs,
+        gone_seconds: config.jobs.gone_seconds,
+    }
+}
+
+fn stream_settings(config: &Config) -> StreamSettings {
+    StreamSettings {
+        retry: config.stream.retry(),
+        heartbeat: config.stream.heartbeat(),
+        max_duration: config.stream.max_duration(),
+        drain: config.stream.drain(),
+    }
+}
+
+fn connection_limits(config: &Config) -> ConnectionLimits {
+    let limits = &config.limits;
+    let derived = || {
+        let descriptors = connection::raise_descriptor_limit().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the limit of file descriptors could not be raised");
+            1_024
+        });
+        connection::default_max_connections(descriptors)
+    };
+    ConnectionLimits {
+        header_timeout: limits.header_timeout(),
+        max_header_bytes: limits.header_bytes,
+        max_connections: limits.max_connections().unwrap_or_else(derived),
+        write_timeout: limits.write_timeout(),
+        http2_max_streams: limits.http2_max_streams,
+        drain: config.stream.drain(),
+        send_buffer_bytes: None,
+    }
+}

@@ -1,0 +1,319 @@
+//! What one watcher of one job reads, from the first block to the end of the body.
+//!
+//! A [`JobStream`] turns an [`Attachment`] into bytes. Whoever delivers them, hyper through
+//! [`http_body::Body`] or anything else that can poll, asks for the next piece and is woken when
+//! there is one. There is no task and no JSON per watcher: frames come ready from the job's hub,
+//! and the one timer of a stream stands in the runtime's wheel for whichever comes first, the
+//! next heartbeat or the latest end.
+
+mod ending;
+mod jitter;
+
+use std::{
+    convert::Infallible,
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::Sleep;
+
+use crate::{
+    frame::{Ending, Frame, FrameKind, HEARTBEAT, HEARTBEAT_EVENT, event_block, status_block},
+    hub::{Received, Subscription, as_text, last_block},
+    job::Seq,
+    registry::{Attachment, JobHandle},
+    store::StoreError,
+};
+
+pub use ending::{StreamEnd, refusal_block};
+pub use jitter::jittered_retry_ms;
+
+/// From how many waiting frames on a watcher counts as slow, and older statuses are left out.
+/// A watcher that keeps up has at most a few: a state change, a step, some events.
+const SLOW_FRAMES: usize = 16;
+
+/// How streams are paced and ended; from `[stream]`.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamSettings {
+    /// When clients come back, before jitter.
+    pub retry: Duration,
+    /// Silence after which a heartbeat is sent, before jitter.
+    pub heartbeat: Duration,
+    /// The longest life of a stream, before jitter.
+    pub max_duration: Duration,
+    /// Over how long reconnects are spread when the server shuts down.
+    pub drain: Duration,
+}
+
+/// What one watcher asked for, and may have.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StreamOptions {
+    /// Heartbeats as named events instead of comments.
+    pub has_visible_heartbeat: bool,
+    /// When the watcher's token ends.
+    pub expires_in: Option<Duration>,
+}
+
+/// The stream of one job to one watcher. Dropping it ends the subscription.
+pub struct JobStream {
+    job: JobHandle,
+    settings: StreamSettings,
+    options: StreamOptions,
+    source: Source,
+    /// Bytes that are ready to go out.
+    ready: Option<Bytes>,
+    /// Changes up to here have been sent, or are contained in what was sent.
+    seen: Seq,
+    /// The last id that was sent.
+    last_id: Seq,
+    /// How long a silence may last, with this connection's jitter.
+    patience: Duration,
+    silent_since: Instant,
+    latest_end: (Instant, StreamEnd),
+    timer: Pin<Box<Sleep>>,
+}
+
+/// Where the next bytes come from.
+enum Source {
+    /// The job's hub.
+    Live(Subscription),
+    /// The store, after the watcher fell behind.
+    CatchingUp(Pin<Box<dyn Future<Output = Result<Attachment, StoreError>> + Send>>),
+    /// Nowhere: what is ready is the last.
+    Over,
+}
+
+impl JobStream {
+    /// The stream that `attachment` begins.
+    pub fn new(
+        job: JobHandle,
+        attachment: Attachment,
+        settings: StreamSettings,
+        options: StreamOptions,
+    ) -> Self {
+        let now = Instant::now();
+        let longest = jitter::shortened(settings.max_duration);
+        let latest_end = match options.expires_in {
+            Some(expires_in) if expires_in < longest => (now + expires_in, StreamEnd::TokenExpired),
+            _ => (now + longest, StreamEnd::Timeout),
+        };
+        let patience = jitter::shortened(settings.heartbeat);
+        let first_wake = (now + patience).min(latest_end.0);
+        let mut stream = Self {
+            job,
+            settings,
+            options,
+            source: Source::Over,
+            ready: None,
+            seen: Seq::ZERO,
+            last_id: Seq::ZERO,
+            patience,
+            silent_since: now,
+            latest_end,
+            timer: Box::pin(tokio::time::sleep_until(first_wake.into())),
+        };
+        stream.begin(attachment, Some(jittered_retry_ms(settings.retry)));
+        stream
+    }
+
+    /// The next piece of the stream; `None` at its end. Cancel-safe.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            if let Some(bytes) = self.ready.take() {
+                self.silent_since = Instant::now();
+                return Poll::Ready(Some(bytes));
+            }
+            match &mut self.source {
+                Source::Over => return Poll::Ready(None),
+                Source::CatchingUp(attaching) => {
+                    if let Poll::Ready(outcome) = attaching.as_mut().poll(context) {
+                        self.caught_up(outcome);
+                        continue;
+                    }
+                }
+                Source::Live(live) => {
+                    let mut frames = Vec::new();
+                    match live.poll_receive(context, &mut frames) {
+                        Poll::Ready(Received::Frames) => {
+                            self.take(frames);
+                            continue;
+                        }
+                        Poll::Ready(Received::Lagged) => {
+                            self.fall_behind();
+                            continue;
+                        }
+                        Poll::Pending => {}
+                    }
+                }
+            }
+            ready!(self.timer.as_mut().poll(context));
+            self.on_timer();
+        }
+    }
+
+    /// Puts what the watcher has missed, and the state, in front of the live frames.
+    fn begin(&mut self, attachment: Attachment, retry_ms: Option<u64>) {
+        let Attachment {
+            snapshot,
+            missed,
+            has_gap,
+            live,
+            ..
+        } = attachment;
+        let seq = snapshot.job.seq;
+        let json = if has_gap {
+            with_gap(&snapshot.json)
+        } else {
+            snapshot.json
+        };
+        let mut out = String::new();
+        let is_finished = snapshot.job.is_finished();
+        if !is_finished {
+            // The cursor must not pass an event that was not sent.
+            let id = (missed.is_empty() && seq > self.last_id).then_some(seq);
+            out.push_str(&status_block(as_text(&json), retry_ms, id));
+            self.last_id = self.last_id.max(id.unwrap_or_default());
+        }
+        for event in &missed {
+            out.push_str(&event_block(event));
+            self.last_id = self.last_id.max(event.seq);
+        }
+        if is_finished {
+            out.push_str(&last_block(&snapshot.job, &json));
+        }
+        self.seen = seq;
+        self.source = match live {
+            Some(live) if snapshot.ending.is_none() => Source::Live(live),
+            _ => Source::Over,
+        };
+        if let (false, Some(ending)) = (is_finished, snapshot.ending) {
+            out.push_str(&StreamEnd::from(ending).block(&self.settings));
+        }
+        self.ready = Some(out.into());
+    }
+
+    /// Joins waiting frames into one piece, so that they leave in one write.
+    fn take(&mut self, frames: Vec<Frame>) {
+        let is_slow = frames.len() > SLOW_FRAMES;
+        let newest_status = frames
+            .iter()
+            .rposition(|frame| matches!(frame.kind, FrameKind::Status | FrameKind::Terminal));
+        let mut pieces: Vec<Bytes> = Vec::with_capacity(frames.len());
+        for (index, frame) in frames.into_iter().enumerate() {
+            match frame.kind {
+                // Of a status that was waiting when this watcher joined, it has seen as much.
+                FrameKind::Status if frame.seq <= self.seen => continue,
+                FrameKind::Status if is_slow && newest_status != Some(index) => continue,
+                FrameKind::Status | FrameKind::Event => pieces.push(frame.bytes),
+                FrameKind::Terminal => {
+                    pieces.push(frame.bytes);
+                    self.source = Source::Over;
+                }
+                FrameKind::Ending(ending) => {
+                    pieces.push(StreamEnd::from(ending).block(&self.settings).into());
+                    self.source = Source::Over;
+                }
+            }
+            self.seen = self.seen.max(frame.seq);
+            self.last_id = self.last_id.max(frame.seq);
+        }
+        self.ready = match pieces.len() {
+            0 => None,
+            1 => pieces.pop(),
+            _ => {
+                let mut joined = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+                for piece in pieces {
+                    joined.extend_from_slice(&piece);
+                }
+                Some(joined.freeze())
+            }
+        };
+    }
+
+    fn fall_behind(&mut self) {
+        let Source::Live(live) = std::mem::replace(&mut self.source, Source::Over) else {
+            return;
+        };
+        tracing::debug!(job.id = %self.job.id(), "a watcher fell behind and goes on from the present state");
+        let (job, seen) = (self.job.clone(), self.seen);
+        self.source = Source::CatchingUp(Box::pin(async move { job.catch_up(live, seen).await }));
+    }
+
+    fn caught_up(&mut self, outcome: Result<Attachment, StoreError>) {
+        match outcome {
+            Ok(attachment) => self.begin(attachment, None),
+            Err(error) => {
+                tracing::error!(job.id = %self.job.id(), %error, "a stream ended since the store did not answer");
+                self.end(StreamEnd::Internal);
+            }
+        }
+    }
+
+    fn on_timer(&mut self) {
+        let now = Instant::now();
+        let (latest_end, reason) = self.latest_end;
+        if now >= latest_end {
+            self.end(reason);
+            return;
+        }
+        if now >= self.silent_since + self.patience {
+            self.silent_since = now;
+            self.ready = Some(if self.options.has_visible_heartbeat {
+                HEARTBEAT_EVENT
+            } else {
+                HEARTBEAT
+            });
+        }
+        // Bytes move the silence, not the timer: it looks again when the silence could be over.
+        let next_wake = (self.silent_since + self.patience).min(latest_end);
+        self.timer.as_mut().reset(next_wake.into());
+    }
+
+    fn end(&mut self, reason: StreamEnd) {
+        self.source = Source::Over;
+        self.ready = Some(reason.block(&self.settings).into());
+    }
+}
+
+impl From<Ending> for StreamEnd {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Draining => Self::Draining,
+            Ending::Removed => Self::Removed,
+        }
+    }
+}
+
+impl http_body::Body for JobStream {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        self.poll_next(context)
+            .map(|piece| piece.map(|bytes| Ok(http_body::Frame::data(bytes))))
+    }
+}
+
+impl fmt::Debug for JobStream {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("JobStream")
+            .field("job", self.job.id())
+            .field("seen", &self.seen)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The same status with `"gap": true`: this watcher is told that it has missed events.
+fn with_gap(json: &Bytes) -> Bytes {
+    let open = as_text(json)
+        .strip_suffix('}')
+        .expect("a status is a JSON object");
+    Bytes::from(format!("{open},\"gap\":true}}"))
+}

@@ -1,0 +1,31 @@
+//! A job from its creation to its end, as a worker and a watcher see it.
+
+use serde_json::json;
+
+use crate::support::server::TestServer;
+
+#[tokio::test]
+async fn a_watcher_sees_state_first_then_changes_then_the_end() {
+    let server = TestServer::start().await;
+    let job = server
+        .create(json!({"total_count": 4, "unit": "emails"}))
+        .await;
+    let job_id = job["job_id"].as_str().expect("an id");
+
+    let mut stream = server.watch(job_id).await;
+    let first = stream.next().await;
+    assert_eq!(first.json()["status"], "pending");
+    assert_eq!(first.seq(), job["seq"]);
+
+    server.report(job_id, json!({"status": "processing"})).await;
+    assert_eq!(stream.next_status().await["status"], "processing");
+
+    server
+        .report(job_id, json!({"processed_count": 4, "status": "completed"}))
+        .await;
+    let last = stream.next().await;
+    assert_eq!(last.json()["progress_percentage"], 100);
+    assert_eq!(last.json()["total_emails"], 4);
+    assert_eq!(last.retry, Some(3_600_000));
+    stream.expect_end().await;
+}

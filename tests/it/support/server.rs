@@ -1,0 +1,187 @@
+//! A real server on a free port, and short ways to talk to it.
+
+use progressd::{config::Config, http::connection::Drained, server::Server};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::Value;
+
+use super::{in_time, sse::SseStream};
+
+/// A running server; stops when dropped.
+pub(crate) struct TestServer {
+    server: Option<Server>,
+    pub(crate) url: String,
+    pub(crate) client: reqwest::Client,
+    /// Sent as `Authorization: Bearer` with every request.
+    token: Option<String>,
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) text: String,
+}
+
+impl TestServer {
+    /// A server with the default configuration.
+    pub(crate) async fn start() -> Self {
+        Self::with("").await
+    }
+
+    /// A server with keys of its own above the defaults, on a free port in any case.
+    pub(crate) async fn with(toml: &str) -> Self {
+        let mut config = Config::from_toml(toml).expect("the test's configuration is valid");
+        config.server.listen = "127.0.0.1:0".parse().expect("an address");
+        let server = Server::start(&config).await.expect("a free port");
+        let url = server.url();
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .expect("a client");
+        Self {
+            server: Some(server),
+            url,
+            client,
+            token: None,
+        }
+    }
+
+    /// The same server for somebody with this credential.
+    pub(crate) fn as_bearer(&self, token: &str) -> Self {
+        Self {
+            server: None,
+            url: self.url.clone(),
+            client: self.client.clone(),
+            token: Some(token.to_owned()),
+        }
+    }
+
+    /// Begins a request to a path.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.url));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        Answer::of(self.request(Method::GET, path)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        Answer::of(self.request(Method::DELETE, path)).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        Answer::of(self.request(Method::POST, path).json(&body)).await
+    }
+
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> Answer {
+        Answer::of(self.request(Method::PATCH, path).json(&body)).await
+    }
+
+    /// Creates a job; the answer's JSON.
+    pub(crate) async fn create(&self, body: Value) -> Value {
+        self.post("/api/v1/jobs", body)
+            .await
+            .expect(StatusCode::CREATED)
+            .json()
+    }
+
+    /// Reports on a job; the answer's JSON.
+    pub(crate) async fn report(&self, job_id: &str, body: Value) -> Value {
+        self.patch(&format!("/api/v1/jobs/{job_id}"), body)
+            .await
+            .expect(StatusCode::OK)
+            .json()
+    }
+
+    /// The status of a job.
+    pub(crate) async fn status(&self, job_id: &str) -> Value {
+        self.get(&format!("/api/v1/jobs/{job_id}/status"))
+            .await
+            .expect(StatusCode::OK)
+            .json()
+    }
+
+    /// Opens the stream at a path.
+    pub(crate) async fn stream(&self, path: &str) -> SseStream {
+        SseStream::open(self.request(Method::GET, path)).await
+    }
+
+    /// Watches a job from now on.
+    pub(crate) async fn watch(&self, job_id: &str) -> SseStream {
+        self.stream(&format!("/api/v1/jobs/{job_id}/stream")).await
+    }
+
+    /// Comes back to a job's stream with a cursor.
+    pub(crate) async fn resume(&self, job_id: &str, cursor: &str) -> SseStream {
+        let request = self.request(Method::GET, &format!("/api/v1/jobs/{job_id}/stream"));
+        SseStream::open(request.header("last-event-id", cursor)).await
+    }
+
+    /// Shuts the server down well.
+    pub(crate) async fn drain(mut self) -> Drained {
+        let server = self.server.take().expect("the server itself, not a guest");
+        in_time("the end of the drain", server.drain()).await
+    }
+}
+
+impl Answer {
+    /// Sends a request and reads the whole answer.
+    pub(crate) async fn of(request: RequestBuilder) -> Self {
+        let response = in_time("an answer", request.send())
+            .await
+            .expect("a server that answers");
+        Self::read(response).await
+    }
+
+    async fn read(response: Response) -> Self {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = in_time("the body", response.text())
+            .await
+            .expect("a whole body");
+        Self {
+            status,
+            headers,
+            text,
+        }
+    }
+
+    /// The same answer, of which the status is known.
+    #[track_caller]
+    pub(crate) fn expect(self, status: StatusCode) -> Self {
+        assert_eq!(self.status, status, "{}", self.text);
+        self
+    }
+
+    /// The body as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    /// A header's text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Checks the error envelope; returns the message.
+    #[track_caller]
+    pub(crate) fn error(&self, status: u16, code: &str) -> String {
+        let body = self.json();
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        assert_eq!(body["success"], false, "{}", self.text);
+        assert_eq!(body["error"]["code"], code, "{}", self.text);
+        assert_eq!(
+            body["error"]["request_id"].as_str(),
+            self.header("x-request-id")
+        );
+        body["error"]["message"]
+            .as_str()
+            .expect("a message")
+            .to_owned()
+    }
+}
