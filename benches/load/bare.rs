@@ -1,7 +1,7 @@
 //! The yardstick: a loop that does nothing but `send` to every socket.
 
 use std::{
-    io::{BufRead as _, Read as _, Write as _, stdin},
+    io::{BufRead as _, Write as _, stdin},
     net::TcpListener,
     process::Command,
 };
@@ -19,10 +19,10 @@ pub(crate) async fn measure(
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["--bare", &frame_bytes.to_string()]);
     let mut process = Process::start(&mut command)?;
-    let connections = Watchers::open(&process.address(), "/", watchers).await?;
     let mut orders = process.child().stdin.take().context("the child's input")?;
-    // The first order also accepts everybody; it stands for the first block and is not counted.
+    // The first order accepts everybody, while they connect; its block is not counted.
     writeln!(orders, "{watchers}")?;
+    let connections = Watchers::open(&process.address(), "/", watchers).await?;
     connections.wait_for(1).await?;
     let cpu_before = process.cpu_seconds()?;
     for round in 0..rounds {
@@ -42,10 +42,8 @@ pub(crate) fn serve(frame_bytes: usize) -> anyhow::Result<()> {
     for line in stdin().lock().lines() {
         let watchers: usize = line?.trim().parse()?;
         while sockets.len() < watchers {
-            let (mut socket, _) = listener.accept()?;
+            let (socket, _) = listener.accept()?;
             socket.set_nodelay(true)?;
-            // The request has arrived or will; it is read so that the sockets are alike.
-            let _ = socket.read(&mut [0; 1024])?;
             sockets.push(socket);
         }
         for socket in &mut sockets {

@@ -19,8 +19,8 @@ use tokio::{
 /// The longest wait for one round; a server that needs more is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Connections opened at a time, well below the listener's backlog.
-const OPENED_AT_A_TIME: usize = 200;
+/// Connections opened at a time: below 128, the backlog of the bare loop's listener.
+const OPENED_AT_A_TIME: usize = 100;
 
 /// Raw SSE connections that count what they get. Dropping it closes them.
 pub(crate) struct Watchers {
