@@ -1,0 +1,5 @@
+//! Built-in work, over a real registry.
+
+mod demo;
+mod queue;
+mod upkeep;
