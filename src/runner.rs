@@ -18,6 +18,7 @@
 mod context;
 mod demo;
 pub mod email;
+mod email_validation;
 mod turn;
 mod worker;
 
@@ -37,6 +38,7 @@ use crate::{
 
 pub use context::JobContext;
 pub use demo::Demo;
+pub use email_validation::EmailValidation;
 
 use turn::Turn;
 
@@ -96,8 +98,11 @@ impl JobError {
 
 impl Runners {
     /// All built-in runners, as configured.
-    pub fn new(_: &RunnerConfig) -> Self {
-        Self::of([Arc::new(Demo) as Arc<dyn Runner>])
+    pub fn new(config: &RunnerConfig) -> Self {
+        Self::of([
+            Arc::new(Demo) as Arc<dyn Runner>,
+            Arc::new(EmailValidation::new(&config.email)),
+        ])
     }
 
     /// These runners; of two of a kind the latter.
