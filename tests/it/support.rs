@@ -1,8 +1,11 @@
 //! What the tests share.
 
 pub(crate) mod dns;
+pub(crate) mod gated;
+pub(crate) mod jobs;
 pub(crate) mod server;
 pub(crate) mod sse;
+pub(crate) mod unsteady;
 
 use std::time::Duration;
 
