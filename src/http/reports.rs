@@ -33,7 +33,7 @@ use crate::{
     registry::{RegistryError, Submission},
 };
 
-/// The longest silence of a client, blank lines aside.
+/// The longest silence of a client; a blank line breaks it as well as any other.
 const LONGEST_SILENCE: Duration = Duration::from_secs(300);
 
 /// Refused lines that are told one by one; more are only counted.
