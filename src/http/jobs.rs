@@ -277,11 +277,7 @@ fn sees(principal: &Principal, job: &Job) -> bool {
 
 fn read_filter(query: &Query) -> Result<Filter, ApiError> {
     let parse_state = |text: &str| {
-        let state = JobState::ALL
-            .into_iter()
-            .find(|state| state.as_str() == text);
-        let rule = "must be pending, processing, completed, failed or cancelled";
-        state.ok_or_else(|| ApiError::invalid("status", rule))
+        JobState::parse(text).map_err(|rule| ApiError::from(FieldError::new("status", rule)))
     };
     let parse_parent = |text: &str| {
         JobId::parse(text).map_err(|rule| ApiError::from(FieldError::new("parent_id", rule)))
