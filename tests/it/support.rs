@@ -1,6 +1,9 @@
 //! What the tests share.
 
 pub(crate) mod dns;
+pub(crate) mod ndjson;
+pub(crate) mod people;
+pub(crate) mod raw;
 pub(crate) mod server;
 pub(crate) mod sse;
 
