@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub(crate) mod broken_store;
 pub(crate) mod dns;
 pub(crate) mod ndjson;
 pub(crate) mod people;

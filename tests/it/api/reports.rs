@@ -1,16 +1,14 @@
-//! `POST /reports`: lines in, lines out, for as long as both sides like.
+//! `POST /reports`: what is a line, what is refused, and what the answer says of it.
 
 use std::convert::Infallible;
 
 use bytes::Bytes;
 use futures_util::stream;
-use jsonwebtoken::get_current_timestamp;
 use reqwest::{Body, Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::{
-    ndjson::Reporter,
-    people::{self, token},
+    ndjson::refusal,
     server::{Answer, TestServer},
 };
 
@@ -43,39 +41,6 @@ async fn send(server: &TestServer, pieces: &[&[u8]]) -> Vec<Value> {
 
 async fn send_text(server: &TestServer, text: &str) -> Vec<Value> {
     send(server, &[text.as_bytes()]).await
-}
-
-/// Line, job and code of a refusal.
-fn refusal(line: &Value) -> (u64, Option<&str>, &str) {
-    assert!(line["error"]["message"].is_string(), "{line}");
-    (
-        line["line"].as_u64().expect("a line number"),
-        line.get("job_id")
-            .map(|name| name.as_str().expect("a name")),
-        line["error"]["code"].as_str().expect("a code"),
-    )
-}
-
-#[tokio::test]
-async fn answers_come_while_the_request_stays_open() {
-    let server = with_jobs(&["a", "b"]).await;
-    let mut stream = server.watch("a").await;
-    stream.next().await;
-    let mut reporter = Reporter::open(&server).await;
-    reporter.report(&json!({"job_id": "a", "processed_count": 1}));
-    assert_eq!(stream.next_status().await["processed_count"], 1);
-    reporter.report(&json!({"job_id": "x"}));
-    let line = reporter.next().await.expect("a refusal");
-    assert_eq!(refusal(&line), (2, Some("x"), "JOB_NOT_FOUND"));
-    reporter.report(&json!({"job_id": "b", "status": "completed"}));
-    reporter.report(&json!({"job_id": "b"}));
-    let line = reporter.next().await.expect("a refusal");
-    assert_eq!(refusal(&line), (4, Some("b"), "JOB_FINISHED"));
-    reporter.finish();
-    assert_eq!(
-        reporter.rest().await,
-        [json!({"accepted": 2, "refused": 2})]
-    );
 }
 
 #[tokio::test]
@@ -269,31 +234,6 @@ async fn a_refusal_does_not_repeat_what_was_sent_at_length() {
 }
 
 #[tokio::test]
-async fn the_wish_to_cancel_is_told_once_for_each_job() {
-    let server = with_jobs(&["a", "b", "c"]).await;
-    let mut reporter = Reporter::open(&server).await;
-    for name in ["a", "b"] {
-        server.report(name, json!({})).await;
-        let path = format!("/api/v1/jobs/{name}/cancel");
-        server
-            .post(&path, json!({}))
-            .await
-            .expect(StatusCode::ACCEPTED);
-        for _ in 0..3 {
-            reporter.report(&json!({"job_id": name, "processed_increment": 1}));
-            reporter.report(&json!({"job_id": "c", "processed_increment": 1}));
-        }
-        let told = json!({"job_id": name, "cancel_requested": true});
-        assert_eq!(reporter.next().await, Some(told));
-    }
-    reporter.finish();
-    assert_eq!(
-        reporter.rest().await,
-        [json!({"accepted": 12, "refused": 0})]
-    );
-}
-
-#[tokio::test]
 async fn a_line_that_comes_twice_counts_once() {
     let server = with_jobs(&["a"]).await;
     let line = "{\"job_id\":\"a\",\"processed_increment\":1,\"report_id\":\"r\"}\n";
@@ -301,85 +241,6 @@ async fn a_line_that_comes_twice_counts_once() {
     assert_eq!(answer, [json!({"accepted": 3, "refused": 0})]);
     send_text(&server, line).await;
     assert_eq!(server.status("a").await["processed_count"], 1);
-}
-
-#[tokio::test]
-async fn every_line_is_asked_whose_job_it_is() {
-    let server = TestServer::with(&people::configuration()).await;
-    for (key, job_id) in [
-        ("key-ann", "ann-1"),
-        ("key-bob", "bob-1"),
-        ("key-bob", "bob-2"),
-        ("key-all", "free"),
-    ] {
-        server
-            .as_bearer(key)
-            .create(json!({"job_id": job_id}))
-            .await;
-    }
-    let ann_and_one = token(&json!({"sub": "ann", "scope": "jobs:write", "jobs": ["bob-2"]}));
-    for (credential, refused) in [
-        ("key-ann", vec!["bob-1", "bob-2", "free"]),
-        (&ann_and_one, vec!["bob-1", "free"]),
-        ("key-write", vec![]),
-        ("key-admin", vec![]),
-    ] {
-        let names = ["ann-1", "bob-1", "bob-2", "free"];
-        let line = |name: &str| json!({"job_id": name, "processed_increment": 1}).to_string();
-        let body = names.map(line).join("\n");
-        let answer = send_text(&server.as_bearer(credential), &body).await;
-        let (last, lines) = answer.split_last().expect("a last line");
-        let found: Vec<_> = lines
-            .iter()
-            .map(|line| refusal(line).1.expect("a name"))
-            .collect();
-        assert_eq!(found, refused, "{credential}");
-        assert!(lines.iter().all(|line| refusal(line).2 == "FORBIDDEN"));
-        assert_eq!(
-            *last,
-            json!({"accepted": 4 - refused.len(), "refused": refused.len()})
-        );
-    }
-    let admin = server.as_bearer("key-admin");
-    for (name, count) in [("ann-1", 4), ("bob-1", 2), ("bob-2", 3), ("free", 2)] {
-        assert_eq!(admin.status(name).await["processed_count"], count, "{name}");
-    }
-}
-
-#[tokio::test]
-async fn a_drain_ends_the_request_after_what_came_before_it() {
-    let server = with_jobs(&["a"]).await;
-    let mut stream = server.watch("a").await;
-    let mut reporter = Reporter::open(&server).await;
-    reporter.report(&json!({"job_id": "a", "processed_count": 1}));
-    stream
-        .status_where(|status| status["processed_count"] == 1)
-        .await;
-    server.drain().await;
-    let lines = reporter.rest().await;
-    let error = json!({"code": "DRAINING", "message": "Server is shutting down"});
-    assert_eq!(
-        lines,
-        [json!({"accepted": 1, "refused": 0, "error": error})]
-    );
-}
-
-#[tokio::test]
-async fn the_end_of_the_token_ends_the_request() {
-    let server = TestServer::with(&people::configuration()).await;
-    server
-        .as_bearer("key-ann")
-        .create(json!({"job_id": "a"}))
-        .await;
-    let claims = json!({"sub": "ann", "scope": "jobs:write", "exp": get_current_timestamp() + 2});
-    let mut reporter = Reporter::open(&server.as_bearer(&token(&claims))).await;
-    reporter.report(&json!({"job_id": "a"}));
-    let lines = reporter.rest().await;
-    let error = json!({"code": "TOKEN_EXPIRED", "message": "Token expired"});
-    assert_eq!(
-        lines,
-        [json!({"accepted": 1, "refused": 0, "error": error})]
-    );
 }
 
 #[tokio::test]

@@ -83,3 +83,15 @@ impl Reporter {
         lines
     }
 }
+
+/// Line, job and code of a refusal.
+#[track_caller]
+pub(crate) fn refusal(line: &Value) -> (u64, Option<&str>, &str) {
+    assert!(line["error"]["message"].is_string(), "{line}");
+    (
+        line["line"].as_u64().expect("a line number"),
+        line.get("job_id")
+            .map(|name| name.as_str().expect("a name")),
+        line["error"]["code"].as_str().expect("a code"),
+    )
+}
