@@ -317,3 +317,6 @@ fn named_job(text: &str) -> Option<JobId> {
     let line: serde_json::Value = serde_json::from_str(text).ok()?;
     JobId::parse(line.get("job_id")?.as_str()?).ok()
 }
+
+#[cfg(test)]
+mod tests;
