@@ -1,8 +1,12 @@
 //! What the tests share.
 
+pub(crate) mod broken_store;
 pub(crate) mod dns;
 pub(crate) mod gated;
 pub(crate) mod jobs;
+pub(crate) mod ndjson;
+pub(crate) mod people;
+pub(crate) mod raw;
 pub(crate) mod server;
 pub(crate) mod sse;
 pub(crate) mod unsteady;

@@ -1,6 +1,11 @@
 //! A real server on a free port, and short ways to talk to it.
 
-use progressd::{config::Config, http::connection::Drained, server::Server};
+use std::sync::Arc;
+
+use progressd::{
+    config::Config, http::connection::Drained, job::JobId, registry::Registry, server::Server,
+    store::Store,
+};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
@@ -31,9 +36,17 @@ impl TestServer {
 
     /// A server with keys of its own above the defaults, on a free port in any case.
     pub(crate) async fn with(toml: &str) -> Self {
-        let mut config = Config::from_toml(toml).expect("the test's configuration is valid");
-        config.server.listen = "127.0.0.1:0".parse().expect("an address");
-        let server = Server::start(&config).await.expect("a free port");
+        let server = Server::start(&configured(toml)).await;
+        Self::of(server.expect("a free port"))
+    }
+
+    /// The same over a store of the test's own.
+    pub(crate) async fn over(store: Arc<dyn Store>, toml: &str) -> Self {
+        let server = Server::start_with(&configured(toml), store).await;
+        Self::of(server.expect("a free port"))
+    }
+
+    fn of(server: Server) -> Self {
         let url = server.url();
         let client = reqwest::Client::builder()
             .no_proxy()
@@ -44,6 +57,29 @@ impl TestServer {
             url,
             client,
             token: None,
+        }
+    }
+
+    /// The registry behind it.
+    pub(crate) fn registry(&self) -> &Registry {
+        let server = self.server.as_ref().expect("the server itself, no guest");
+        server.registry()
+    }
+
+    /// How many watch or poll a job, seen without asking the server for anything.
+    pub(crate) async fn watchers(&self, job_id: &str) -> usize {
+        let job_id = JobId::parse(job_id).expect("a name");
+        let job = self.registry().find(&job_id).await;
+        job.expect("the job exists").watchers()
+    }
+
+    /// The same server for somebody who outlives this handle to it.
+    pub(crate) fn guest(&self) -> Self {
+        Self {
+            server: None,
+            url: self.url.clone(),
+            client: self.client.clone(),
+            token: self.token.clone(),
         }
     }
 
@@ -127,6 +163,12 @@ impl TestServer {
         let server = self.server.take().expect("the server itself, not a guest");
         in_time("the end of the drain", server.drain()).await
     }
+}
+
+fn configured(toml: &str) -> Config {
+    let mut config = Config::from_toml(toml).expect("the test's configuration is valid");
+    config.server.listen = "127.0.0.1:0".parse().expect("an address");
+    config
 }
 
 impl Answer {
