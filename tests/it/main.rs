@@ -4,5 +4,6 @@ mod api;
 mod connection;
 mod email_engine;
 mod lifecycle;
+mod readme;
 mod runner;
 mod support;
