@@ -40,13 +40,21 @@ impl Server {
     /// # Errors
     /// The address cannot be bound.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        Self::start_with(config, open_store(config)).await
+    }
+
+    /// The same over a store of the caller's own.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    pub async fn start_with(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<Self> {
         let listen = config.server.listen;
         let listener = connection::bind(listen).with_context(|| format!("listen on {listen}"))?;
         let address = listener
             .local_addr()
             .context("read the address that was bound")?;
         let timers = CancellationToken::new();
-        let registry = Registry::start(open_store(config), settings(config), timers.clone());
+        let registry = Registry::start(store, settings(config), timers.clone());
         let runners = Runners::new(&config.runner);
         let app = Arc::new(App {
             registry: registry.clone(),
