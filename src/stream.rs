@@ -70,6 +70,9 @@ pub struct JobStream {
     is_waiting: bool,
     /// Changes up to here have been sent, or are contained in what was sent.
     seen: Seq,
+    /// The seq of the newest status that was sent. An event that overtakes a status has the same
+    /// seq as that status, which then still has to follow.
+    status_seen: Seq,
     /// The last id that was sent.
     last_id: Seq,
     /// How long a silence may last, with this connection's jitter.
@@ -113,6 +116,7 @@ impl JobStream {
             ready: None,
             is_waiting: false,
             seen: Seq::ZERO,
+            status_seen: Seq::ZERO,
             last_id: Seq::ZERO,
             patience,
             silent_since: now,
@@ -198,6 +202,7 @@ impl JobStream {
             out.push_str(&last_block(&snapshot.job, &json));
         }
         self.seen = seq;
+        self.status_seen = seq;
         self.source = match live {
             Some(live) if snapshot.ending.is_none() => Source::Live(live),
             _ => Source::Over,
@@ -218,9 +223,13 @@ impl JobStream {
         for (index, frame) in frames.into_iter().enumerate() {
             match frame.kind {
                 // Of a status that was waiting when this watcher joined, it has seen as much.
-                FrameKind::Status if frame.seq <= self.seen => continue,
+                FrameKind::Status if frame.seq <= self.status_seen => continue,
                 FrameKind::Status if is_slow && newest_status != Some(index) => continue,
-                FrameKind::Status | FrameKind::Event => pieces.push(frame.bytes),
+                FrameKind::Status => {
+                    pieces.push(frame.bytes);
+                    self.status_seen = frame.seq;
+                }
+                FrameKind::Event => pieces.push(frame.bytes),
                 FrameKind::Terminal => {
                     pieces.push(frame.bytes);
                     self.source = Source::Over;
