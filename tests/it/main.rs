@@ -3,4 +3,5 @@
 mod connection;
 mod email_engine;
 mod lifecycle;
+mod stream_wire;
 mod support;

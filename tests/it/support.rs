@@ -1,8 +1,10 @@
 //! What the tests share.
 
 pub(crate) mod dns;
+pub(crate) mod raw;
 pub(crate) mod server;
 pub(crate) mod sse;
+pub(crate) mod transcript;
 
 use std::time::Duration;
 

@@ -1,6 +1,8 @@
 //! A real server on a free port, and short ways to talk to it.
 
-use progressd::{config::Config, http::connection::Drained, server::Server};
+use std::sync::Arc;
+
+use progressd::{config::Config, http::connection::Drained, server::Server, store::Store};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
@@ -31,9 +33,17 @@ impl TestServer {
 
     /// A server with keys of its own above the defaults, on a free port in any case.
     pub(crate) async fn with(toml: &str) -> Self {
-        let mut config = Config::from_toml(toml).expect("the test's configuration is valid");
-        config.server.listen = "127.0.0.1:0".parse().expect("an address");
-        let server = Server::start(&config).await.expect("a free port");
+        let config = config(toml);
+        Self::of(Server::start(&config).await.expect("a free port"))
+    }
+
+    /// The same over a store of the test's own.
+    pub(crate) async fn with_store(toml: &str, store: Arc<dyn Store>) -> Self {
+        let server = Server::start_with(&config(toml), store).await;
+        Self::of(server.expect("a free port"))
+    }
+
+    fn of(server: Server) -> Self {
         let url = server.url();
         let client = reqwest::Client::builder()
             .no_proxy()
@@ -127,6 +137,12 @@ impl TestServer {
         let server = self.server.take().expect("the server itself, not a guest");
         in_time("the end of the drain", server.drain()).await
     }
+}
+
+fn config(toml: &str) -> Config {
+    let mut config = Config::from_toml(toml).expect("the test's configuration is valid");
+    config.server.listen = "127.0.0.1:0".parse().expect("an address");
+    config
 }
 
 impl Answer {
