@@ -3,5 +3,6 @@
 mod connection;
 mod email_engine;
 mod lifecycle;
+mod pace;
 mod stream_wire;
 mod support;
