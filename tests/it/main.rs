@@ -4,5 +4,6 @@ mod connection;
 mod email_engine;
 mod lifecycle;
 mod pace;
+mod resume;
 mod stream_wire;
 mod support;
