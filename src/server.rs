@@ -96,6 +96,11 @@ impl Server {
         format!("http://{}", self.address)
     }
 
+    /// The jobs that the server holds, for whoever embeds it and reports without HTTP.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// Stops accepting, tells runners and streams, and waits for the connections to end, at most
     /// for `stream.drain_seconds`.
     pub async fn drain(mut self) -> Drained {
