@@ -2,6 +2,7 @@
 
 mod connection;
 mod email_engine;
+mod endings;
 mod lifecycle;
 mod pace;
 mod resume;

@@ -1,10 +1,13 @@
 //! What the tests share.
 
 pub(crate) mod dns;
-pub(crate) mod raw;
+pub(crate) mod people;
+pub(crate) mod process;
 pub(crate) mod server;
 pub(crate) mod sse;
 pub(crate) mod transcript;
+pub(crate) mod troubled;
+pub(crate) mod wire;
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::PATH;
-use crate::support::{raw::RawClient, server::TestServer};
+use crate::support::{server::TestServer, wire::RawClient};
 
 /// A second of silence, less up to 10 %.
 const HEARTBEATS: &str = "[stream]\nheartbeat_seconds = 1";

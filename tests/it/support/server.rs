@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use progressd::{config::Config, http::connection::Drained, server::Server, store::Store};
+use progressd::{
+    config::Config, http::connection::Drained, registry::Registry, server::Server, store::Store,
+};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
@@ -33,13 +35,13 @@ impl TestServer {
 
     /// A server with keys of its own above the defaults, on a free port in any case.
     pub(crate) async fn with(toml: &str) -> Self {
-        let config = config(toml);
-        Self::of(Server::start(&config).await.expect("a free port"))
+        let server = Server::start(&configured(toml)).await;
+        Self::of(server.expect("a free port"))
     }
 
     /// The same over a store of the test's own.
-    pub(crate) async fn with_store(toml: &str, store: Arc<dyn Store>) -> Self {
-        let server = Server::start_with(&config(toml), store).await;
+    pub(crate) async fn over(store: Arc<dyn Store>, toml: &str) -> Self {
+        let server = Server::start_with(&configured(toml), store).await;
         Self::of(server.expect("a free port"))
     }
 
@@ -55,6 +57,12 @@ impl TestServer {
             client,
             token: None,
         }
+    }
+
+    /// The registry behind it.
+    pub(crate) fn registry(&self) -> &Registry {
+        let server = self.server.as_ref().expect("the server itself, no guest");
+        server.registry()
     }
 
     /// The same server for somebody with this credential.
@@ -139,7 +147,7 @@ impl TestServer {
     }
 }
 
-fn config(toml: &str) -> Config {
+fn configured(toml: &str) -> Config {
     let mut config = Config::from_toml(toml).expect("the test's configuration is valid");
     config.server.listen = "127.0.0.1:0".parse().expect("an address");
     config

@@ -60,7 +60,7 @@ impl Block {
 
     /// Reads the lines of one block, which must stand in the contract's order.
     #[track_caller]
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let mut block = Self {
             event: None,
             data: String::new(),

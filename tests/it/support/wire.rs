@@ -82,6 +82,11 @@ impl RawClient {
         &self.seen
     }
 
+    /// The socket, to set its options.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        &self.stream
+    }
+
     /// The socket itself, of which nothing that has come may be left unread.
     pub(crate) fn into_socket(self) -> TcpStream {
         assert!(self.received.is_empty(), "there is something left unread");
