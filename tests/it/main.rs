@@ -6,5 +6,6 @@ mod endings;
 mod lifecycle;
 mod pace;
 mod resume;
+mod stream_body;
 mod stream_wire;
 mod support;
