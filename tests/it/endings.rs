@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use jsonwebtoken::get_current_timestamp;
 use reqwest::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{
     people::{self, token},
@@ -142,7 +142,7 @@ async fn when_all_watchers_leave_nobody_is_counted() {
     assert_eq!(watchers().await, 40);
     drop(streams);
     // The server learns of it when it reads the end of each connection or stream.
-    while watchers().await != Value::from(0) {
+    while watchers().await != 0 {
         tokio::task::yield_now().await;
     }
 }

@@ -1,5 +1,6 @@
 //! The integration tests: one binary, a module for each behaviour.
 
+mod clients;
 mod connection;
 mod email_engine;
 mod endings;

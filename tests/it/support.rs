@@ -1,5 +1,7 @@
 //! What the tests share.
 
+pub(crate) mod client_program;
+pub(crate) mod cut_proxy;
 pub(crate) mod dns;
 pub(crate) mod people;
 pub(crate) mod process;
