@@ -1,6 +1,7 @@
 //! The command line: what can be asked of the binary, and the commands that need no server.
 
 pub mod check;
+pub mod demo;
 pub mod key;
 pub mod serve;
 pub mod token;
@@ -59,4 +60,11 @@ pub struct ServeArguments {
 
 /// `progressd demo`
 #[derive(Debug, Args)]
-pub struct DemoArguments {}
+pub struct DemoArguments {
+    /// Where mail servers are looked up: "off", "system", or the address and port of a DNS server
+    #[arg(long, value_name = "DNS", default_value = "off")]
+    pub dns: crate::config::DnsSource,
+    /// Addresses checked per second; 0 checks as fast as possible
+    #[arg(long, value_name = "NUMBER", default_value_t = 40)]
+    pub speed: u32,
+}

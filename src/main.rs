@@ -28,7 +28,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let mut output = io::stdout();
     match cli.command {
         Command::Serve(arguments) => block_on(cli::serve::run(arguments, &mut output)),
-        Command::Demo(_) => anyhow::bail!("no demo"),
+        Command::Demo(arguments) => block_on(cli::demo::run(arguments, &mut output)),
         Command::Token(arguments) => cli::token::run(arguments, &mut output),
         Command::Key(arguments) => cli::key::run(arguments, &mut output),
         Command::Check(arguments) => cli::check::run(arguments, &mut output),

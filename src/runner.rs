@@ -1,32 +1,190 @@
-//! Built-in workers: none is registered yet; the engine of the first one stands in [`email`].
+//! Built-in work: tasks of the server that do the jobs of their kind themselves.
+//!
+//! A [`Runner`] is a worker like any other: it reports through the same
+//! [`JobHandle`] as one that comes over HTTP. [`Runners`] gives it its jobs. Such a job
+//!
+//! 1. is `pending` while it waits: each runner does a bounded number at a time and takes the
+//!    others in the order in which they came. One that is cancelled, removed or ended meanwhile
+//!    leaves the queue at once. What it works on stays in the store until its turn;
+//! 2. becomes `processing` when its turn comes, and shows signs of life from then on;
+//! 3. ends as its runner says: `completed` with a result, `failed` with a reason, or `cancelled`
+//!    when that was asked for. A runner that panics fails its job and nothing else.
+//!
+//! While the store does not answer, a job waits for it and loses nothing: reports are repeated
+//! until they are committed, once. When the server drains, runners stop at their next step and
+//! leave their jobs as they are; a job that is started again, whatever cut it off, goes on behind
+//! its last committed result row with a new attempt.
 
+mod context;
+mod demo;
 pub mod email;
+mod email_validation;
+mod turn;
+mod worker;
 
-use crate::{config::RunnerConfig, registry::JobHandle};
+use std::{collections::BTreeMap, fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 
-/// The built-in workers of a server.
-#[derive(Debug, Clone)]
-pub struct Runners;
+use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use tokio::{sync::Semaphore, task::coop::unconstrained};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-impl Runners {
-    /// The workers that the configuration describes.
-    pub fn new(_: &RunnerConfig) -> Self {
-        Self
-    }
+use crate::{
+    config::RunnerConfig,
+    job::{Failure, Json},
+    registry::JobHandle,
+    store::Input,
+};
 
-    /// Whether jobs of this kind are run here.
-    pub fn knows(&self, _: &str) -> bool {
-        false
-    }
+pub use context::JobContext;
+pub use demo::Demo;
+pub use email_validation::EmailValidation;
 
-    /// What a job of this kind counts, unless it says so itself.
-    pub fn unit(&self, _: &str) -> Option<&'static str> {
+use turn::Turn;
+
+/// How long a drain waits for runners. A step is short, and the watchers wait behind this.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Does the jobs of one kind.
+#[async_trait]
+pub trait Runner: Send + Sync + 'static {
+    /// The `kind` of the jobs that it does.
+    fn kind(&self) -> &'static str;
+
+    /// What it counts: the `unit` of a job whose creation names none.
+    fn unit(&self) -> Option<&'static str> {
         None
     }
 
-    /// Runs a job of a known kind.
-    pub fn start(&self, _: JobHandle) {}
+    /// How many jobs it does at a time; others wait.
+    fn concurrency(&self) -> NonZeroUsize;
 
-    /// Lets every job stop at its next step.
-    pub async fn drain(&self) {}
+    /// Does one job; what comes back is its `result`.
+    ///
+    /// Must look at [`JobContext::stopped`] wherever it waits for long. Begins at
+    /// [`JobContext::row_count`], which is above 0 when an earlier attempt was cut off.
+    async fn run(&self, context: JobContext, input: Option<Input>) -> Result<Json, JobError>;
+}
+
+/// Why a runner came to no result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobError {
+    /// The job failed, and this is why.
+    Failed(Failure),
+    /// The runner stopped before the end, since [`JobContext::should_stop`] said so.
+    Stopped,
+}
+
+/// The runners of this server, each with its queue. Cheap to clone.
+#[derive(Clone)]
+pub struct Runners {
+    lines: Arc<BTreeMap<&'static str, Line>>,
+    drain: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// A runner and the places beside it; tokio's semaphore gives them out first come, first served.
+struct Line {
+    runner: Arc<dyn Runner>,
+    places: Arc<Semaphore>,
+}
+
+impl JobError {
+    /// A failure with a code for programs and a sentence for people.
+    pub fn failed(code: &str, message: impl Into<String>) -> Self {
+        Self::Failed(Failure::new(code, message))
+    }
+}
+
+impl Runners {
+    /// All built-in runners, as configured.
+    pub fn new(config: &RunnerConfig) -> Self {
+        Self::of([
+            Arc::new(Demo) as Arc<dyn Runner>,
+            Arc::new(EmailValidation::new(&config.email)),
+        ])
+    }
+
+    /// These runners; of two of a kind the latter.
+    pub fn of(runners: impl IntoIterator<Item = Arc<dyn Runner>>) -> Self {
+        let line = |runner: Arc<dyn Runner>| {
+            let places = runner.concurrency().get().min(Semaphore::MAX_PERMITS);
+            let places = Arc::new(Semaphore::new(places));
+            (runner.kind(), Line { runner, places })
+        };
+        Self {
+            lines: Arc::new(runners.into_iter().map(line).collect()),
+            drain: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Whether jobs of this kind are done here.
+    pub fn knows(&self, kind: &str) -> bool {
+        self.lines.contains_key(kind)
+    }
+
+    /// The kinds that are done here, sorted.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
+        self.lines.keys().copied()
+    }
+
+    /// What jobs of this kind count, when their creation does not say.
+    pub fn unit(&self, kind: &str) -> Option<&'static str> {
+        self.lines.get(kind).and_then(|line| line.runner.unit())
+    }
+
+    /// Queues a job behind those that came before it; `false` when no runner does its kind.
+    ///
+    /// To be called once in a job's life on this node: after its creation, or when it was found
+    /// unfinished after a restart. Needs a tokio runtime.
+    pub fn start(&self, job: JobHandle) -> bool {
+        let kind = job.job().origin.kind.clone();
+        let Some(line) = kind.and_then(|kind| self.lines.get(&*kind)) else {
+            return false;
+        };
+        // The first poll takes the place in the queue, and it has to happen here, since tasks
+        // begin in any order. Without `unconstrained` it might be put off for the sake of others.
+        let places = Arc::clone(&line.places);
+        let mut place = Box::pin(unconstrained(places.acquire_owned()));
+        let at_once = place.as_mut().now_or_never();
+        let turn = Turn {
+            runner: Arc::clone(&line.runner),
+            drain: self.drain.clone(),
+            job,
+        };
+        self.tasks.spawn(async move {
+            match at_once {
+                Some(place) => turn.take(std::future::ready(place)).await,
+                None => turn.take(place).await,
+            }
+        });
+        true
+    }
+
+    /// How many jobs wait or are at work.
+    pub fn jobs(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Lets no further job begin, stops those at work at their next step, and waits for that; all
+    /// stay unfinished. Any that takes more than three seconds is left behind.
+    pub async fn drain(&self) {
+        self.drain.cancel();
+        self.tasks.close();
+        let stopped = tokio::time::timeout(DRAIN_PATIENCE, self.tasks.wait()).await;
+        if stopped.is_err() {
+            tracing::warn!(jobs = self.jobs(), "jobs did not stop in time");
+        }
+    }
+}
+
+impl fmt::Debug for Runners {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Runners")
+            .field("kinds", &self.lines.keys())
+            .field("jobs", &self.jobs())
+            .finish_non_exhaustive()
+    }
 }

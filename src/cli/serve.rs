@@ -42,20 +42,22 @@ pub async fn run(arguments: ServeArguments, output: &mut impl Write) -> anyhow::
 }
 
 /// SIGTERM and SIGINT, from the moment of its making on.
-struct Signals {
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn listen() -> anyhow::Result<Self> {
+    /// Listens from now on: until then a signal ends the process.
+    pub(super) fn listen() -> anyhow::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
             interrupt: signal(SignalKind::interrupt()).context("listen for SIGINT")?,
         })
     }
 
-    async fn next(&mut self) {
+    /// Waits for either.
+    pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -81,6 +81,7 @@ const RULES: &[(&str, Rule)] = &[
     ("runner.email.max_concurrent_jobs", Number(1, 10_000)),
     ("runner.email.max_concurrent_lookups", Number(1, 10_000)),
     ("runner.email.lookup_timeout_ms", Number(1, 60_000)),
+    ("runner.email.max_per_second", Number(0, 1_000_000)),
     ("log.filter", Text(is_filter)),
     ("log.format", Text(parses::<LogFormat>)),
     ("auth.mode", Text(parses::<AuthSetting>)),

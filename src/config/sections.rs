@@ -109,6 +109,8 @@ pub struct EmailRunnerConfig {
     pub max_concurrent_lookups: usize,
     /// Milliseconds until a lookup is given up. Default 5000.
     pub lookup_timeout_ms: u64,
+    /// Addresses of one list checked in a second, 0 is as many as possible. Default 0.
+    pub max_per_second: u32,
 }
 
 /// Where mail servers are looked up.

@@ -1,13 +1,21 @@
 //! Reading a request's body: what it is, and no more of it than allowed.
 
+use std::time::Duration;
+
 use axum::{
-    body::{Body, Bytes},
+    body::{Body, Bytes, HttpBody as _},
     http::{HeaderMap, header},
 };
+use bytes::BytesMut;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::time::timeout;
 
 use super::{ApiError, ErrorCode};
 use crate::job::ReportId;
+
+/// How long a body may make no progress at all: a client that says nothing must not hold what it
+/// has sent in memory for ever.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The sorts of body that calls take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,12 +79,24 @@ pub(super) async fn read_json(
 /// Reads a body of at most `most` bytes.
 ///
 /// # Errors
-/// `PAYLOAD_TOO_LARGE`; `INVALID_REQUEST` when the client breaks off.
+/// `PAYLOAD_TOO_LARGE`; `INVALID_REQUEST` when the client breaks off or falls silent.
 pub(super) async fn read(body: Body, most: usize) -> Result<Bytes, ApiError> {
-    match Limited::new(body, most).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large(most)),
-        Err(_) => Err(ApiError::new(ErrorCode::InvalidRequest).because("The body ended early")),
+    if body.size_hint().lower() > most as u64 {
+        // Its length stands in the header: nothing of it needs to be sent.
+        return Err(too_large(most));
+    }
+    let invalid = |message| ApiError::new(ErrorCode::InvalidRequest).because(message);
+    let mut body = Limited::new(body, most);
+    let mut whole = BytesMut::new();
+    loop {
+        match timeout(LONGEST_PAUSE, body.frame()).await {
+            // Trailers say nothing to us.
+            Ok(Some(Ok(frame))) => whole.extend(frame.into_data().ok()),
+            Ok(None) => return Ok(whole.freeze()),
+            Ok(Some(Err(error))) if error.is::<LengthLimitError>() => return Err(too_large(most)),
+            Ok(Some(Err(_))) => return Err(invalid("The body ended early")),
+            Err(_) => return Err(invalid("The body did not come in time")),
+        }
     }
 }
 
@@ -113,4 +133,32 @@ pub(super) fn report_id(
         ));
     }
     Ok(Some(from_header))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::{StreamExt as _, stream};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_falls_silent_in_a_body_is_turned_away() {
+        let beginning = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"{\"kind\":"))]);
+        let body = Body::from_stream(beginning.chain(stream::pending()));
+        let error = read(body, 100).await.expect_err("the body never ends");
+        assert_eq!(error.code(), ErrorCode::InvalidRequest);
+        assert_eq!(error.message(), "The body did not come in time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_body_is_read_as_long_as_it_goes_on() {
+        let pieces = stream::iter([b"slow".as_slice(), b"ly"]).then(|piece| async move {
+            tokio::time::sleep(LONGEST_PAUSE - Duration::from_secs(1)).await;
+            Ok::<_, Infallible>(Bytes::from_static(piece))
+        });
+        let body = read(Body::from_stream(pieces), 6).await;
+        assert_eq!(body.expect("six bytes are allowed"), "slowly");
+    }
 }

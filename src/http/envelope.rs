@@ -45,14 +45,15 @@ pub(super) async fn seal(request: Request, next: Next) -> Response {
     let answer = async {
         let handled = AssertUnwindSafe(next.run(request)).catch_unwind().await;
         let response = match handled {
-            Ok(response) if method == Method::OPTIONS => answer_options(response),
-            Ok(response) => response,
+            Ok(response) => with_options(response, &method),
             Err(panic) => {
                 tracing::error!(panic = panic_text(&*panic), "a handler panicked");
                 ApiError::new(ErrorCode::Internal).into_response()
             }
         };
-        with_body(response, &request_id, &method)
+        let response = with_body(response, &request_id, &method);
+        tracing::debug!(http.status = response.status().as_u16(), "request answered");
+        response
     };
     let mut response = answer.instrument(span).await;
     if let Ok(value) = HeaderValue::from_str(&request_id) {
@@ -76,18 +77,21 @@ fn request_id_of(request: &Request) -> String {
         .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
 }
 
-/// OPTIONS has no handlers of its own: what a wrong method is told is what it asks for.
-fn answer_options(response: Response) -> Response {
+/// OPTIONS works on every path and has no handlers of its own: what a wrong method is told is
+/// what it asks for.
+fn with_options(mut response: Response, method: &Method) -> Response {
     let is_known = response.status() == StatusCode::METHOD_NOT_ALLOWED;
     let Some(allow) = response.headers().get(header::ALLOW).filter(|_| is_known) else {
         return response;
     };
     let allow = format!("{},OPTIONS", allow.to_str().unwrap_or_default());
-    let mut answer = StatusCode::NO_CONTENT.into_response();
-    if let Ok(allow) = HeaderValue::from_str(&allow) {
-        answer.headers_mut().insert(header::ALLOW, allow);
+    if method == Method::OPTIONS {
+        response = StatusCode::NO_CONTENT.into_response();
     }
-    answer
+    if let Ok(allow) = HeaderValue::from_str(&allow.replace(',', ", ")) {
+        response.headers_mut().insert(header::ALLOW, allow);
+    }
+    response
 }
 
 /// Fills an error's body in, and logs what the client is not told.
@@ -103,7 +107,7 @@ fn with_body(mut response: Response, request_id: &str, method: &Method) -> Respo
         Some(cause) => tracing::info!(error.code = code, cause, "request refused"),
         None => tracing::debug!(
             error.code = code,
-            message = error.message(),
+            error.message = error.message(),
             "request refused"
         ),
     }

@@ -15,6 +15,10 @@ use crate::{
     store::StoreError,
 };
 
+/// Longest message, in characters. Messages quote what was sent, a field's name say, and a request
+/// of a megabyte must not be answered with a megabyte.
+const MOST_MESSAGE_CHARS: usize = 500;
+
 /// How soon to come back when nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -172,10 +176,10 @@ impl ApiError {
         FieldError::new(field, rule).into()
     }
 
-    /// The same with a message that says more.
+    /// The same with a message that says more; one that is far too long is cut.
     #[must_use]
     pub fn because(mut self, message: impl Into<Cow<'static, str>>) -> Self {
-        self.message = message.into();
+        self.message = shortened(message.into());
         self
     }
 
@@ -280,6 +284,13 @@ impl From<RegistryError> for ApiError {
                 Self::new(ErrorCode::StaleAttempt).because(sentence(&refusal))
             }
         }
+    }
+}
+
+fn shortened(message: Cow<'static, str>) -> Cow<'static, str> {
+    match message.char_indices().nth(MOST_MESSAGE_CHARS) {
+        Some((end, _)) => format!("{}…", &message[..end]).into(),
+        None => message,
     }
 }
 

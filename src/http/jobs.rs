@@ -65,11 +65,7 @@ pub(super) async fn create(
             .take()
             .or_else(|| app.runners.unit(kind).map(str::to_owned));
     } else if new_job.input.is_some() || input.is_some() {
-        // Nobody would ever read it; most likely the kind is mistyped.
-        return Err(ApiError::invalid(
-            "input",
-            "needs a kind that this server runs itself",
-        ));
+        return Err(input_for_nobody());
     }
     let is_run_here = runner.is_some();
     if let Some(json) = new_job.input.take() {
@@ -186,16 +182,20 @@ async fn read_creation(
     body: Body,
 ) -> Result<(NewJob, Option<Input>), ApiError> {
     let kind = query.get("kind").map(str::to_owned);
-    let media = Media::of(headers);
-    let format = match media {
+    let is_run_here = kind.as_deref().is_some_and(|kind| app.runners.knows(kind));
+    let format = match Media::of(headers) {
         Media::Unnamed | Media::Json => InputFormat::Json,
+        // Said before megabytes of it are read.
+        Media::Text | Media::Csv if kind.is_some() && !is_run_here => {
+            return Err(input_for_nobody());
+        }
         Media::Text if kind.is_some() => InputFormat::Text,
         Media::Csv if kind.is_some() => InputFormat::Csv,
         _ if kind.is_some() => return Err(unsupported("application/json, text/plain or text/csv")),
         _ => return Err(unsupported("application/json")),
     };
     let json_bytes = app.limits.json_body_bytes;
-    let most = if kind.is_some() {
+    let most = if is_run_here {
         app.limits.upload_bytes.max(json_bytes)
     } else {
         json_bytes
@@ -235,6 +235,11 @@ async fn read_creation(
     Ok((new_job, None))
 }
 
+/// The error for an input that no worker of the server would ever read; most likely the kind is mistyped.
+fn input_for_nobody() -> ApiError {
+    ApiError::invalid("input", "needs a kind that this server runs itself")
+}
+
 fn is_array(body: &Bytes) -> bool {
     body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
 }
@@ -272,11 +277,7 @@ fn sees(principal: &Principal, job: &Job) -> bool {
 
 fn read_filter(query: &Query) -> Result<Filter, ApiError> {
     let parse_state = |text: &str| {
-        let state = JobState::ALL
-            .into_iter()
-            .find(|state| state.as_str() == text);
-        let rule = "must be pending, processing, completed, failed or cancelled";
-        state.ok_or_else(|| ApiError::invalid("status", rule))
+        JobState::parse(text).map_err(|rule| ApiError::from(FieldError::new("status", rule)))
     };
     let parse_parent = |text: &str| {
         JobId::parse(text).map_err(|rule| ApiError::from(FieldError::new("parent_id", rule)))

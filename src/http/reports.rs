@@ -33,7 +33,7 @@ use crate::{
     registry::{RegistryError, Submission},
 };
 
-/// The longest silence of a client, blank lines aside.
+/// The longest silence of a client; a blank line breaks it as well as any other.
 const LONGEST_SILENCE: Duration = Duration::from_secs(300);
 
 /// Refused lines that are told one by one; more are only counted.
@@ -317,3 +317,6 @@ fn named_job(text: &str) -> Option<JobId> {
     let line: serde_json::Value = serde_json::from_str(text).ok()?;
     JobId::parse(line.get("job_id")?.as_str()?).ok()
 }
+
+#[cfg(test)]
+mod tests;

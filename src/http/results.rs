@@ -1,19 +1,20 @@
 //! Result rows: page by page, and as a download that is streamed and never held.
 
-use std::{collections::HashSet, sync::Arc};
+mod csv;
+
+use std::convert::Infallible;
 
 use axum::{
     body::{Body, Bytes},
-    extract::State,
     http::{Method, header},
     response::{IntoResponse, Response},
 };
 use futures_util::{Stream, stream};
 use serde::Serialize;
-use serde_json::{Map, Value};
 
+use self::csv::Columns;
 use super::{
-    ApiError, App,
+    ApiError,
     permit::{Read, Target},
     query::Query,
 };
@@ -28,9 +29,6 @@ const PAGE_LIMITS: (u64, u64) = (100, 1_000);
 
 /// Rows that a download reads at a time.
 const DOWNLOAD_SLICE: usize = 1_000;
-
-/// Most columns of a CSV file; keys that come later are left out.
-const MOST_COLUMNS: usize = 256;
 
 #[derive(Serialize)]
 struct Page<'a> {
@@ -59,7 +57,6 @@ enum Format {
 /// `GET /jobs/{id}/results`
 pub(super) async fn page(
     Target { job, .. }: Target<Read>,
-    State(_): State<Arc<App>>,
     query: Query,
 ) -> Result<Response, ApiError> {
     let page = query.number("page", 1, u64::from(u32::MAX))?.unwrap_or(1);
@@ -91,7 +88,6 @@ pub(super) async fn page(
 /// `GET /jobs/{id}/download`
 pub(super) async fn download(
     Target { job, .. }: Target<Read>,
-    State(_): State<Arc<App>>,
     method: Method,
     query: Query,
 ) -> Result<Response, ApiError> {
@@ -114,32 +110,27 @@ pub(super) async fn download(
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
     ];
     if method == Method::HEAD {
-        return Ok((headers, Body::empty()).into_response());
+        // Of unknown length, as the file itself is.
+        let body = Body::from_stream(stream::empty::<Result<Bytes, Infallible>>());
+        return Ok((headers, body).into_response());
     }
     let columns = match format {
         Format::Csv => columns_of(&job).await?,
-        Format::Json | Format::Ndjson => Vec::new(),
+        Format::Json | Format::Ndjson => Columns::default(),
     };
     let body = Body::from_stream(write_rows(job, format, columns));
     Ok((headers, body).into_response())
 }
 
-/// The union of all rows' keys in order of appearance: what a first pass over the rows finds.
-async fn columns_of(job: &JobHandle) -> Result<Vec<String>, StoreError> {
-    let mut columns = Vec::new();
-    let mut known = HashSet::new();
+/// The columns of all rows that are there: what a first pass finds.
+async fn columns_of(job: &JobHandle) -> Result<Columns, StoreError> {
+    let mut columns = Columns::default();
     let mut from = 0;
     loop {
         let found = job.rows(from, DOWNLOAD_SLICE).await?;
-        for row in &found.rows {
-            for (key, _) in cells_of(row) {
-                if columns.len() < MOST_COLUMNS && known.insert(key.clone()) {
-                    columns.push(key);
-                }
-            }
-        }
+        columns.take(&found.rows);
         from += found.rows.len() as u64;
-        if found.rows.is_empty() || columns.len() == MOST_COLUMNS {
+        if found.rows.is_empty() || columns.is_full() {
             return Ok(columns);
         }
     }
@@ -149,7 +140,7 @@ async fn columns_of(job: &JobHandle) -> Result<Vec<String>, StoreError> {
 fn write_rows(
     job: JobHandle,
     format: Format,
-    columns: Vec<String>,
+    columns: Columns,
 ) -> impl Stream<Item = Result<Bytes, StoreError>> {
     let start = Some((job, columns, 0_u64));
     stream::try_unfold(start, move |state| async move {
@@ -157,10 +148,15 @@ fn write_rows(
             return Ok(None);
         };
         let found = job.rows(from, DOWNLOAD_SLICE).await?;
+        if found.total < from {
+            // The job was removed meanwhile: half a file must not look like a whole one.
+            let reason = "the rows went away during a download".to_owned();
+            return Err(StoreError::Unavailable(reason));
+        }
         let is_first = from == 0;
         let is_last = found.rows.is_empty();
         let bytes = match format {
-            Format::Csv => csv_slice(&columns, &found.rows, is_first),
+            Format::Csv => columns.write(&found.rows, is_first),
             Format::Json => json_slice(&found.rows, is_first, is_last),
             Format::Ndjson => found.rows.iter().fold(Vec::new(), |mut out, row| {
                 out.extend_from_slice(row.as_str().as_bytes());
@@ -189,47 +185,4 @@ fn json_slice(rows: &[Json], is_first: bool, is_last: bool) -> Vec<u8> {
         out.extend_from_slice(b"]\n");
     }
     out
-}
-
-fn csv_slice(columns: &[String], rows: &[Json], is_first: bool) -> Vec<u8> {
-    let mut writer = csv::WriterBuilder::new()
-        .terminator(csv::Terminator::CRLF)
-        .from_writer(Vec::new());
-    let written = "writing to memory does not fail";
-    if is_first && !columns.is_empty() {
-        writer
-            .write_record(columns.iter().map(|name| harmless(name)))
-            .expect(written);
-    }
-    for row in rows {
-        let mut cells: Map<String, Value> = cells_of(row).into_iter().collect();
-        let record = columns
-            .iter()
-            .map(|name| cells.remove(name).map(show_cell).unwrap_or_default());
-        writer.write_record(record).expect(written);
-    }
-    writer.into_inner().expect(written)
-}
-
-fn cells_of(row: &Json) -> Map<String, Value> {
-    // Rows are objects by the time they are stored; anything else has no cells.
-    serde_json::from_str(row.as_str()).unwrap_or_default()
-}
-
-fn show_cell(value: Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => harmless(&text),
-        other => other.to_string(),
-    }
-}
-
-/// A text that no spreadsheet takes for a formula (OWASP, CSV injection).
-fn harmless(text: &str) -> String {
-    let first = text.trim_start_matches(' ').chars().next();
-    if matches!(first, Some('=' | '+' | '-' | '@' | '\t' | '\r')) {
-        format!("'{text}")
-    } else {
-        text.to_owned()
-    }
 }

@@ -68,5 +68,7 @@ fn answer(app: &App, snapshot: Snapshot, headers: &HeaderMap) -> Response {
 fn names(value: &HeaderValue, tag: &str) -> bool {
     let value = value.to_str().unwrap_or_default();
     let mut tags = value.split(',').map(str::trim);
-    tags.any(|candidate| candidate == "*" || candidate.trim_start_matches("W/") == tag)
+    tags.any(|candidate| {
+        candidate == "*" || candidate.strip_prefix("W/").unwrap_or(candidate) == tag
+    })
 }

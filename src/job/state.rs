@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// `pending` → `processing` → `completed` | `failed` | `cancelled`; `pending` may end directly.
 ///
 /// The last three are terminal: nothing follows them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Created, and no worker has reported yet.
@@ -32,6 +32,14 @@ impl State {
         Self::Cancelled,
     ];
 
+    /// The state of that name; the error is the rule that the text breaks.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or("must be pending, processing, completed, failed or cancelled")
+    }
+
     /// Whether nothing follows this state.
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
@@ -46,6 +54,14 @@ impl State {
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for State {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // A derived one calls null malformed JSON, and so loses the field's name.
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
     }
 }
 

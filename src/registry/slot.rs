@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Inner, RegistryError,
+    Inner, RegistryError, Settings,
     timekeeper::{Alarm, remind},
 };
 use crate::{
@@ -107,6 +107,11 @@ impl JobHandle {
         self.slot.hub.snapshot()
     }
 
+    /// What the registry was told by the configuration.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
     /// How many watch the job on this node.
     pub fn watchers(&self) -> usize {
         self.slot.hub.watchers()
@@ -115,6 +120,21 @@ impl JobHandle {
     /// Queues a command; its place among the job's commands is fixed when this returns.
     pub fn submit(&self, command: Command, report_id: Option<ReportId>) -> Submission {
         self.enqueue(Task::Apply(command), report_id)
+    }
+
+    /// Queues commands that belong together, result rows with the progress that they are, say:
+    /// nothing comes between them, and one commit takes them all while few others wait.
+    pub fn submit_together(
+        &self,
+        commands: impl IntoIterator<Item = (Command, Option<ReportId>)>,
+    ) -> Vec<Submission> {
+        let at = self.inner.clock.now();
+        let (requests, submissions): (Vec<_>, _) = commands
+            .into_iter()
+            .map(|(command, report_id)| Request::new(Task::Apply(command), at, report_id))
+            .unzip();
+        self.enqueue_all(requests);
+        submissions
     }
 
     /// Applies a command and waits until it is committed.
@@ -162,22 +182,33 @@ impl JobHandle {
     }
 
     fn enqueue(&self, task: Task, report_id: Option<ReportId>) -> Submission {
-        let (reply, answer) = oneshot::channel();
-        let request = Request {
-            task,
-            at: self.inner.clock.now(),
-            report_id,
-            reply,
-        };
+        let (request, submission) = Request::new(task, self.inner.clock.now(), report_id);
+        self.enqueue_all([request]);
+        submission
+    }
+
+    fn enqueue_all(&self, requests: impl IntoIterator<Item = Request>) {
         let is_writer_needed = {
             let mut writer = self.slot.lock();
-            writer.queue.push_back(request);
+            writer.queue.extend(requests);
             !std::mem::replace(&mut writer.is_busy, true)
         };
         if is_writer_needed {
             run_writer(Arc::clone(&self.slot), Arc::clone(&self.inner));
         }
-        Submission(answer)
+    }
+}
+
+impl Request {
+    fn new(task: Task, at: Timestamp, report_id: Option<ReportId>) -> (Self, Submission) {
+        let (reply, answer) = oneshot::channel();
+        let request = Self {
+            task,
+            at,
+            report_id,
+            reply,
+        };
+        (request, Submission(answer))
     }
 }
 

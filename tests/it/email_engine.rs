@@ -1,6 +1,10 @@
 //! The e-mail engine against a real DNS server, and without any.
 
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::support::dns::TestDns;
 use futures_util::StreamExt;
@@ -228,6 +232,27 @@ async fn hundred_thousand_addresses_pass_without_dns() {
         (100_000, Some(&10_000))
     );
     assert_eq!(summary.unknown, 90_000, "{summary:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn list_is_checked_no_faster_than_it_may_be() {
+    let checker = Checker::new(CheckerConfig {
+        dns: Dns::Off,
+        max_per_second: NonZeroU32::new(20),
+        ..CheckerConfig::default()
+    });
+    let emails: Vec<String> = (0..101).map(|n| format!("user{n}@gmail.com")).collect();
+    let start = tokio::time::Instant::now();
+    let mut rows = Box::pin(checker.rows(list(&emails), 0));
+    let mut seconds = Vec::new();
+    while rows.next().await.is_some() {
+        seconds.push(start.elapsed().as_secs());
+    }
+    // The clock is paused and moves only when everybody waits for it.
+    let counts: Vec<_> = (0..=5)
+        .map(|second| seconds.iter().filter(|at| **at == second).count())
+        .collect();
+    assert_eq!(counts, [20, 20, 20, 20, 20, 1]);
 }
 
 #[tokio::test]

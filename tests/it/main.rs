@@ -1,5 +1,6 @@
 //! The integration tests: one binary, a module for each behaviour.
 
+mod api;
 mod clients;
 mod connection;
 mod email_engine;
@@ -7,6 +8,7 @@ mod endings;
 mod lifecycle;
 mod pace;
 mod resume;
+mod runner;
 mod stream_body;
 mod stream_wire;
 mod support;

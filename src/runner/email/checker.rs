@@ -3,13 +3,14 @@
 use std::{
     collections::HashSet,
     hash::{BuildHasher, RandomState},
-    num::NonZeroUsize,
+    num::{NonZeroU32, NonZeroUsize},
     sync::Arc,
     time::Duration,
 };
 
 use futures_util::{FutureExt, Stream, StreamExt, stream};
 use moka::future::Cache;
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     AddressList, Dns, Reason, Row, disposable,
@@ -29,19 +30,22 @@ pub struct CheckerConfig {
     pub concurrency: NonZeroUsize,
     /// How long one domain may take before its addresses are `unknown`.
     pub timeout: Duration,
+    /// How many addresses of one list are begun in a second; `None` is as many as possible.
+    pub max_per_second: Option<NonZeroU32>,
     /// How many domains' answers one list keeps. A list with more asks again for those that it has
     /// forgotten.
     pub cached_domains: u64,
 }
 
 impl Default for CheckerConfig {
-    /// The machine's DNS, 64 questions at a time, 5 seconds each, 50,000 domains (about 10 MB when
-    /// full).
+    /// The machine's DNS, 64 questions at a time, 5 seconds each, at full speed, 50,000 domains
+    /// (about 10 MB when full).
     fn default() -> Self {
         Self {
             dns: Dns::System,
             concurrency: const { NonZeroUsize::new(64).expect("64 is not zero") },
             timeout: Duration::from_secs(5),
+            max_per_second: None,
             cached_domains: 50_000,
         }
     }
@@ -87,9 +91,19 @@ impl Checker {
         // One slow domain holds up the rows behind it, which have to wait for their turn. Reading
         // on further than there are lookups keeps these busy meanwhile.
         let read_ahead = self.config.concurrency.get().saturating_mul(4);
+        let max_per_second = self.config.max_per_second;
         SeenAddresses::before(Arc::clone(&list), from)
             .map(move |mut seen| {
+                let pace = max_per_second.map(Pace::start);
                 stream::iter(from..list.len())
+                    // Before the work rather than behind it: rows that nobody takes would keep
+                    // their share of the allowed questions from other lists.
+                    .then(move |index| async move {
+                        if let Some(pace) = pace {
+                            pace.wait_for(index - from).await;
+                        }
+                        index
+                    })
                     .map(move |index| {
                         let email = list.get(index).unwrap_or_default().to_owned();
                         let parsed = syntax::parse(&email);
@@ -122,6 +136,29 @@ fn refuse(email: String, reason: Reason) -> Row {
         verdict: reason.verdict(),
         reason,
         suggestion,
+    }
+}
+
+/// When the addresses of one list may begin.
+#[derive(Clone, Copy)]
+struct Pace {
+    start: Instant,
+    per_second: NonZeroU32,
+}
+
+impl Pace {
+    fn start(per_second: NonZeroU32) -> Self {
+        Self {
+            start: Instant::now(),
+            per_second,
+        }
+    }
+
+    /// Waits for the turn of the address at a place, counted from 0. A pace that was held up is
+    /// caught up with.
+    async fn wait_for(self, place: usize) {
+        let due = place as f64 / f64::from(self.per_second.get());
+        sleep_until(self.start + Duration::from_secs_f64(due)).await;
     }
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use progressd::{
-    config::Config, http::connection::Drained, registry::Registry, server::Server, store::Store,
+    config::Config, http::connection::Drained, job::JobId, registry::Registry, server::Server,
+    store::Store,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
@@ -63,6 +64,23 @@ impl TestServer {
     pub(crate) fn registry(&self) -> &Registry {
         let server = self.server.as_ref().expect("the server itself, no guest");
         server.registry()
+    }
+
+    /// How many watch or poll a job, seen without asking the server for anything.
+    pub(crate) async fn watchers(&self, job_id: &str) -> usize {
+        let job_id = JobId::parse(job_id).expect("a name");
+        let job = self.registry().find(&job_id).await;
+        job.expect("the job exists").watchers()
+    }
+
+    /// The same server for somebody who outlives this handle to it.
+    pub(crate) fn guest(&self) -> Self {
+        Self {
+            server: None,
+            url: self.url.clone(),
+            client: self.client.clone(),
+            token: self.token.clone(),
+        }
     }
 
     /// The same server for somebody with this credential.

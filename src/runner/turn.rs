@@ -1,0 +1,127 @@
+//! One job's way past its runner: the wait, the work, the end.
+
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
+
+use futures_util::FutureExt as _;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    JobContext, JobError, Runner,
+    worker::{Worker, internal_failure},
+};
+use crate::{
+    job::{Json, Patch, Report, State},
+    registry::JobHandle,
+};
+
+/// A job that waits for its runner.
+pub(super) struct Turn {
+    pub(super) runner: Arc<dyn Runner>,
+    pub(super) job: JobHandle,
+    pub(super) drain: CancellationToken,
+}
+
+impl Turn {
+    /// Waits for `place`, does the work and reports how it ended.
+    pub(super) async fn take(
+        self,
+        place: impl Future<Output = Result<OwnedSemaphorePermit, AcquireError>>,
+    ) {
+        let mut worker = Worker::new(self.job, self.drain);
+        let place = tokio::select! {
+            biased;
+            () = worker.stopped() => None,
+            place = place => Some(place.expect("the places of a runner are never closed")),
+        };
+        let outcome = match place {
+            // Boxed, so that a job that waits takes little memory.
+            Some(_) => Box::pin(work(&*self.runner, &mut worker)).await,
+            None => Err(JobError::Stopped),
+        };
+        conclude(&worker, outcome).await;
+        // Only now: whoever sees a job's end may rely on its place being the next one's.
+        drop(place);
+    }
+}
+
+async fn work(runner: &dyn Runner, worker: &mut Worker) -> Result<Json, JobError> {
+    worker.begin().await?;
+    let (job, worker) = (&worker.job, &*worker);
+    let row_count = worker
+        .until_answered(|| async { Ok(job.rows(0, 0).await?.total) })
+        .await?;
+    let input = worker
+        .until_answered(|| async { Ok(job.input().await?) })
+        .await?;
+    if worker.is_stopped() || worker.is_draining() {
+        return Err(JobError::Stopped);
+    }
+    let context = JobContext::new(worker.clone(), row_count);
+    let run = AssertUnwindSafe(async { runner.run(context, input).await }).catch_unwind();
+    tokio::select! {
+        outcome = run => outcome.unwrap_or_else(|panic| {
+            let cause = cause_of(&*panic);
+            tracing::error!(job.id = %job.id(), cause, "a runner panicked");
+            Err(JobError::Failed(internal_failure()))
+        }),
+        never = worker.show_life() => match never {},
+    }
+}
+
+/// Reports the end; a job that should stay unfinished, or is no longer this worker's, is left alone.
+async fn conclude(worker: &Worker, outcome: Result<Json, JobError>) {
+    let report = match outcome {
+        Ok(result) => Report {
+            status: Some(State::Completed),
+            // Nothing is being done any more.
+            message: Patch::Clear,
+            result: Some(result),
+            ..Report::default()
+        },
+        Err(JobError::Failed(failure)) => failed(failure),
+        Err(JobError::Stopped) => {
+            let job = worker.job.job();
+            if job.face.cancel_requested {
+                Report {
+                    status: Some(State::Cancelled),
+                    ..Report::default()
+                }
+            } else if worker.is_stopped()
+                || worker.is_draining()
+                || job.face.attempt != worker.attempt
+            {
+                return;
+            } else {
+                tracing::error!(job.id = %job.id(), "a runner stopped and nobody had asked it to");
+                failed(internal_failure())
+            }
+        }
+    };
+    let reported = match worker.report(report).await {
+        Err(JobError::Failed(failure)) => worker.report(failed(failure)).await,
+        other => other,
+    };
+    if reported.is_err() && worker.is_draining() {
+        tracing::warn!(
+            job.id = %worker.job.id(),
+            "the end of a job could not be stored before the shutdown"
+        );
+    }
+}
+
+fn failed(failure: crate::job::Failure) -> Report {
+    Report {
+        status: Some(State::Failed),
+        error: Some(failure),
+        ..Report::default()
+    }
+}
+
+/// What a panic said, when it said it in words.
+fn cause_of(panic: &(dyn Any + Send)) -> &str {
+    let literal = panic.downcast_ref::<&str>().copied();
+    literal
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

@@ -1,0 +1,149 @@
+//! The log of the real binary, at its most talkative: no credential ever stands in it.
+
+use std::{fs, process::Stdio};
+
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
+    process::Command,
+};
+
+use crate::support::{
+    in_time,
+    people::{self, SECRET, sign, token},
+};
+
+/// What a client does with a credential, good or bad, over HTTP/1.1 or HTTP/2.
+async fn use_credential(client: &Client, url: &str, credential: &str) {
+    for (method, path, body) in [
+        (
+            Method::POST,
+            "/api/v1/jobs".to_owned(),
+            json!({"job_id": "a"}),
+        ),
+        (Method::GET, "/api/v1/jobs/a".to_owned(), Value::Null),
+        (
+            Method::PATCH,
+            "/api/v1/jobs/a".to_owned(),
+            json!({"message": credential}),
+        ),
+        (
+            Method::PATCH,
+            "/api/v1/jobs/a".to_owned(),
+            json!({"step": [credential]}),
+        ),
+        (
+            Method::POST,
+            "/api/v1/reports".to_owned(),
+            json!({"job_id": "a", "data": {"k": credential}}),
+        ),
+        (
+            Method::GET,
+            format!("/api/v1/jobs?token={credential}"),
+            Value::Null,
+        ),
+        (
+            Method::GET,
+            format!("/api/v1/jobs/a/status?ticket={credential}"),
+            Value::Null,
+        ),
+    ] {
+        let request = client.request(method, format!("{url}{path}"));
+        let request = request
+            .bearer_auth(credential)
+            .header("cookie", format!("c={credential}"));
+        let request = if body.is_null() {
+            request
+        } else {
+            request.json(&body)
+        };
+        let response = in_time("an answer", request.send())
+            .await
+            .expect("an answer");
+        in_time("the body", response.bytes())
+            .await
+            .expect("a whole body");
+    }
+    let twice = client.get(format!("{url}/api/v1/jobs"));
+    let twice = twice.bearer_auth(credential).bearer_auth(credential);
+    in_time("an answer", twice.send()).await.expect("an answer");
+}
+
+async fn log_of(format: &str, credentials: &[String]) -> String {
+    let folder = TempDir::new().expect("a temporary folder");
+    let path = folder.path().join("progressd.toml");
+    let settings = format!("[log]\nfilter = 'trace'\nformat = '{format}'\n");
+    fs::write(&path, format!("{settings}{}", people::configuration())).expect("a file");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_progressd"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--config"])
+        .arg(&path)
+        .env_clear()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the binary starts");
+    let mut stderr = child.stderr.take().expect("piped");
+    // Read all the while, so that the server never waits for its log to be taken.
+    let log = tokio::spawn(async move {
+        let mut log = String::new();
+        stderr
+            .read_to_string(&mut log)
+            .await
+            .expect("the log is UTF-8");
+        log
+    });
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let line = in_time("the address", lines.next_line()).await;
+    let line = line.expect("UTF-8").expect("a first line");
+    let url = line.strip_prefix("listening on ").expect("an address");
+    let http1 = Client::builder().no_proxy().build().expect("a client");
+    let http2 = Client::builder()
+        .no_proxy()
+        .http2_prior_knowledge()
+        .build()
+        .expect("a client");
+    for credential in credentials {
+        use_credential(&http1, url, credential).await;
+        use_credential(&http2, url, credential).await;
+    }
+    child.kill().await.expect("the server is ended");
+    in_time("the log", log).await.expect("a reader that ends")
+}
+
+#[tokio::test]
+async fn no_credential_ever_stands_in_the_log() {
+    let other = "another secret of thirty-two bytes and more";
+    let credentials = [
+        "key-admin".to_owned(),
+        "key-ann".to_owned(),
+        "opaque-and-wrong".to_owned(),
+        token(&json!({"sub": "ann", "scope": "jobs:read jobs:write"})),
+        token(&json!({"sub": "ann", "exp": 1})),
+        sign(
+            jsonwebtoken::Algorithm::HS256,
+            other,
+            &json!({"sub": "ann"}),
+        ),
+        "a.b.c-and-wrong".to_owned(),
+    ];
+    for format in ["text", "json"] {
+        let log = log_of(format, &credentials).await;
+        // The log is there, and it is a talkative one.
+        assert!(
+            log.contains("request refused") && log.contains("TRACE"),
+            "{log}"
+        );
+        assert!(log.contains("/api/v1/jobs/a/status"), "{log}");
+        for secret in credentials.iter().map(String::as_str).chain([SECRET]) {
+            let line = log.lines().find(|line| line.contains(secret));
+            assert_eq!(line, None, "{secret}");
+            // Nor the part of a token that makes it one.
+            if let Some((_, signature)) = secret.rsplit_once('.') {
+                assert!(signature.len() < 8 || !log.contains(signature), "{secret}");
+            }
+        }
+    }
+}

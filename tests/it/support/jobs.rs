@@ -1,0 +1,97 @@
+//! A registry without HTTP, jobs of a kind in it, and what became of them.
+
+use std::{sync::Arc, time::Duration};
+
+use progressd::{
+    job::{Bounds, Defaults, Job, NewJob, Seq},
+    registry::{JobHandle, Registry, Settings},
+    store::{Input, InputFormat, Memory, MemoryLimits, Store},
+};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::PATIENCE;
+
+/// A memory store that is never full.
+pub(crate) fn memory() -> Memory {
+    Memory::new(MemoryLimits {
+        events_per_job: 1_000,
+        event_bytes_per_job: 1 << 20,
+        event_bytes: 1 << 24,
+        finished_jobs: 1_000,
+        row_bytes: 1 << 30,
+    })
+}
+
+/// A registry over `store` that shows every report at once.
+pub(crate) fn registry(store: impl Store) -> Registry {
+    let settings = Settings {
+        bounds: Bounds::default(),
+        defaults: Defaults {
+            lease_seconds: 60,
+            ttl_seconds: 600,
+            abandon_after_seconds: 0,
+        },
+        update_interval: Duration::ZERO,
+        max_jobs: 1_000,
+        gone_seconds: 600,
+    };
+    Registry::start(Arc::new(store), settings, CancellationToken::new())
+}
+
+/// An input as it comes from outside.
+pub(crate) fn input(format: InputFormat, content: impl Into<Vec<u8>>) -> Option<Input> {
+    Some(Input {
+        format,
+        content: content.into().into(),
+    })
+}
+
+/// A new job of a kind.
+pub(crate) async fn create(registry: &Registry, kind: &str, input: Option<Input>) -> JobHandle {
+    let new_job = NewJob {
+        kind: Some(kind.to_owned()),
+        ..NewJob::default()
+    };
+    let (job, is_new) = registry
+        .create(new_job, None, None, input)
+        .await
+        .expect("there is room for a job");
+    assert!(is_new);
+    job
+}
+
+/// The job as soon as it is as wanted.
+pub(crate) async fn wait_until(job: &JobHandle, is_wanted: impl Fn(&Job) -> bool) -> Arc<Job> {
+    let mut seq = Seq::ZERO;
+    loop {
+        let snapshot = job.wait(seq, PATIENCE).await.expect("the job is there");
+        if is_wanted(&snapshot.job) {
+            return snapshot.job;
+        }
+        assert!(snapshot.job.seq > seq, "no news: {:?}", snapshot.job.face);
+        assert!(!snapshot.job.is_finished(), "{:?}", snapshot.job.face);
+        seq = snapshot.job.seq;
+    }
+}
+
+/// The job as it ended.
+pub(crate) async fn finished(job: &JobHandle) -> Arc<Job> {
+    wait_until(job, Job::is_finished).await
+}
+
+/// The job's result as JSON.
+pub(crate) fn result(job: &Job) -> Value {
+    let result = job.face.result.as_ref().expect("the job has a result");
+    serde_json::from_str(result.as_str()).expect("a result is JSON")
+}
+
+/// The job's result rows as JSON.
+pub(crate) async fn rows(job: &JobHandle) -> Vec<Value> {
+    let rows = job.rows(0, usize::MAX).await.expect("the store answers");
+    assert_eq!(rows.total, rows.rows.len() as u64);
+    rows.rows
+        .iter()
+        .map(|row| serde_json::from_str(row.as_str()).expect("a row is JSON"))
+        .collect()
+}
