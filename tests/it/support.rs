@@ -13,7 +13,6 @@ pub(crate) mod raw;
 pub(crate) mod server;
 pub(crate) mod sse;
 pub(crate) mod transcript;
-pub(crate) mod troubled;
 pub(crate) mod unsteady;
 pub(crate) mod wire;
 

@@ -6,11 +6,11 @@ use serde_json::json;
 
 use super::expect_ending;
 use crate::support::{
+    broken_store::{BrokenStore, Health},
     people,
     server::{Answer, TestServer},
     sse::SseStream,
     transcript::redact,
-    troubled::{Trouble, Troubled},
     wire::RawClient,
 };
 
@@ -52,9 +52,9 @@ async fn while_the_server_drains() {
 
 #[tokio::test]
 async fn while_the_store_does_not_answer() {
-    let store = Troubled::new();
+    let store = BrokenStore::new();
     let server = TestServer::over(store.clone(), "").await;
-    store.begin(Trouble::Failing);
+    store.become_(Health::Failing);
     expect_refusal(
         &server,
         503,
@@ -66,9 +66,9 @@ async fn while_the_store_does_not_answer() {
 
 #[tokio::test]
 async fn when_joining_panics() {
-    let store = Troubled::new();
+    let store = BrokenStore::new();
     let server = TestServer::over(store.clone(), "").await;
-    store.begin(Trouble::Panicking);
+    store.become_(Health::Panicking);
     expect_refusal(&server, 500, "INTERNAL", "Internal server error").await;
 }
 

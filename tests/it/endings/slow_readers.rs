@@ -9,10 +9,11 @@ use tokio::io::AsyncReadExt as _;
 
 use super::{ending, expect_ending};
 use crate::support::{
-    PATIENCE, in_time,
+    PATIENCE,
+    broken_store::{BrokenStore, Health},
+    in_time,
     server::TestServer,
     sse::{Block, SseStream},
-    troubled::{Trouble, Troubled},
     wire::RawClient,
 };
 
@@ -172,12 +173,12 @@ async fn a_reader_that_missed_events_is_told_and_gets_those_that_are_kept() {
 
 #[tokio::test]
 async fn a_stream_that_cannot_catch_up_ends_with_an_internal_error() {
-    let store = Troubled::new();
+    let store = BrokenStore::new();
     let server = TestServer::over(store.clone(), "").await;
     server.create(json!({"job_id": "j"})).await;
     let client = stalled(&server).await;
     flood(&server).await;
-    store.begin(Trouble::Failing);
+    store.become_(Health::Failing);
     let blocks = rest_of(client).await;
     let last = blocks.last().expect("an end");
     expect_ending(last, "INTERNAL", "Internal server error");
