@@ -31,8 +31,8 @@ use crate::{
 pub use ending::{StreamEnd, refusal_block};
 pub use jitter::jittered_retry_ms;
 
-/// From how many waiting frames on a watcher counts as slow, and older statuses are left out.
-/// A watcher that keeps up has at most a few: a state change, a step, some events.
+/// From how many waiting frames on a watcher that was busy writing counts as slow, and older
+/// statuses are left out: it could not have read them in time.
 const SLOW_FRAMES: usize = 16;
 
 /// How streams are paced and ended; from `[stream]`.
@@ -65,8 +65,14 @@ pub struct JobStream {
     source: Source,
     /// Bytes that are ready to go out.
     ready: Option<Bytes>,
+    /// Whether everything was read when the stream was last asked: what comes then comes to a
+    /// watcher that keeps up.
+    is_waiting: bool,
     /// Changes up to here have been sent, or are contained in what was sent.
     seen: Seq,
+    /// The seq of the newest status that was sent. An event that overtakes a status has the same
+    /// seq as that status, which then still has to follow.
+    status_seen: Seq,
     /// The last id that was sent.
     last_id: Seq,
     /// How long a silence may last, with this connection's jitter.
@@ -108,7 +114,9 @@ impl JobStream {
             options,
             source: Source::Over,
             ready: None,
+            is_waiting: false,
             seen: Seq::ZERO,
+            status_seen: Seq::ZERO,
             last_id: Seq::ZERO,
             patience,
             silent_since: now,
@@ -126,6 +134,13 @@ impl JobStream {
                 self.silent_since = Instant::now();
                 return Poll::Ready(Some(bytes));
             }
+            let (latest_end, reason) = self.latest_end;
+            if !self.is_over() && Instant::now() >= latest_end {
+                // Not left to the timer, which a watcher that always has something to read
+                // would never come to.
+                self.end(reason);
+                continue;
+            }
             match &mut self.source {
                 Source::Over => return Poll::Ready(None),
                 Source::CatchingUp(attaching) => {
@@ -138,14 +153,16 @@ impl JobStream {
                     let mut frames = Vec::new();
                     match live.poll_receive(context, &mut frames) {
                         Poll::Ready(Received::Frames) => {
-                            self.take(frames);
+                            let keeps_up = std::mem::take(&mut self.is_waiting);
+                            self.take(frames, keeps_up);
                             continue;
                         }
                         Poll::Ready(Received::Lagged) => {
+                            self.is_waiting = false;
                             self.fall_behind();
                             continue;
                         }
-                        Poll::Pending => {}
+                        Poll::Pending => self.is_waiting = true,
                     }
                 }
             }
@@ -185,6 +202,7 @@ impl JobStream {
             out.push_str(&last_block(&snapshot.job, &json));
         }
         self.seen = seq;
+        self.status_seen = seq;
         self.source = match live {
             Some(live) if snapshot.ending.is_none() => Source::Live(live),
             _ => Source::Over,
@@ -196,8 +214,8 @@ impl JobStream {
     }
 
     /// Joins waiting frames into one piece, so that they leave in one write.
-    fn take(&mut self, frames: Vec<Frame>) {
-        let is_slow = frames.len() > SLOW_FRAMES;
+    fn take(&mut self, frames: Vec<Frame>, keeps_up: bool) {
+        let is_slow = !keeps_up && frames.len() > SLOW_FRAMES;
         let newest_status = frames
             .iter()
             .rposition(|frame| matches!(frame.kind, FrameKind::Status | FrameKind::Terminal));
@@ -205,9 +223,13 @@ impl JobStream {
         for (index, frame) in frames.into_iter().enumerate() {
             match frame.kind {
                 // Of a status that was waiting when this watcher joined, it has seen as much.
-                FrameKind::Status if frame.seq <= self.seen => continue,
+                FrameKind::Status if frame.seq <= self.status_seen => continue,
                 FrameKind::Status if is_slow && newest_status != Some(index) => continue,
-                FrameKind::Status | FrameKind::Event => pieces.push(frame.bytes),
+                FrameKind::Status => {
+                    pieces.push(frame.bytes);
+                    self.status_seen = frame.seq;
+                }
+                FrameKind::Event => pieces.push(frame.bytes),
                 FrameKind::Terminal => {
                     pieces.push(frame.bytes);
                     self.source = Source::Over;
@@ -219,6 +241,10 @@ impl JobStream {
             }
             self.seen = self.seen.max(frame.seq);
             self.last_id = self.last_id.max(frame.seq);
+            if self.is_over() {
+                // A job that ends and is removed at once leaves two ends; the first one counts.
+                break;
+            }
         }
         self.ready = match pieces.len() {
             0 => None,
@@ -254,11 +280,6 @@ impl JobStream {
 
     fn on_timer(&mut self) {
         let now = Instant::now();
-        let (latest_end, reason) = self.latest_end;
-        if now >= latest_end {
-            self.end(reason);
-            return;
-        }
         if now >= self.silent_since + self.patience {
             self.silent_since = now;
             self.ready = Some(if self.options.has_visible_heartbeat {
@@ -268,8 +289,13 @@ impl JobStream {
             });
         }
         // Bytes move the silence, not the timer: it looks again when the silence could be over.
-        let next_wake = (self.silent_since + self.patience).min(latest_end);
+        let next_wake = (self.silent_since + self.patience).min(self.latest_end.0);
         self.timer.as_mut().reset(next_wake.into());
+    }
+
+    /// Whether nothing comes after what is ready.
+    fn is_over(&self) -> bool {
+        matches!(self.source, Source::Over)
     }
 
     fn end(&mut self, reason: StreamEnd) {
@@ -297,6 +323,11 @@ impl http_body::Body for JobStream {
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
         self.poll_next(context)
             .map(|piece| piece.map(|bytes| Ok(http_body::Frame::data(bytes))))
+    }
+
+    /// Lets the end of the body leave in one write with the last block.
+    fn is_end_stream(&self) -> bool {
+        self.is_over() && self.ready.is_none()
     }
 }
 

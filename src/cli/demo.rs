@@ -14,7 +14,7 @@ use futures_util::StreamExt as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Deserialize;
 
-use super::{DemoArguments, serve::wait_for_signal};
+use super::{DemoArguments, serve::Signals};
 use crate::{config::Config, server::Server, telemetry};
 
 /// The bundled list: addresses of every class, at reserved and at well-known domains.
@@ -98,7 +98,7 @@ pub async fn run(arguments: DemoArguments, output: &mut impl Write) -> anyhow::R
     writeln!(output, "every row:       curl {url}{}", links.download)?;
     if stdout().is_terminal() {
         writeln!(output, "The server runs on until Ctrl-C.")?;
-        wait_for_signal().await?;
+        Signals::listen()?.next().await;
     }
     server.drain().await;
     Ok(())

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::ServeArguments;
 use crate::{
@@ -22,31 +22,45 @@ pub async fn run(arguments: ServeArguments, output: &mut impl Write) -> anyhow::
     };
     let config = Config::load(&Sources::of_process(arguments.config, overrides))?;
     telemetry::init(&config.log)?;
+    // Before anybody can know the address: a signal that comes early is not the end of the process.
+    let mut signals = Signals::listen()?;
     let server = Server::start(&config).await?;
     // The first line of standard output: whoever started us on port 0 reads the address here.
     writeln!(output, "listening on {}", server.url())?;
     output.flush()?;
-    wait_for_signal().await?;
+    signals.next().await;
     tracing::info!("shutting down");
     tokio::select! {
         drained = server.drain() => {
             tracing::info!(connections.ended = drained.ended, connections.cut = drained.cut, "stopped");
         }
-        signal = wait_for_signal() => {
-            signal?;
+        () = signals.next() => {
             tracing::warn!("stopped at once by a second signal");
         }
     }
     Ok(())
 }
 
-/// Waits for SIGTERM or SIGINT.
-pub(super) async fn wait_for_signal() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and SIGINT, from the moment of its making on.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Listens from now on: until then a signal ends the process.
+    pub(super) fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("listen for SIGINT")?,
+        })
     }
-    Ok(())
+
+    /// Waits for either.
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -9,23 +10,25 @@ use std::{
 };
 
 use axum::{
-    Extension,
     body::{Body, Bytes},
-    extract::State,
+    extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header},
     response::{IntoResponse, Response},
 };
 
-use futures_util::stream::empty;
+use futures_util::{FutureExt as _, stream::empty};
+use http_body_util::Full;
 
 use super::{
-    ApiError, App,
+    ApiError, App, ErrorCode,
     connection::{CloseGuard, ConnectionHandle},
+    envelope::panic_text,
     permit::{PathId, Permit, Read},
     query::Query,
 };
 use crate::{
     auth::Principal,
+    frame::Ending,
     registry::Cursor,
     stream::{JobStream, StreamOptions, refusal_block},
 };
@@ -36,9 +39,9 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Tells nginx not to buffer the answer.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// A stream together with what closes its connection when it ends.
-struct ClosingStream {
-    stream: JobStream,
+/// The body of a stream together with what closes its connection when it ends.
+struct Closing<B> {
+    body: B,
     _close: Option<CloseGuard>,
 }
 
@@ -46,41 +49,45 @@ struct ClosingStream {
 pub(super) async fn stream(
     Permit { principal, .. }: Permit<Read>,
     State(app): State<Arc<App>>,
-    connection: Option<Extension<ConnectionHandle>>,
     PathId(job_id): PathId,
     query: Query,
-    method: Method,
-    version: Version,
-    headers: HeaderMap,
+    request: Request,
 ) -> Response {
-    let connection = connection.map(|Extension(connection)| connection);
-    let is_head = method == Method::HEAD;
-    let joined = join(&app, &principal, &job_id, &query, &headers, is_head).await;
-    let close = |has_body: bool| {
-        connection
-            .filter(|_| has_body)
-            .map(|it| it.close_after_response())
+    let (parts, _) = request.into_parts();
+    let (headers, version) = (&parts.headers, parts.version);
+    let is_head = parts.method == Method::HEAD;
+    let joining = join(&app, &principal, &job_id, &query, headers, is_head);
+    // Caught here rather than around the router: an `EventSource` is told inside a stream.
+    let joined = AssertUnwindSafe(joining)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|panic| {
+            tracing::error!(panic = panic_text(&*panic), "joining a stream panicked");
+            Err(ApiError::new(ErrorCode::Internal))
+        });
+    // Called for streams alone: other answers leave the connection open.
+    let close = || {
+        let connection = parts.extensions.get::<ConnectionHandle>();
+        connection.map(ConnectionHandle::close_after_response)
     };
     match joined {
-        Ok(Joined::Stream(stream)) => {
-            let body = Body::new(ClosingStream {
-                stream: *stream,
-                _close: close(true),
-            });
-            with_stream_headers(body, version)
-        }
+        Ok(Joined::Stream(stream)) => stream_response(*stream, close(), version),
         Ok(Joined::Head) => {
             // Of unknown length, as the stream's own body is.
             let body = Body::from_stream(empty::<Result<Bytes, Infallible>>());
             with_stream_headers(body, version)
         }
-        Ok(Joined::Over) => StatusCode::NO_CONTENT.into_response(),
-        Err(error) if error.is_passing() && is_event_source(&headers) && !is_head => {
+        Ok(Joined::Over) => {
+            // What one cursor is answered must not be kept for another one.
+            let no_cache = HeaderValue::from_static("no-cache, no-transform");
+            (StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, no_cache)]).into_response()
+        }
+        Err(error) if error.is_passing() && is_event_source(headers) && !is_head => {
             let block = refusal_block(error.message(), error.code().as_str(), app.streams.retry);
             if let Some(cause) = error.cause() {
                 tracing::error!(error.code = error.code().as_str(), cause, "stream refused");
             }
-            with_stream_headers(Body::from(block), version)
+            stream_response(Full::new(Bytes::from(block)), close(), version)
         }
         Err(error) => error.into_response(),
     }
@@ -103,7 +110,7 @@ async fn join(
     is_head: bool,
 ) -> Result<Joined, ApiError> {
     app.refuse_while_draining()?;
-    let cursor = read_cursor(headers, query)?;
+    let cursor = read_cursor(headers, query);
     let options = StreamOptions {
         has_visible_heartbeat: read_heartbeat(query)?,
         expires_in: principal.expires_at().map(time_until),
@@ -118,25 +125,27 @@ async fn join(
     if attachment.is_over {
         return Ok(Joined::Over);
     }
+    if attachment.snapshot.ending == Some(Ending::Removed) {
+        // It was removed between being found and being joined.
+        return Err(ApiError::new(ErrorCode::JobGone));
+    }
     let stream = JobStream::new(job, attachment, app.streams, options);
     Ok(Joined::Stream(Box::new(stream)))
 }
 
 /// The header wins over the query, where clients put the cursor that cannot set headers.
-fn read_cursor(headers: &HeaderMap, query: &Query) -> Result<Cursor, ApiError> {
+fn read_cursor(headers: &HeaderMap, query: &Query) -> Cursor {
     let in_header = headers
         .get(LAST_EVENT_ID)
         .map(|value| value.to_str().unwrap_or("?"));
-    let in_query = || {
-        query
-            .get("last_event_id")
-            .or_else(|| query.get("lastEventId"))
-    };
-    Ok(match in_header.or_else(in_query) {
-        // No id at all, as clients write it that have not seen one.
-        None | Some("") => Cursor::Absent,
-        Some(text) => Cursor::parse(text),
-    })
+    let in_query = ["last_event_id", "lastEventId"].map(|name| query.get(name));
+    let cursor = [in_header]
+        .into_iter()
+        .chain(in_query)
+        .flatten()
+        // Empty is no id at all, as clients write it that have not seen one.
+        .find(|cursor| !cursor.is_empty());
+    cursor.map_or(Cursor::Absent, Cursor::parse)
 }
 
 fn read_heartbeat(query: &Query) -> Result<bool, ApiError> {
@@ -166,6 +175,18 @@ fn is_event_source(headers: &HeaderMap) -> bool {
         .is_some_and(|accept| accept == "text/event-stream")
 }
 
+/// A stream, after whose last block an HTTP/1 connection closes.
+fn stream_response<B>(body: B, close: Option<CloseGuard>, version: Version) -> Response
+where
+    B: http_body::Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+{
+    let body = Closing {
+        body,
+        _close: close,
+    };
+    with_stream_headers(Body::new(body), version)
+}
+
 fn with_stream_headers(body: Body, version: Version) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
@@ -184,14 +205,19 @@ fn with_stream_headers(body: Body, version: Version) -> Response {
     response
 }
 
-impl http_body::Body for ClosingStream {
+impl<B: http_body::Body<Data = Bytes, Error = Infallible> + Unpin> http_body::Body for Closing<B> {
     type Data = Bytes;
     type Error = Infallible;
 
+    // No size: the body ends where the stream does, whatever is known before.
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
-        Pin::new(&mut self.stream).poll_frame(context)
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
     }
 }

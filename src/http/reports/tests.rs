@@ -76,7 +76,7 @@ async fn silent_after(pieces: &'static [&'static str], seconds: u64) -> (Vec<Val
     assert_eq!(response.status(), StatusCode::OK);
     let body = response.into_body().collect().await.expect("a whole body");
     let text = String::from_utf8(body.to_bytes().to_vec()).expect("text");
-    let lines = text.lines().map(|line| serde_json::from_str(line));
+    let lines = text.lines().map(serde_json::from_str);
     let lines = lines.collect::<Result<_, _>>().expect("lines of JSON");
     (lines, begun.elapsed().as_secs())
 }

@@ -1,7 +1,6 @@
 //! A strict reader of SSE: every byte must be a whole block, or a heartbeat, as the contract writes them.
 
 use bytes::BytesMut;
-use futures_util::StreamExt as _;
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
@@ -60,7 +59,7 @@ impl Block {
 
     /// Reads the lines of one block, which must stand in the contract's order.
     #[track_caller]
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let mut block = Self {
             event: None,
             data: String::new(),
@@ -187,12 +186,5 @@ impl SseStream {
     pub(crate) async fn expect_end(&mut self) {
         let next = self.next_item().await;
         assert_eq!(next, None);
-    }
-
-    /// The stream's bytes as they come, for whoever reads them otherwise.
-    pub(crate) fn into_bytes(
-        self,
-    ) -> impl futures_util::Stream<Item = reqwest::Result<bytes::Bytes>> {
-        self.body.expect("a body").bytes_stream().boxed()
     }
 }

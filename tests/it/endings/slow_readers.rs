@@ -1,0 +1,214 @@
+//! Watchers that do not read, or not fast enough.
+
+use std::fmt::Write as _;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use socket2::SockRef;
+use tokio::io::AsyncReadExt as _;
+
+use super::{ending, expect_ending};
+use crate::support::{
+    PATIENCE,
+    broken_store::{BrokenStore, Health},
+    in_time,
+    server::TestServer,
+    sse::{Block, SseStream},
+    wire::RawClient,
+};
+
+/// More than the kernel keeps for a connection between here and a reader with a small buffer:
+/// `tcp_wmem` ends at 4 MiB.
+const MORE_THAN_BUFFERS: usize = 12 << 20;
+
+/// Joins `j` and reads its first block, with a receive buffer far smaller than what follows.
+async fn stalled(server: &TestServer) -> RawClient {
+    let mut client = RawClient::connect(&server.url).await;
+    SockRef::from(client.socket())
+        .set_recv_buffer_size(64 * 1024)
+        .expect("a socket option");
+    client
+        .send("GET /api/v1/jobs/j/stream HTTP/1.0\r\n\r\n")
+        .await;
+    client.read_until("\n\n").await;
+    client
+}
+
+/// Posts events of 60 kB until the connection of whoever does not read them is full.
+async fn flood(server: &TestServer) -> u64 {
+    let event = json!({"event": "big", "data": "x".repeat(60_000)});
+    let batch = Value::from(vec![event; 10]);
+    let mut newest = 0;
+    for _ in 0..MORE_THAN_BUFFERS / 600_000 {
+        let answer = server.post("/api/v1/jobs/j/events", batch.clone()).await;
+        newest = answer.json()["seq"].as_u64().expect("a seq");
+    }
+    newest
+}
+
+/// Everything that is left for a client, as blocks.
+async fn rest_of(client: RawClient) -> Vec<Block> {
+    let mut bytes = Vec::new();
+    let mut socket = client.into_socket();
+    in_time("the rest", socket.read_to_end(&mut bytes))
+        .await
+        .expect("closed, not reset");
+    let text = String::from_utf8(bytes).expect("blocks are UTF-8");
+    let (text, end) = text.split_at(text.len() - 2);
+    assert_eq!(end, "\n\n");
+    text.split("\n\n")
+        .map(|block| Block::parse(block.trim_start_matches(":\n")))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_reader_that_stalls_is_cut_and_others_are_served() {
+    let server = TestServer::with("[limits]\nwrite_timeout_seconds = 1").await;
+    server.create(json!({"job_id": "j"})).await;
+    let stalled = stalled(&server).await;
+    let mut reader = server.watch("j").await;
+    reader.next().await;
+    let reading = tokio::spawn(async move {
+        let mut events = 0;
+        loop {
+            let block = reader.next().await;
+            events += usize::from(block.name() == "big");
+            if block.json()["status"] == "completed" {
+                return events;
+            }
+        }
+    });
+    flood(&server).await;
+    // The write timeout is the server's own clock; its effect is waited for.
+    let is_alone = async {
+        while server.report("j", json!({})).await["watchers"] != 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time("the cut", is_alone).await;
+    server.report("j", json!({"status": "completed"})).await;
+    let events = in_time("the end", reading)
+        .await
+        .expect("a reader without a fault");
+    assert_eq!(events, MORE_THAN_BUFFERS / 600_000 * 10);
+
+    // What was on its way arrives, but not the end: the connection was reset or closed before.
+    let mut bytes = Vec::new();
+    let mut socket = stalled.into_socket();
+    let _ = in_time(
+        "the end of the cut connection",
+        socket.read_to_end(&mut bytes),
+    )
+    .await;
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(!text.contains("\"status\":\"completed\""));
+}
+
+#[tokio::test]
+async fn a_slow_reader_skips_statuses_and_ends_with_the_right_one() {
+    const REPORTS: usize = 12_000;
+    let toml = format!(
+        "[stream]\nupdate_interval_ms = 0\n[limits]\nwrite_timeout_seconds = {}",
+        2 * PATIENCE.as_secs()
+    );
+    let server = TestServer::with(&toml).await;
+    server
+        .create(json!({"job_id": "j", "total_count": REPORTS}))
+        .await;
+    let client = stalled(&server).await;
+    let mut lines = String::new();
+    for count in 1..=REPORTS {
+        let message = "m".repeat(1_000);
+        let report = json!({"job_id": "j", "processed_count": count, "message": message});
+        let _ = writeln!(lines, "{report}");
+    }
+    let request = server.request(Method::POST, "/api/v1/reports").body(lines);
+    let answer = in_time("the reports' answer", request.send())
+        .await
+        .expect("an answer");
+    assert_eq!(
+        answer.text().await.expect("a body"),
+        format!("{{\"accepted\":{REPORTS},\"refused\":0}}\n")
+    );
+    server.report("j", json!({"status": "completed"})).await;
+
+    let blocks = rest_of(client).await;
+    // 18 MB were reported; at most what the kernel and one window of frames hold was kept.
+    assert!(blocks.len() < REPORTS / 2, "{} blocks", blocks.len());
+    let ids: Vec<u64> = blocks.iter().map(Block::seq).collect();
+    assert!(ids.is_sorted_by(|a, b| a < b));
+    let last = blocks.last().expect("a last block");
+    assert_eq!(last.retry, Some(3_600_000));
+    assert_eq!(last.json()["processed_count"], REPORTS);
+    assert_eq!(last.json()["status"], "completed");
+}
+
+#[tokio::test]
+async fn a_reader_that_missed_events_is_told_and_gets_those_that_are_kept() {
+    let server = TestServer::with("[stream]\nupdate_interval_ms = 0").await;
+    server.create(json!({"job_id": "j"})).await;
+    let client = stalled(&server).await;
+    let newest = flood(&server).await;
+    server.report("j", json!({"status": "completed"})).await;
+    let blocks = rest_of(client).await;
+    let events: Vec<u64> = blocks
+        .iter()
+        .filter(|block| block.name() == "big")
+        .map(Block::seq)
+        .collect();
+    assert!(events.is_sorted_by(|a, b| a < b));
+    assert!(
+        events.len() < MORE_THAN_BUFFERS / 600_000 * 10,
+        "{}",
+        events.len()
+    );
+    assert_eq!(events.last(), Some(&newest));
+    let has_gap = |block: &&Block| block.name() == "status" && block.json()["gap"] == true;
+    assert!(
+        blocks.iter().any(|block| has_gap(&block)),
+        "nobody said gap"
+    );
+    assert_eq!(blocks.last().expect("an end").json()["status"], "completed");
+}
+
+#[tokio::test]
+async fn a_stream_that_cannot_catch_up_ends_with_an_internal_error() {
+    let store = BrokenStore::new();
+    let server = TestServer::over(store.clone(), "").await;
+    server.create(json!({"job_id": "j"})).await;
+    let client = stalled(&server).await;
+    flood(&server).await;
+    store.become_(Health::Failing);
+    let blocks = rest_of(client).await;
+    let last = blocks.last().expect("an end");
+    expect_ending(last, "INTERNAL", "Internal server error");
+    assert_eq!(last.retry, None);
+    assert_eq!(server.report("j", json!({})).await["watchers"], 0);
+}
+
+#[tokio::test]
+async fn on_http_2_a_reader_without_a_window_is_cut_alone() {
+    let server = TestServer::with("[limits]\nwrite_timeout_seconds = 1").await;
+    server.create(json!({"job_id": "j"})).await;
+    server.create(json!({"job_id": "other"})).await;
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .http2_prior_knowledge()
+        .http2_initial_stream_window_size(65_535)
+        .build()
+        .expect("a client");
+    let url = |job_id: &str| format!("{}/api/v1/jobs/{job_id}/stream", server.url);
+    let mut other = SseStream::open(client.get(url("other"))).await;
+    other.next().await;
+    let stalled = SseStream::open(client.get(url("j"))).await;
+    flood(&server).await;
+    let is_alone = async {
+        while server.report("j", json!({})).await["watchers"] != 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time("the cut", is_alone).await;
+    drop(stalled);
+    server.delete("/api/v1/jobs/other").await;
+    expect_ending(&ending(&mut other).await, "JOB_GONE", "Job gone");
+}
