@@ -42,8 +42,17 @@ pub enum FrameKind {
     Event,
     /// The last status: nothing follows.
     Terminal,
-    /// No block at all: the stream ends for a reason outside the job, which its hub knows.
-    Ending,
+    /// No block at all: the stream ends for a reason outside the job.
+    Ending(Ending),
+}
+
+/// Why a stream ends although the job goes on, or is no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The server is shutting down.
+    Draining,
+    /// The job was removed.
+    Removed,
 }
 
 /// A `status` block. Without `id` where the client's cursor must not move.

@@ -19,7 +19,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    frame::{Frame, FrameKind, event_block, status_block, terminal_block},
+    frame::{Ending, Frame, FrameKind, event_block, status_block, terminal_block},
     job::{Event, Job, Seq, Status},
 };
 use channel::{Channel, Got, Reader};
@@ -33,15 +33,6 @@ const GATHER_BYTES: usize = 64 * 1024;
 #[derive(Clone)]
 pub struct Hub {
     channel: Arc<Channel<Shown, Frame>>,
-}
-
-/// Why a stream ends although the job goes on, or is no more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// The server is shutting down.
-    Draining,
-    /// The job was removed.
-    Removed,
 }
 
 /// The job as a watcher joins it.
@@ -170,11 +161,6 @@ impl Hub {
         self.channel.with(|_, watchers| watchers)
     }
 
-    /// Whether the hub has ended for a reason outside the job.
-    pub fn ending(&self) -> Option<Ending> {
-        self.channel.with(|shown, _| shown.ending)
-    }
-
     /// Shows a committed change. Only the job's one writer calls this, in the order of commits.
     ///
     /// `is_status` says whether the status itself changed. The reminder names the moment at
@@ -242,7 +228,7 @@ impl Hub {
                 shown.ending = Some(ending);
                 push(Frame {
                     seq: shown.job.seq,
-                    kind: FrameKind::Ending,
+                    kind: FrameKind::Ending(ending),
                     bytes: Bytes::new(),
                 });
             }

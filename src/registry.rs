@@ -23,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    hub::{Ending, Hub},
+    frame::Ending,
+    hub::Hub,
     job::{Bounds, Defaults, Job, JobId, NewJob, Refusal, ReportId, Timestamp},
     store::{Created, Filter, Input, Loaded, Position, Store, StoreError, Stored},
 };

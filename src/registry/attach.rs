@@ -18,7 +18,8 @@ use std::{
 
 use super::{JobHandle, RegistryError, timekeeper::remind};
 use crate::{
-    hub::{Ending, Received, Snapshot, Subscription},
+    frame::{Ending, Frame, FrameKind},
+    hub::{Received, Snapshot, Subscription},
     job::{Event, Seq},
     store::StoreError,
 };
@@ -151,8 +152,8 @@ async fn newer_than(live: &Subscription, after: Seq) {
             match std::task::ready!(live.poll_receive(context, &mut frames)) {
                 Received::Lagged => return Poll::Ready(()),
                 Received::Frames => {
-                    let is_news = |frame: &crate::frame::Frame| {
-                        frame.seq > after || frame.kind == crate::frame::FrameKind::Ending
+                    let is_news = |frame: &Frame| {
+                        frame.seq > after || matches!(frame.kind, FrameKind::Ending(_))
                     };
                     if frames.iter().any(is_news) {
                         return Poll::Ready(());

@@ -25,7 +25,8 @@ use super::{
     timekeeper::{Alarm, remind},
 };
 use crate::{
-    hub::{Ending, Hub, Snapshot},
+    frame::Ending,
+    hub::{Hub, Snapshot},
     job::{Answer, Command, Job, JobId, Ledger, ReportId, Seq, Timestamp},
     store::{Committed, Input, KeptEvents, Rows, StoreError, Stored},
 };
