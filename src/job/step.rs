@@ -239,6 +239,9 @@ fn measure(job: &mut Job, was_counted: bool, now: Timestamp) {
         job.estimator = Estimator::default();
     }
     let Some((position, remaining)) = progress.measure() else {
+        // Nothing is known any more: what was shown before was about something else.
+        job.face.rate_per_second = None;
+        job.face.eta_seconds = None;
         return;
     };
     job.estimator.observe(now.as_micros(), position);

@@ -6,6 +6,7 @@ use super::{
     Bounds, Command, Defaults, Job, JobId, NewJob, Refusal, Report, Status, Timestamp, step,
 };
 
+mod measured;
 mod progress;
 
 /// When the test jobs are created: 2026-11-21, 19:00 UTC.
