@@ -7,6 +7,7 @@ use super::{
 };
 
 mod measured;
+mod merge;
 mod progress;
 
 /// When the test jobs are created: 2026-11-21, 19:00 UTC.
