@@ -6,6 +6,10 @@ use super::{
     Bounds, Command, Defaults, Job, JobId, NewJob, Refusal, Report, Status, Timestamp, step,
 };
 
+mod attempts;
+mod cancel;
+mod leases;
+mod life;
 mod measured;
 mod merge;
 mod progress;
