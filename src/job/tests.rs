@@ -7,11 +7,14 @@ use super::{
 };
 
 mod attempts;
+mod bodies;
 mod cancel;
 mod leases;
 mod life;
 mod measured;
+mod memory;
 mod merge;
+mod names;
 mod progress;
 
 /// When the test jobs are created: 2026-11-21, 19:00 UTC.

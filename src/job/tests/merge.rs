@@ -85,6 +85,8 @@ fn a_merge_that_grows_data_beyond_its_bound_is_refused_whole() {
     };
     assert_eq!(field, "data");
     assert!(rule.contains("65536"), "{rule}");
+    let nul = report(json!({"data": {"a\u{0}": 1}}));
+    applied(&job, &nul, 1).expect_err("a NUL in a key");
     // Replacing instead of adding stays within.
     let patch = report(json!({"data": {"a": null, "b": half}}));
     let (job, _) = applied(&job, &patch, 1).expect("40,000 bytes");
