@@ -16,6 +16,7 @@ mod memory;
 mod merge;
 mod names;
 mod progress;
+mod values;
 
 /// When the test jobs are created: 2026-11-21, 19:00 UTC.
 const START_SECONDS: u64 = 1_795_287_600;
