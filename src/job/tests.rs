@@ -16,6 +16,7 @@ mod memory;
 mod merge;
 mod names;
 mod progress;
+mod status;
 mod values;
 
 /// When the test jobs are created: 2026-11-21, 19:00 UTC.
@@ -37,7 +38,8 @@ fn created(body: Value) -> Job {
     let new_job = NewJob::parse(body.to_string().as_bytes(), &Bounds::default())
         .expect("the test's creation is valid");
     let job_id = JobId::parse("job-1").expect("a valid name");
-    new_job.into_job(job_id, None, None, &DEFAULTS, at(0))
+    let owner = new_job.owner.clone();
+    new_job.into_job(job_id, owner, None, &DEFAULTS, at(0))
 }
 
 fn new_job() -> Job {
