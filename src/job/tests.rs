@@ -9,6 +9,7 @@ use super::{
 mod attempts;
 mod bodies;
 mod cancel;
+mod fold;
 mod leases;
 mod life;
 mod measured;
