@@ -221,6 +221,16 @@ impl Hub {
         })
     }
 
+    /// Shows a state whose way there is not known whole: every watcher is told that it fell
+    /// behind, and finds out for itself what it has missed. For the job's one writer.
+    pub fn publish_gap(&self, job: Arc<Job>) {
+        self.channel.publish_gap(|shown| {
+            shown.job = job;
+            shown.json = None;
+            shown.pace.clear();
+        });
+    }
+
     /// Sends the status that waited for its time, if there is one that is due.
     pub fn flush(&self, now: Instant) {
         self.channel.publish(|shown, watchers, push| {

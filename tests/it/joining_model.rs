@@ -83,9 +83,15 @@ impl Model {
         });
     }
 
+    /// A change that no frame tells of.
+    fn publish_gap(&self) {
+        self.channel.publish_gap(|state| *state += 1);
+    }
+
     fn join(&self) -> Watcher {
         let (seen, reader) = self.channel.join(|state| *state);
-        Watcher { reader, seen }
+        let room = if self.weight == LIGHT { 256 } else { 2 };
+        Watcher { reader, room, seen }
     }
 
     /// When everybody has left, no frame is held any more.
@@ -101,6 +107,8 @@ impl Model {
 
 struct Watcher {
     reader: Reader<u64, Frame>,
+    /// How many frames the ring holds for it.
+    room: u64,
     /// The newest number that it knows.
     seen: u64,
 }
@@ -127,7 +135,10 @@ impl Watcher {
             Got::Lagged => {
                 assert!(frames.is_empty());
                 let state = self.reader.rejoin(|state| *state);
-                assert!(state > self.seen + 2, "lagged although the ring had room");
+                assert!(
+                    state > self.seen + self.room,
+                    "lagged although the ring had room"
+                );
                 self.seen = state;
             }
         }
@@ -220,6 +231,30 @@ fn readers_that_lag_are_told_and_go_on_from_the_present_state() {
     };
     shuttle::check_random(move || crowd.run(), 4_000);
     shuttle::check_pct(move || crowd.run(), 2_000, 3);
+}
+
+#[test]
+fn a_change_without_frames_is_told_to_every_reader() {
+    shuttle::check_dfs(
+        || {
+            let model = Model::new(LIGHT);
+            let mut watcher = model.join();
+            // There is room for no frame of a change that has none.
+            watcher.room = 0;
+            let publisher = thread::spawn({
+                let model = model.clone();
+                move || {
+                    model.publish();
+                    model.publish_gap();
+                }
+            });
+            watcher.follow(2, Appetite::Everything);
+            publisher.join().expect("publishing does not panic");
+            drop(watcher);
+            model.check_baseline();
+        },
+        None,
+    );
 }
 
 #[test]
