@@ -5,6 +5,9 @@
 //! break by type, and JSON has none by [`Json`](crate::job::Json).
 //! Source: WHATWG HTML, section 9.2, server-sent events.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Write as _;
 
 use bytes::Bytes;

@@ -8,6 +8,8 @@ mod channel;
 mod pace;
 mod ring;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt,
@@ -49,6 +51,15 @@ pub struct Snapshot {
 /// A watcher's place at a hub; leaves when dropped.
 pub struct Subscription {
     reader: Reader<Shown, Frame>,
+}
+
+/// A poll that has to wait for its answer.
+#[derive(Debug)]
+pub struct Waiting {
+    /// Brings what is newer.
+    pub live: Subscription,
+    /// When the pace allows what is there already; `None` when there is nothing newer yet.
+    pub due: Option<Instant>,
 }
 
 /// What a watcher got.
@@ -210,6 +221,16 @@ impl Hub {
         })
     }
 
+    /// Shows a state whose way there is not known whole: every watcher is told that it fell
+    /// behind, and finds out for itself what it has missed. For the job's one writer.
+    pub fn publish_gap(&self, job: Arc<Job>) {
+        self.channel.publish_gap(|shown| {
+            shown.job = job;
+            shown.json = None;
+            shown.pace.clear();
+        });
+    }
+
     /// Sends the status that waited for its time, if there is one that is due.
     pub fn flush(&self, now: Instant) {
         self.channel.publish(|shown, watchers, push| {
@@ -243,31 +264,25 @@ impl Hub {
 
     /// Joins for one answer newer than `after`, at the stream's pace.
     ///
-    /// When there is something newer and the pace allows it, the subscription is not needed
-    /// and `None`; the reminder is as in [`Hub::publish`].
-    pub fn join_poll(
-        &self,
-        after: Seq,
-        now: Instant,
-    ) -> (Snapshot, Option<Subscription>, Reminder) {
-        let ((snapshot, verdict), reader) = self.channel.join(|shown| {
-            let is_newer = shown.job.seq > after;
-            let verdict = if shown.job.is_finished() || shown.ending.is_some() {
-                Verdict::Send
-            } else if is_newer {
-                shown.pace.offer(Urgency::Ordinary, now)
+    /// Without a [`Waiting`] the snapshot is the answer. Otherwise it will be [`Hub::snapshot`], as
+    /// soon as something newer has come through the subscription or the moment has come.
+    pub fn join_poll(&self, after: Seq, now: Instant) -> (Snapshot, Option<Waiting>) {
+        let ((snapshot, wait), reader) = self.channel.join(|shown| {
+            let is_over = shown.job.is_finished() || shown.ending.is_some();
+            let wait = if is_over {
+                None
+            } else if shown.job.seq > after {
+                shown.pace.offer_poll(now).map(Some)
             } else {
-                Verdict::Waiting
+                Some(None)
             };
-            (shown.snapshot(), verdict)
+            (shown.snapshot(), wait)
         });
-        match verdict {
-            Verdict::Send => (snapshot, None, Reminder(None)),
-            Verdict::WaitUntil(due) => {
-                (snapshot, Some(Subscription { reader }), Reminder(Some(due)))
-            }
-            Verdict::Waiting => (snapshot, Some(Subscription { reader }), Reminder(None)),
-        }
+        let waiting = wait.map(|due| Waiting {
+            live: Subscription { reader },
+            due,
+        });
+        (snapshot, waiting)
     }
 }
 

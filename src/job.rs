@@ -19,6 +19,8 @@ mod seq;
 mod state;
 mod status;
 mod step;
+#[cfg(test)]
+mod tests;
 mod time;
 
 use std::sync::Arc;

@@ -5,7 +5,10 @@
 
 mod attach;
 mod clock;
+mod handle;
 mod slot;
+#[cfg(test)]
+mod tests;
 mod timekeeper;
 
 use std::{
@@ -27,7 +30,7 @@ use crate::{
 };
 
 pub use attach::{Attachment, Cursor};
-pub use slot::{JobHandle, Submission};
+pub use handle::{JobHandle, Submission};
 
 use clock::Clock;
 use slot::Slot;
@@ -109,7 +112,7 @@ pub struct JobPage {
 impl Registry {
     /// A registry over `store`, with its timers; they end when `stop` is cancelled.
     pub fn start(store: Arc<dyn Store>, settings: Settings, stop: CancellationToken) -> Self {
-        let timekeeper = Timekeeper::start(stop.clone());
+        let (timekeeper, keeper) = Timekeeper::new(stop.clone());
         let inner = Arc::new(Inner {
             store,
             settings,
@@ -118,6 +121,7 @@ impl Registry {
             slots: RwLock::default(),
             draining: CancellationToken::new(),
         });
+        tokio::spawn(keeper.run(Arc::downgrade(&inner)));
         tokio::spawn(expire_forever(Arc::clone(&inner), stop));
         Self { inner }
     }
@@ -180,10 +184,8 @@ impl Registry {
         match inner.store.create(&job, input.as_ref()).await? {
             Created::Done(seq) => {
                 let job = Arc::new(Job { seq, ..job });
-                let slot = self.hold(Stored {
-                    job,
-                    ledger: Default::default(),
-                });
+                let ledger = Default::default();
+                let slot = self.hold_created(Stored { job, ledger }).await?;
                 slot.watch_the_clock(inner);
                 Ok((self.handle(slot), true))
             }
@@ -191,7 +193,7 @@ impl Registry {
                 let existing = match self.find(&job_id).await {
                     Ok(existing) => existing,
                     // It went between the two looks; what it was still decides.
-                    Err(_) => self.handle(self.transient(*stored)),
+                    Err(_) => self.handle(self.slot(*stored, true)),
                 };
                 same_request(existing, &job)
             }
@@ -202,21 +204,20 @@ impl Registry {
     /// The job of that name, finished or not.
     pub async fn find(&self, job_id: &JobId) -> Result<JobHandle, RegistryError> {
         let inner = &self.inner;
-        if let Some(slot) = inner.read_slots().get(job_id) {
-            return Ok(self.handle(Arc::clone(slot)));
+        let held = inner.read_slots().get(job_id).cloned();
+        if let Some(slot) = held {
+            slot.verify(inner).await?;
+            return Ok(self.handle(slot));
         }
         let stored = self.load(job_id).await?;
         if stored.job.is_finished() {
             // The store answers for finished jobs; nothing changes them any more.
-            return Ok(self.handle(self.transient(stored)));
+            return Ok(self.handle(self.slot(stored, true)));
         }
-        // Hold first, then read: a slot that another request held meanwhile has either ended
-        // before, and then this second read sees its end, or it is the one that `hold` returns.
-        let slot = self.hold(stored);
-        let again = self.load(job_id).await?;
-        if again.job.seq > slot.job().seq {
-            slot.adopt(inner, again).await?;
-        }
+        // By now the job may have moved on through a slot that was held and let go meanwhile. So
+        // the slot is held first and reads the store again afterwards.
+        let slot = inner.hold(self.slot(stored, false));
+        slot.verify(inner).await?;
         slot.watch_the_clock(inner);
         Ok(self.handle(slot))
     }
@@ -281,16 +282,32 @@ impl Registry {
         }
     }
 
-    /// The slot of an unfinished job; the one that is there already wins.
-    fn hold(&self, stored: Stored) -> Arc<Slot> {
-        let job_id = stored.job.id().clone();
-        let slot = self.transient(stored);
-        Arc::clone(self.inner.write_slots().entry(job_id).or_insert(slot))
+    /// The held slot of a job that was just created.
+    async fn hold_created(&self, stored: Stored) -> Result<Arc<Slot>, RegistryError> {
+        let inner = &self.inner;
+        let slot = self.slot(stored, true);
+        loop {
+            let held = inner.hold(Arc::clone(&slot));
+            if Arc::ptr_eq(&held, &slot) {
+                return Ok(slot);
+            }
+            // Either somebody has found the job before its creator could hold it: then that slot
+            // knows of the creation once its writer has read the store. Or it is that of an
+            // earlier job of the same name, and about to be let go.
+            match held.refresh(inner).await {
+                Ok(()) | Err(RegistryError::Gone) => {}
+                Err(error) => return Err(error),
+            }
+            if held.job().seq >= slot.job().seq {
+                return Ok(held);
+            }
+            inner.let_go(&held);
+        }
     }
 
-    fn transient(&self, stored: Stored) -> Arc<Slot> {
+    fn slot(&self, stored: Stored, is_verified: bool) -> Arc<Slot> {
         let hub = Hub::new(Arc::clone(&stored.job), self.inner.settings.update_interval);
-        Arc::new(Slot::new(hub, stored))
+        Arc::new(Slot::new(hub, stored, is_verified))
     }
 
     fn handle(&self, slot: Arc<Slot>) -> JobHandle {
@@ -321,8 +338,15 @@ impl Inner {
             .expect("no section under the slots' lock panics")
     }
 
+    /// Holds a slot of an unfinished job; one that is held already wins.
+    fn hold(&self, slot: Arc<Slot>) -> Arc<Slot> {
+        let mut slots = self.write_slots();
+        Arc::clone(slots.entry(slot.job_id().clone()).or_insert(slot))
+    }
+
     /// Lets go of a slot whose job has ended. A newer slot of the same name stays.
     fn let_go(&self, slot: &Arc<Slot>) {
+        self.timekeeper.cancel(slot);
         let mut slots = self.write_slots();
         if slots
             .get(slot.job_id())

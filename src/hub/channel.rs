@@ -89,6 +89,18 @@ impl<S, F: Weigh + Clone> Channel<S, F> {
         answer
     }
 
+    /// Changes the state in a way that no frames can tell of: every reader lags, and rejoins.
+    pub(super) fn publish_gap(&self, change: impl FnOnce(&mut S)) {
+        let mut guard = self.lock();
+        change(&mut guard.state);
+        guard.ring.lose();
+        let wakers = guard.ring.take_wakers();
+        drop(guard);
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+
     /// Adds a reader and reads the state, in one section.
     pub(super) fn join<R>(self: &Arc<Self>, look: impl FnOnce(&mut S) -> R) -> (R, Reader<S, F>) {
         let mut guard = self.lock();

@@ -39,6 +39,8 @@ pub(super) struct Pace {
     interval: Duration,
     sent_at: Option<Instant>,
     step_sent_at: Option<Instant>,
+    /// When a poll was last answered with what was there, or will be.
+    polled_at: Option<Instant>,
     /// When the waiting status is due.
     due: Option<Instant>,
     /// Whether a change of step is among what waits.
@@ -73,6 +75,7 @@ impl Pace {
             interval,
             sent_at: None,
             step_sent_at: None,
+            polled_at: None,
             due: None,
             is_step_waiting: false,
         }
@@ -98,6 +101,25 @@ impl Pace {
                 Verdict::WaitUntil(free_at)
             }
         }
+    }
+
+    /// A poll could be answered with what is there: at once, or at which moment?
+    ///
+    /// Polls keep the stream's pace and leave it alone: a status that waits for its time goes
+    /// out to those who stream, whoever has polled it meanwhile.
+    pub(super) fn offer_poll(&mut self, now: Instant) -> Option<Instant> {
+        let Some(last) = self.sent_at.max(self.polled_at) else {
+            self.polled_at = Some(now);
+            return None;
+        };
+        // A moment to come has been given to another poll already; the two share it.
+        let free_at = if last > now {
+            last
+        } else {
+            last + self.interval
+        };
+        self.polled_at = Some(free_at.max(now));
+        Some(free_at).filter(|free_at| *free_at > now)
     }
 
     /// A reminder fired: is there something to send at `now`?

@@ -111,6 +111,13 @@ impl<F: Weigh + Clone> Ring<F> {
         }
     }
 
+    /// Drops everything that waits and lets every present reader lag.
+    pub(super) fn lose(&mut self) {
+        self.first = self.end() + 1;
+        self.entries.clear();
+        self.bytes = 0;
+    }
+
     /// Hands out what `key` has not read, oldest first, until `out` weighs `most_bytes`.
     pub(super) fn read(&mut self, key: ReaderKey, most_bytes: usize, out: &mut Vec<F>) -> Read {
         let next = self.readers[key.0].next;
@@ -197,15 +204,17 @@ mod tests {
         Join,
         Leave(usize),
         Push,
+        Lose,
         Read(usize, usize),
     }
 
     fn action() -> impl Strategy<Value = Action> {
         prop_oneof![
-            2 => Just(Action::Join),
-            1 => (0..8usize).prop_map(Action::Leave),
-            8 => Just(Action::Push),
-            4 => (0..8usize, 1..100_000usize).prop_map(|(reader, most)| Action::Read(reader, most)),
+            20 => Just(Action::Join),
+            10 => (0..8usize).prop_map(Action::Leave),
+            80 => Just(Action::Push),
+            1 => Just(Action::Lose),
+            40 => (0..8usize, 1..100_000usize).prop_map(|(reader, most)| Action::Read(reader, most)),
         ]
     }
 
@@ -215,6 +224,8 @@ mod tests {
         fn readers_get_everything_in_order_or_are_told(actions in prop::collection::vec(action(), 0..900)) {
             let mut ring = Ring::default();
             let mut pushed = 0u64;
+            // The number from which on nothing was lost on purpose.
+            let mut kept_from = 0u64;
             // For each live reader: its key and the next number that it must see.
             let mut readers: Vec<(ReaderKey, u64)> = Vec::new();
             for action in actions {
@@ -225,11 +236,17 @@ mod tests {
                         ring.push(pushed);
                         pushed += 1;
                     }
+                    Action::Lose => {
+                        ring.lose();
+                        pushed += 1;
+                        kept_from = pushed;
+                    }
                     Action::Read(at, most) if at < readers.len() => {
                         let (key, expected) = &mut readers[at];
                         let mut out = Vec::new();
                         match ring.read(*key, most, &mut out) {
                             Read::Frames => {
+                                prop_assert!(*expected >= kept_from, "a loss was not told");
                                 for number in out {
                                     prop_assert_eq!(number, *expected);
                                     *expected += 1;
@@ -237,7 +254,8 @@ mod tests {
                             }
                             Read::Empty => prop_assert_eq!(*expected, pushed),
                             Read::Lagged => {
-                                prop_assert!(pushed - *expected > 200, "lagged without reason");
+                                let is_lost = *expected < kept_from;
+                                prop_assert!(is_lost || pushed - *expected > 200, "lagged without reason");
                                 *expected = pushed;
                             }
                         }

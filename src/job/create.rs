@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Bounds, Count, FieldError, Job, JobId, Json, Timestamp,
-    field::{check_json, check_name, check_text, parse_json},
+    field::{Object, check_json, check_name, check_text, parse_json},
 };
 
 /// Longest `owner`; the contract names no bound, and subjects of tokens stay below 255 characters
@@ -98,7 +98,7 @@ impl NewJob {
         let new_job = if body.is_empty() {
             Self::default()
         } else {
-            parse_json::<Self>(body)?
+            parse_json::<Object<Self>>(body)?.0
         };
         new_job.check(bounds)?;
         Ok(new_job)

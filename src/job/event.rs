@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
     Bounds, FieldError, Json, ReportId, Seq,
-    field::{check_json, parse_json},
+    field::{Object, check_json, parse_json},
 };
 
 /// How many events one request may bring.
@@ -98,17 +98,17 @@ pub fn parse_events(
 ) -> Result<(Vec<NewEvent>, Option<ReportId>), FieldError> {
     let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     if !is_array {
-        let event: EventBody = parse_json(body)?;
+        let Object(event) = parse_json::<Object<EventBody>>(body)?;
         let report_id = event.report_id.clone();
         return Ok((vec![event.check(bounds)?], report_id));
     }
-    let events: Vec<EventBody> = parse_json(body)?;
+    let events: Vec<Object<EventBody>> = parse_json(body)?;
     if events.is_empty() || events.len() > MOST_EVENTS {
         let rule = format!("an array must have 1 to {MOST_EVENTS} events");
         return Err(FieldError::new("", rule));
     }
     let mut checked = Vec::with_capacity(events.len());
-    for (index, event) in events.into_iter().enumerate() {
+    for (index, Object(event)) in events.into_iter().enumerate() {
         let place = format!("[{index}]");
         if event.report_id.is_some() {
             let rule = "stands for a whole request: with an array use the Idempotency-Key header";

@@ -1,6 +1,11 @@
 //! Reading JSON from outside, with errors that name the field and the rule.
 
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use std::{fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, DeserializeOwned, value::MapAccessDeserializer},
+};
 use thiserror::Error;
 
 /// A value that breaks a rule: which field, and what the rule is.
@@ -50,6 +55,30 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, FieldError> {
         .end()
         .map_err(|error| FieldError::new("", format!("malformed JSON: {error}")))?;
     Ok(value)
+}
+
+/// A JSON object with the fields of `T`. A derived `Deserialize` takes an array of the fields'
+/// values as well, so that `[]` would be a report that says nothing.
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> de::Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+    }
 }
 
 /// Cuts ` at line 1 column 20` off: the field's name says where more clearly.

@@ -24,12 +24,14 @@ impl Percentage {
 
     /// From a number of per cent; `None` outside 0 to 100.
     pub fn new(percent: f64) -> Option<Self> {
-        // The nudge lets 33.33, which binary floating point holds as 33.3299…, stay 33.33.
-        let hundredths = (percent * 100.0 + 1e-6).floor();
-        (0.0..=10_000.0)
-            .contains(&hundredths)
-            .then_some(Self(hundredths as u16))
-            .filter(|_| (0.0..=100.0).contains(&percent))
+        if !(0.0..=100.0).contains(&percent) {
+            return None;
+        }
+        let nearest = Self((percent * 100.0).round() as u16);
+        // A division of two whole numbers is the double closest to the decimal that a worker
+        // wrote: so 33.33 stays, and the smallest step below it is rounded down.
+        let is_above = nearest.percent() > percent;
+        Some(Self(nearest.0 - u16::from(is_above)))
     }
 
     /// The share of `processed` in `total`; a count above the total is 100 %, nothing of nothing 0 %.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Bounds, Count, FieldError, JobId, Json, Percentage, ReportId, State,
-    field::{check_json, check_name, check_text, given, parse_json},
+    field::{Object, check_json, check_name, check_text, given, parse_json},
 };
 
 /// The code of a failure that the worker gave none for.
@@ -135,7 +135,8 @@ struct ReportBody {
 impl Report {
     /// Reads and checks a report with its addresses; an empty body stands for `{}`.
     pub fn parse(body: &[u8], bounds: &Bounds) -> Result<AddressedReport, FieldError> {
-        let body: ReportBody = parse_json(if body.is_empty() { b"{}" } else { body })?;
+        let body = if body.is_empty() { b"{}" } else { body };
+        let Object(body) = parse_json::<Object<ReportBody>>(body)?;
         if body.processed_count.is_some() && body.processed_increment.is_some() {
             let rule = "must not stand beside processed_count";
             return Err(FieldError::new("processed_increment", rule));

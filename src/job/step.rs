@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::{
@@ -111,7 +111,7 @@ fn apply_report(
     apply_progress(&mut face.progress, report);
     apply_texts(face, report);
     if let Some(patch) = &report.data {
-        merge_data(face, patch.clone(), bounds)?;
+        merge_data(face, patch, bounds)?;
     }
     if let Some(result) = &report.result {
         face.result = Some(result.clone());
@@ -202,20 +202,38 @@ fn apply_texts(face: &mut Face, report: &Report) {
     }
 }
 
-fn merge_data(
-    face: &mut Face,
-    patch: serde_json::Map<String, Value>,
-    bounds: &Bounds,
-) -> Result<(), Refusal> {
-    let before = face.data.as_deref().cloned().unwrap_or_default();
-    let mut merged = Value::Object(before);
-    json_patch::merge(&mut merged, &Value::Object(patch));
-    let Value::Object(merged) = merged else {
-        unreachable!("merging an object into an object gives an object (RFC 7396, section 2)");
-    };
-    check_data(&merged, bounds)?;
-    face.data = Some(Arc::new(merged));
+fn merge_data(face: &mut Face, patch: &Map<String, Value>, bounds: &Bounds) -> Result<(), Refusal> {
+    let mut data = face.data.as_deref().cloned().unwrap_or_default();
+    merge_patch(&mut data, patch);
+    check_data(&data, bounds)?;
+    face.data = Some(Arc::new(data));
     Ok(())
+}
+
+/// Applies a merge patch whose root is an object (RFC 7396, section 2).
+///
+/// Not the `json-patch` crate, which fills a removed key's place with the last one: pages show
+/// `data` in the order in which the worker wrote it.
+fn merge_patch(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
+    // One pass for all that leave, so that many nulls cost no more than one.
+    target.retain(|key, _| patch.get(key).is_none_or(|value| !value.is_null()));
+    for (key, value) in patch {
+        match value {
+            Value::Null => {}
+            Value::Object(inner) => {
+                let entry = target.entry(key.as_str()).or_insert(Value::Null);
+                if !entry.is_object() {
+                    *entry = Value::Object(Map::new());
+                }
+                if let Value::Object(entry) = entry {
+                    merge_patch(entry, inner);
+                }
+            }
+            value => {
+                target.insert(key.clone(), value.clone());
+            }
+        }
+    }
 }
 
 /// A worker lives: the lease starts anew.
@@ -239,6 +257,9 @@ fn measure(job: &mut Job, was_counted: bool, now: Timestamp) {
         job.estimator = Estimator::default();
     }
     let Some((position, remaining)) = progress.measure() else {
+        // Nothing is known any more: what was shown before was about something else.
+        job.face.rate_per_second = None;
+        job.face.eta_seconds = None;
         return;
     };
     job.estimator.observe(now.as_micros(), position);

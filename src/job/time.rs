@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Timestamp(u64);
 
-/// The last microsecond of the year 9999, the end of what RFC 3339 can write.
-const LAST_MICROSECOND: u64 = 253_402_300_799_999_999;
+/// The last moment that can be written whatever the time zone: two hours before the end of 9999-12-30.
+/// RFC 3339 ends with that year, and `jiff` keeps a day's distance for its largest UTC offsets.
+const LAST_MICROSECOND: u64 = 253_402_207_200_000_000;
 
 impl Timestamp {
-    /// A moment from microseconds since the Unix epoch; later than the year 9999 is that year's end.
+    /// A moment from microseconds since the Unix epoch; later than the end of the year 9999 is that end.
     pub fn from_micros(micros: u64) -> Self {
         Self(micros.min(LAST_MICROSECOND))
     }
@@ -35,7 +36,7 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let micros = i64::try_from(self.0).expect("the year 9999 fits into 63 bits");
         let moment =
-            jiff::Timestamp::from_microsecond(micros).expect("no later than the year 9999");
+            jiff::Timestamp::from_microsecond(micros).expect("no later than LAST_MICROSECOND");
         write!(formatter, "{moment:.3}")
     }
 }

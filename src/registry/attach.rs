@@ -16,10 +16,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{JobHandle, RegistryError, timekeeper::remind};
+use super::{JobHandle, RegistryError};
 use crate::{
     frame::{Ending, Frame, FrameKind},
-    hub::{Received, Snapshot, Subscription},
+    hub::{Received, Snapshot, Subscription, Waiting},
     job::{Event, Seq},
     store::StoreError,
 };
@@ -114,11 +114,13 @@ impl JobHandle {
     /// `patience`; returns what is there then. A finished job is answered at once.
     pub async fn wait(&self, after: Seq, patience: Duration) -> Result<Snapshot, RegistryError> {
         let hub = self.slot.hub();
-        let (snapshot, live, reminder) = hub.join_poll(after, Instant::now());
-        remind(&self.inner, &self.slot, reminder);
-        let snapshot = match live {
+        let now = Instant::now();
+        let (snapshot, waiting) = hub.join_poll(after, now);
+        let snapshot = match waiting {
             None => snapshot,
-            Some(live) => {
+            Some(Waiting { live, due }) => {
+                let until_due = due.map(|due| due.saturating_duration_since(now));
+                let patience = until_due.map_or(patience, |until_due| until_due.min(patience));
                 // Whether news came or the time is up: what is there then is the answer.
                 let _ = tokio::time::timeout(patience, newer_than(&live, after)).await;
                 hub.snapshot()

@@ -7,36 +7,28 @@
 //! is committed: not even a refusal, which might rest on a change that fails.
 
 mod batch;
+mod serve;
 
 use std::{
     collections::VecDeque,
-    fmt,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, OnceLock},
-    task::{Context, Poll},
+    task::Context,
     time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Inner, RegistryError, Settings,
-    timekeeper::{Alarm, remind},
-};
+use super::{Inner, RegistryError, handle::Submission, timekeeper::Alarm};
 use crate::{
-    frame::Ending,
-    hub::{Hub, Snapshot},
-    job::{Answer, Command, Job, JobId, Ledger, ReportId, Seq, Timestamp},
-    store::{Committed, Input, KeptEvents, Rows, StoreError, Stored},
+    hub::Hub,
+    job::{Answer, Command, Job, JobId, Ledger, ReportId, Timestamp},
+    store::Stored,
 };
-use batch::Batch;
 
 /// How many requests one commit takes; more wait for the next, so that answers do not starve.
 const MOST_REQUESTS: usize = 256;
-
-/// How often a batch is applied anew because another node was quicker, before it is given up.
-const MOST_CONFLICTS: usize = 16;
 
 /// One job on this node.
 pub(super) struct Slot {
@@ -58,6 +50,11 @@ struct Writer {
     /// The earliest alarm that is set for the job's deadlines.
     alarm_at: Option<Timestamp>,
     is_removed: bool,
+    /// Whether a commit's outcome is unknown: the store is read before anything else is done.
+    is_doubtful: bool,
+    /// Whether the state was read, or created, after the slot was there for others to change the
+    /// job through. Until then it may be older than what this node has already shown.
+    is_verified: bool,
 }
 
 /// Something that waits for the writer.
@@ -68,135 +65,16 @@ struct Request {
     reply: oneshot::Sender<Result<Answer, RegistryError>>,
 }
 
-enum Task {
+pub(super) enum Task {
+    /// Applies the rules to a command.
     Apply(Command),
-    Remove { gone_until: Timestamp },
-}
-
-/// A job that was found: everything one can do with it. Cheap to clone.
-///
-/// It stays with the job that was found: when that is removed and another takes its name,
-/// the handle answers [`RegistryError::Gone`].
-#[derive(Clone)]
-pub struct JobHandle {
-    pub(super) slot: Arc<Slot>,
-    pub(super) inner: Arc<Inner>,
-}
-
-/// An answer that is under way. Dropping it does not take the request back.
-#[derive(Debug)]
-pub struct Submission(oneshot::Receiver<Result<Answer, RegistryError>>);
-
-impl JobHandle {
-    pub(super) fn new(slot: Arc<Slot>, inner: Arc<Inner>) -> Self {
-        Self { slot, inner }
-    }
-
-    /// The job's name.
-    pub fn id(&self) -> &JobId {
-        &self.slot.job_id
-    }
-
-    /// The job as it is shown.
-    pub fn job(&self) -> Arc<Job> {
-        self.slot.hub.job()
-    }
-
-    /// The job as it is shown, with its JSON.
-    pub fn snapshot(&self) -> Snapshot {
-        self.slot.hub.snapshot()
-    }
-
-    /// What the registry was told by the configuration.
-    pub fn settings(&self) -> &Settings {
-        &self.inner.settings
-    }
-
-    /// How many watch the job on this node.
-    pub fn watchers(&self) -> usize {
-        self.slot.hub.watchers()
-    }
-
-    /// Queues a command; its place among the job's commands is fixed when this returns.
-    pub fn submit(&self, command: Command, report_id: Option<ReportId>) -> Submission {
-        self.enqueue(Task::Apply(command), report_id)
-    }
-
-    /// Queues commands that belong together, result rows with the progress that they are, say:
-    /// nothing comes between them, and one commit takes them all while few others wait.
-    pub fn submit_together(
-        &self,
-        commands: impl IntoIterator<Item = (Command, Option<ReportId>)>,
-    ) -> Vec<Submission> {
-        let at = self.inner.clock.now();
-        let (requests, submissions): (Vec<_>, _) = commands
-            .into_iter()
-            .map(|(command, report_id)| Request::new(Task::Apply(command), at, report_id))
-            .unzip();
-        self.enqueue_all(requests);
-        submissions
-    }
-
-    /// Applies a command and waits until it is committed.
-    pub async fn apply(
-        &self,
-        command: Command,
-        report_id: Option<ReportId>,
-    ) -> Result<Answer, RegistryError> {
-        self.submit(command, report_id).await
-    }
-
-    /// Removes the job; its streams end.
-    pub async fn remove(&self) -> Result<(), RegistryError> {
-        let gone_until = self
-            .inner
-            .clock
-            .now()
-            .plus_seconds(self.inner.settings.gone_seconds);
-        self.enqueue(Task::Remove { gone_until }, None)
-            .await
-            .map(drop)
-    }
-
-    /// Result rows from index `from` on, at most `limit`.
-    pub async fn rows(&self, from: u64, limit: usize) -> Result<Rows, StoreError> {
-        self.inner.store.rows(self.id(), from, limit).await
-    }
-
-    /// What the job's runner reads.
-    pub async fn input(&self) -> Result<Option<Input>, StoreError> {
-        self.inner.store.input(self.id()).await
-    }
-
-    /// Kept events above `after`.
-    pub(super) async fn events_after(&self, after: Seq) -> Result<KeptEvents, StoreError> {
-        self.inner.store.events_after(self.id(), after).await
-    }
-
-    /// Cancelled once the job has ended, was removed, or somebody asked for its cancellation.
-    pub fn stop_signal(&self) -> CancellationToken {
-        let signal = self.slot.stop.get_or_init(CancellationToken::new).clone();
-        // The job may have ended before the token existed.
-        self.slot.signal_stop();
-        signal
-    }
-
-    fn enqueue(&self, task: Task, report_id: Option<ReportId>) -> Submission {
-        let (request, submission) = Request::new(task, self.inner.clock.now(), report_id);
-        self.enqueue_all([request]);
-        submission
-    }
-
-    fn enqueue_all(&self, requests: impl IntoIterator<Item = Request>) {
-        let is_writer_needed = {
-            let mut writer = self.slot.lock();
-            writer.queue.extend(requests);
-            !std::mem::replace(&mut writer.is_busy, true)
-        };
-        if is_writer_needed {
-            run_writer(Arc::clone(&self.slot), Arc::clone(&self.inner));
-        }
-    }
+    /// Removes the job.
+    Remove {
+        /// Until when its name is known as gone.
+        gone_until: Timestamp,
+    },
+    /// Reads the store, which may know more than this slot.
+    Refresh,
 }
 
 impl Request {
@@ -212,28 +90,9 @@ impl Request {
     }
 }
 
-impl fmt::Debug for JobHandle {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_tuple("JobHandle")
-            .field(&self.slot.job_id)
-            .finish()
-    }
-}
-
-impl Future for Submission {
-    type Output = Result<Answer, RegistryError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context).map(|received| {
-            let lost = StoreError::Unavailable("the writer ended before it answered".to_owned());
-            received.unwrap_or(Err(RegistryError::Store(lost)))
-        })
-    }
-}
-
-/// Works the queue off. A store that answers at once is served on the spot; otherwise a task
-/// of its own goes on, so that a client that leaves takes no commit with it.
+/// Serves what waits. A store that answers at once is served on the spot; otherwise, and for
+/// what has come meanwhile, a task of its own goes on: a client that leaves takes no commit with
+/// it, and one that stays does not work for all others.
 fn run_writer(slot: Arc<Slot>, inner: Arc<Inner>) {
     let mut work: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(work_off(slot, inner));
     let mut context = Context::from_waker(std::task::Waker::noop());
@@ -243,31 +102,38 @@ fn run_writer(slot: Arc<Slot>, inner: Arc<Inner>) {
 }
 
 async fn work_off(slot: Arc<Slot>, inner: Arc<Inner>) {
-    // Should a commit panic, the next request finds the place of the writer free.
+    // Should a commit panic, its outcome is unknown, and the next request finds the place of the
+    // writer free.
     struct Busy<'slot>(&'slot Slot);
     impl Drop for Busy<'_> {
         fn drop(&mut self) {
-            self.0.lock().is_busy = false;
+            let mut writer = self.0.lock();
+            writer.is_busy = false;
+            writer.is_doubtful = true;
         }
     }
     loop {
         let busy = Busy(&slot);
-        while let Some(requests) = slot.take_requests() {
+        if let Some(requests) = slot.take_requests() {
             slot.serve(&inner, requests).await;
         }
-        // Whether the queue is empty and whether a writer is at work change together, else a
-        // request that arrives in between would wait for ever.
         std::mem::forget(busy);
-        let mut writer = slot.lock();
-        if writer.queue.is_empty() {
-            writer.is_busy = false;
-            return;
+        {
+            // Whether the queue is empty and whether a writer is at work change together, else a
+            // request that arrives in between would wait for ever.
+            let mut writer = slot.lock();
+            if writer.queue.is_empty() {
+                writer.is_busy = false;
+                return;
+            }
         }
+        tokio::task::yield_now().await;
     }
 }
 
 impl Slot {
-    pub(super) fn new(hub: Hub, stored: Stored) -> Self {
+    /// The slot of a job. One that others could already change needs [`Slot::verify`].
+    pub(super) fn new(hub: Hub, stored: Stored, is_verified: bool) -> Self {
         Self {
             job_id: stored.job.id().clone(),
             hub,
@@ -278,6 +144,8 @@ impl Slot {
                 ledger: stored.ledger,
                 alarm_at: None,
                 is_removed: false,
+                is_doubtful: false,
+                is_verified,
             }),
             stop: OnceLock::new(),
         }
@@ -295,13 +163,76 @@ impl Slot {
         self.hub.job()
     }
 
+    /// Queues a task; its place among the job's tasks is fixed when this returns.
+    pub(super) fn enqueue(
+        self: &Arc<Self>,
+        inner: &Arc<Inner>,
+        task: Task,
+        report_id: Option<ReportId>,
+    ) -> Submission {
+        let (request, submission) = Request::new(task, inner.clock.now(), report_id);
+        self.enqueue_all(inner, [request]);
+        submission
+    }
+
+    /// Queues commands with nothing between them.
+    pub(super) fn enqueue_together(
+        self: &Arc<Self>,
+        inner: &Arc<Inner>,
+        commands: impl IntoIterator<Item = (Command, Option<ReportId>)>,
+    ) -> Vec<Submission> {
+        let at = inner.clock.now();
+        let (requests, submissions): (Vec<_>, _) = commands
+            .into_iter()
+            .map(|(command, report_id)| Request::new(Task::Apply(command), at, report_id))
+            .unzip();
+        self.enqueue_all(inner, requests);
+        submissions
+    }
+
+    fn enqueue_all(
+        self: &Arc<Self>,
+        inner: &Arc<Inner>,
+        requests: impl IntoIterator<Item = Request>,
+    ) {
+        let is_writer_needed = {
+            let mut writer = self.lock();
+            writer.queue.extend(requests);
+            !std::mem::replace(&mut writer.is_busy, true)
+        };
+        if is_writer_needed {
+            run_writer(Arc::clone(self), Arc::clone(inner));
+        }
+    }
+
+    /// Waits until the slot shows at least what the store held when it was made known to others.
+    pub(super) async fn verify(self: &Arc<Self>, inner: &Arc<Inner>) -> Result<(), RegistryError> {
+        if self.lock().is_verified {
+            return Ok(());
+        }
+        self.refresh(inner).await
+    }
+
+    /// Has the writer read the store.
+    pub(super) async fn refresh(self: &Arc<Self>, inner: &Arc<Inner>) -> Result<(), RegistryError> {
+        self.enqueue(inner, Task::Refresh, None).await.map(drop)
+    }
+
+    /// See [`JobHandle::stop_signal`](super::JobHandle::stop_signal).
+    pub(super) fn stop_signal(&self) -> CancellationToken {
+        let signal = self.stop.get_or_init(CancellationToken::new).clone();
+        // The job may have ended before the token existed.
+        self.signal_stop();
+        signal
+    }
+
     fn lock(&self) -> MutexGuard<'_, Writer> {
         self.writer
             .lock()
             .expect("no section under a writer's lock panics")
     }
 
-    /// Up to [`MOST_REQUESTS`] commands, or one removal.
+    /// Up to [`MOST_REQUESTS`] commands, or one task of another sort.
     fn take_requests(&self) -> Option<Vec<Request>> {
         let mut writer = self.lock();
         let is_command = |request: &Request| matches!(request.task, Task::Apply(_));
@@ -313,141 +244,6 @@ impl Slot {
             .count();
         let taken = commands.max(1).min(writer.queue.len());
         (taken > 0).then(|| writer.queue.drain(..taken).collect())
-    }
-
-    async fn serve(self: &Arc<Self>, inner: &Arc<Inner>, requests: Vec<Request>) {
-        if self.lock().is_removed {
-            answer_all(requests, &RegistryError::Gone);
-        } else if let [
-            Request {
-                task: Task::Remove { gone_until },
-                ..
-            },
-        ] = &requests[..]
-        {
-            let gone_until = *gone_until;
-            match inner.store.remove(&self.job_id, gone_until).await {
-                Ok(()) => {
-                    let job = Arc::clone(&self.lock().current);
-                    self.forget(inner);
-                    for request in requests {
-                        let _ = request.reply.send(Ok(answer_of(&job)));
-                    }
-                }
-                Err(error) => answer_all(requests, &error.into()),
-            }
-        } else {
-            self.apply(inner, requests).await;
-        }
-    }
-
-    async fn apply(self: &Arc<Self>, inner: &Arc<Inner>, requests: Vec<Request>) {
-        for _ in 0..MOST_CONFLICTS {
-            let batch = {
-                let writer = self.lock();
-                Batch::step(
-                    &writer.current,
-                    &writer.ledger,
-                    &requests,
-                    &inner.settings.bounds,
-                )
-            };
-            if !batch.needs_commit() {
-                self.keep(inner, Arc::new(batch.job.clone()));
-                return batch.answer(requests);
-            }
-            match inner.store.commit(batch.commit()).await {
-                Ok(Committed::Done { prev, first }) => {
-                    return self.show(inner, batch, requests, prev, first);
-                }
-                Ok(Committed::Conflict(stored)) => {
-                    if let Err(error) = self.adopt(inner, *stored).await {
-                        return answer_all(requests, &error.into());
-                    }
-                }
-                Ok(Committed::Missing) => {
-                    self.forget(inner);
-                    return answer_all(requests, &RegistryError::Gone);
-                }
-                Err(error) => return answer_all(requests, &error.into()),
-            }
-        }
-        let error = StoreError::Unavailable("other nodes change the job too often".to_owned());
-        answer_all(requests, &error.into());
-    }
-
-    /// Shows a committed batch, then answers it.
-    fn show(
-        self: &Arc<Self>,
-        inner: &Arc<Inner>,
-        mut batch: Batch,
-        requests: Vec<Request>,
-        prev: Seq,
-        first: Seq,
-    ) {
-        batch.settle(prev, first);
-        let job = Arc::new(batch.job.clone());
-        let events = batch.committed_events(prev, first);
-        {
-            let mut writer = self.lock();
-            for (report_id, answer) in batch.remembered() {
-                writer.ledger.remember(report_id, answer, batch.now);
-            }
-        }
-        if job.seq > prev {
-            let reminder =
-                self.hub
-                    .publish(Arc::clone(&job), &events, batch.is_status, Instant::now());
-            remind(inner, self, reminder);
-        }
-        self.keep(inner, job);
-        batch.answer(requests);
-    }
-
-    /// Takes over a state that was committed elsewhere.
-    pub(super) async fn adopt(
-        self: &Arc<Self>,
-        inner: &Arc<Inner>,
-        stored: Stored,
-    ) -> Result<(), StoreError> {
-        let before = self.job().seq;
-        if stored.job.seq <= before {
-            return Ok(());
-        }
-        let kept = inner.store.events_after(&self.job_id, before).await?;
-        let events: Vec<_> = kept
-            .events
-            .into_iter()
-            .filter(|event| event.seq <= stored.job.seq)
-            .collect();
-        let job = stored.job;
-        self.lock().ledger = stored.ledger;
-        let reminder = self
-            .hub
-            .publish(Arc::clone(&job), &events, true, Instant::now());
-        remind(inner, self, reminder);
-        self.keep(inner, job);
-        Ok(())
-    }
-
-    /// Makes `job` the state that the next batch works on.
-    fn keep(self: &Arc<Self>, inner: &Arc<Inner>, job: Arc<Job>) {
-        let is_finished = job.is_finished();
-        self.lock().current = job;
-        self.signal_stop();
-        if is_finished {
-            inner.let_go(self);
-        } else {
-            self.watch_the_clock(inner);
-        }
-    }
-
-    /// The job is no more: its streams end, and every later request is told so.
-    fn forget(self: &Arc<Self>, inner: &Arc<Inner>) {
-        self.lock().is_removed = true;
-        inner.let_go(self);
-        self.hub.end(Ending::Removed);
-        self.signal_stop();
     }
 
     fn signal_stop(&self) {
@@ -464,53 +260,43 @@ impl Slot {
         }
     }
 
-    /// Sets an alarm for the job's next deadline, unless an earlier one is set already.
-    pub(super) fn watch_the_clock(self: &Arc<Self>, inner: &Arc<Inner>) {
-        let mut writer = self.lock();
-        let Some(deadline) = writer.current.next_deadline() else {
-            return;
-        };
-        if writer.alarm_at.is_some_and(|alarm_at| alarm_at <= deadline) {
-            return;
+    /// Sets an alarm for the job's next deadline.
+    pub(super) fn watch_the_clock(self: &Arc<Self>, inner: &Inner) {
+        let deadline = self.lock().current.next_deadline();
+        if let Some(deadline) = deadline {
+            self.set_alarm(inner, deadline);
         }
-        writer.alarm_at = Some(deadline);
-        drop(writer);
-        let micros = deadline
-            .as_micros()
-            .saturating_sub(inner.clock.now().as_micros());
+    }
+
+    /// Sets an alarm, unless an earlier one is set already.
+    fn set_alarm(self: &Arc<Self>, inner: &Inner, at: Timestamp) {
+        {
+            let mut writer = self.lock();
+            if writer.is_removed || writer.alarm_at.is_some_and(|alarm_at| alarm_at <= at) {
+                return;
+            }
+            writer.alarm_at = Some(at);
+        }
+        let micros = at.as_micros().saturating_sub(inner.clock.now().as_micros());
         let at = Instant::now() + Duration::from_micros(micros);
-        let alarm = Alarm::Deadline(Arc::downgrade(self), Arc::downgrade(inner));
-        inner.timekeeper.set(at, alarm);
+        inner
+            .timekeeper
+            .set(at, Alarm::Deadline(Arc::downgrade(self)));
     }
 
     /// An alarm fired: the job is looked at when its deadline has come; reports may have moved it.
-    pub(super) fn on_deadline(slot: Arc<Self>, inner: &Arc<Inner>) {
+    pub(super) fn on_deadline(self: &Arc<Self>, inner: &Arc<Inner>) {
         let is_due = {
-            let mut writer = slot.lock();
+            let mut writer = self.lock();
             writer.alarm_at = None;
             let deadline = writer.current.next_deadline();
-            deadline.is_some_and(|deadline| deadline <= inner.clock.now())
+            writer.is_doubtful || deadline.is_some_and(|deadline| deadline <= inner.clock.now())
         };
         if is_due {
-            let handle = JobHandle::new(slot, Arc::clone(inner));
-            drop(handle.submit(Command::Tick, None));
+            // What comes of it is shown; nobody waits for the answer.
+            drop(self.enqueue(inner, Task::Apply(Command::Tick), None));
         } else {
-            slot.watch_the_clock(inner);
+            self.watch_the_clock(inner);
         }
-    }
-}
-
-fn answer_all(requests: Vec<Request>, error: &RegistryError) {
-    for request in requests {
-        let _ = request.reply.send(Err(error.clone()));
-    }
-}
-
-fn answer_of(job: &Job) -> Answer {
-    Answer {
-        job_id: job.id().clone(),
-        status: job.face.state,
-        seq: job.seq,
-        cancel_requested: job.face.cancel_requested,
     }
 }

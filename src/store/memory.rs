@@ -1,11 +1,17 @@
 //! The store that keeps nothing beyond the process.
 
 mod events;
+mod index;
+mod names;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     ops::Bound,
-    sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -16,6 +22,7 @@ use super::{
 };
 use crate::job::{Answer, Job, JobId, Json, Ledger, Seq, Timestamp};
 use events::{EventBudget, EventLog};
+use index::Index;
 
 /// How long a reserved key stays bound, in seconds: as long as a job remembers a report id.
 const RESERVATION_SECONDS: u64 = 86_400;
@@ -46,21 +53,9 @@ pub struct Memory {
     // needed they are taken in the order of these fields.
     index: RwLock<Index>,
     budget: EventBudget,
-}
-
-#[derive(Debug, Default)]
-struct Index {
-    jobs: HashMap<JobId, Arc<Record>>,
-    by_age: BTreeSet<Position>,
-    /// Finished jobs by the end of their retention.
-    finished: BTreeSet<(Timestamp, JobId)>,
-    /// Names of removed jobs, and until when they are known as gone.
-    gone: HashMap<JobId, Timestamp>,
-    gone_by_time: BTreeSet<(Timestamp, JobId)>,
-    reservations: HashMap<String, (Timestamp, JobId)>,
-    reservations_by_time: BTreeMap<(Timestamp, String), ()>,
-    /// Bytes of rows and inputs of all jobs.
-    bulk_bytes: usize,
+    /// The newest seq of any job: a clock that steps back takes no job's seqs below those of
+    /// another's earlier changes. It guards no other memory, hence relaxed.
+    newest: AtomicU64,
 }
 
 /// One job; its own lock, so that jobs do not wait for each other.
@@ -76,6 +71,7 @@ struct RecordState {
     ledger: Ledger,
     events: EventLog,
     rows: Vec<Json>,
+    /// Bytes of those rows that the index counts.
     row_bytes: usize,
     /// Set when the job has left the index while somebody still held it.
     is_removed: bool,
@@ -88,6 +84,7 @@ impl Memory {
             limits,
             index: RwLock::default(),
             budget: EventBudget::new(limits.event_bytes),
+            newest: AtomicU64::new(0),
         }
     }
 
@@ -107,62 +104,14 @@ impl Memory {
         self.read().jobs.get(job_id).cloned()
     }
 
-    /// Keeps finished jobs and their rows within their bounds, at the cost of the oldest.
-    fn trim(&self, index: &mut Index, gone_until: Timestamp) {
-        while index.finished.len() > self.limits.finished_jobs
-            || (index.bulk_bytes > self.limits.row_bytes && !index.finished.is_empty())
-        {
-            let Some((_, job_id)) = index.finished.first().cloned() else {
-                return;
-            };
-            index.remove(&job_id, gone_until, &self.budget);
-        }
-    }
-}
-
-impl Index {
-    fn remove(&mut self, job_id: &JobId, gone_until: Timestamp, budget: &EventBudget) -> bool {
-        let Some(record) = self.jobs.remove(job_id) else {
-            return false;
-        };
-        let mut state = record.lock();
-        state.is_removed = true;
-        self.by_age.remove(&Position::of(&state.job));
-        if let Some(expires_at) = state.job.expires_at() {
-            self.finished.remove(&(expires_at, job_id.clone()));
-        }
-        self.bulk_bytes -= state.row_bytes + record.input_bytes();
-        budget.release(state.events.clear());
-        drop(state);
-        self.bury(job_id.clone(), gone_until);
-        true
+    /// The first seq of a change made on `prev`.
+    fn seq_after(&self, prev: Seq, now: Timestamp) -> Seq {
+        let newest = Timestamp::from_micros(self.newest.load(Ordering::Relaxed));
+        prev.next(now.max(newest))
     }
 
-    fn bury(&mut self, job_id: JobId, until: Timestamp) {
-        if let Some(before) = self.gone.insert(job_id.clone(), until) {
-            self.gone_by_time.remove(&(before, job_id.clone()));
-        }
-        self.gone_by_time.insert((until, job_id));
-    }
-
-    fn unbury(&mut self, job_id: &JobId) {
-        if let Some(until) = self.gone.remove(job_id) {
-            self.gone_by_time.remove(&(until, job_id.clone()));
-        }
-    }
-
-    fn forget_outdated(&mut self, now: Timestamp) {
-        while let Some((until, job_id)) = self.gone_by_time.first().cloned()
-            && until <= now
-        {
-            self.unbury(&job_id);
-        }
-        while let Some(entry) = self.reservations_by_time.first_entry()
-            && entry.key().0 <= now
-        {
-            let (_, key) = entry.remove_entry().0;
-            self.reservations.remove(&key);
-        }
+    fn saw(&self, seq: Seq) {
+        self.newest.fetch_max(seq.get(), Ordering::Relaxed);
     }
 }
 
@@ -205,11 +154,15 @@ impl Store for Memory {
             index.remove(job.id(), now, &self.budget);
         }
         let input_bytes = input.map_or(0, |input| input.content.len());
-        if index.bulk_bytes + input_bytes > self.limits.row_bytes && index.finished.is_empty() {
+        if !index.has_room(input_bytes, &self.limits) {
             return Ok(Created::Full);
         }
-        index.unbury(job.id());
-        let seq = Seq::ZERO.next(now);
+        index.gone.remove(job.id());
+        // Above every seq of an earlier job of the same name, whose watchers may come back.
+        let seq = Seq::new(self.newest.load(Ordering::Relaxed))
+            .unwrap_or(Seq::MAX)
+            .next(now);
+        self.saw(seq);
         let job = Arc::new(Job { seq, ..job.clone() });
         index.by_age.insert(Position::of(&job));
         index.bulk_bytes += input_bytes;
@@ -226,7 +179,7 @@ impl Store for Memory {
             input: input.cloned(),
         };
         index.jobs.insert(job.id().clone(), Arc::new(record));
-        self.trim(&mut index, now);
+        index.trim(&self.limits, &self.budget);
         Ok(Created::Done(seq))
     }
 
@@ -238,18 +191,13 @@ impl Store for Memory {
     ) -> Result<JobId, StoreError> {
         let mut index = self.write();
         index.forget_outdated(now);
-        let until = now.plus_seconds(RESERVATION_SECONDS);
-        let index = &mut *index;
-        match index.reservations.entry(key.to_owned()) {
-            Entry::Occupied(bound) => Ok(bound.get().1.clone()),
-            Entry::Vacant(free) => {
-                free.insert((until, job_id.clone()));
-                index
-                    .reservations_by_time
-                    .insert((until, key.to_owned()), ());
-                Ok(job_id.clone())
-            }
+        let key = Arc::from(key);
+        if let Some(bound) = index.reservations.get(&key, now) {
+            return Ok(bound.clone());
         }
+        let until = now.plus_seconds(RESERVATION_SECONDS);
+        index.reservations.set(key, job_id.clone(), until);
+        Ok(job_id.clone())
     }
 
     async fn load(&self, job_id: &JobId, now: Timestamp) -> Result<Loaded, StoreError> {
@@ -262,8 +210,7 @@ impl Store for Memory {
                 Loaded::Job(state.stored())
             });
         }
-        let is_gone = index.gone.get(job_id).is_some_and(|until| *until > now);
-        Ok(if is_gone {
+        Ok(if index.gone.get(job_id, now).is_some() {
             Loaded::Gone
         } else {
             Loaded::Unknown
@@ -278,6 +225,11 @@ impl Store for Memory {
         let Some(record) = self.record(commit.job.id()) else {
             return Ok(Committed::Missing);
         };
+        let row_bytes: usize = commit.rows.iter().map(|row| row.as_str().len()).sum();
+        if row_bytes > 0 && !self.read().has_room(row_bytes, &self.limits) {
+            let reason = "no memory is left for result rows";
+            return Err(StoreError::Unavailable(reason.to_owned()));
+        }
         let prev = commit.job.seq;
         let mut state = record.lock();
         if state.is_removed {
@@ -287,8 +239,9 @@ impl Store for Memory {
             return Ok(Committed::Conflict(state.stored()));
         }
         self.budget.charge(commit.events);
-        let first = prev.next(commit.now);
+        let first = self.seq_after(prev, commit.now);
         let last = Committed::seq_at(prev, first, commit.positions);
+        self.saw(last);
         state.job = Arc::new(Job {
             seq: last,
             ..commit.job.clone()
@@ -306,9 +259,7 @@ impl Store for Memory {
             let freed = state.events.append(seq, event, &self.limits);
             self.budget.release(freed);
         }
-        let row_bytes: usize = commit.rows.iter().map(|row| row.as_str().len()).sum();
         state.rows.extend_from_slice(commit.rows);
-        state.row_bytes += row_bytes;
         let expires_at = state.job.expires_at();
         drop(state);
         if !commit.events.is_empty() {
@@ -320,13 +271,17 @@ impl Store for Memory {
         }
         if row_bytes > 0 || expires_at.is_some() {
             let mut index = self.write();
-            // Between the two locks the job may have been removed, and its bytes with it.
-            if !record.lock().is_removed {
+            let mut state = record.lock();
+            // Between the two locks the job may have been removed. The index and the record count
+            // the rows together, so that a removal takes off what was added and no more.
+            if !state.is_removed {
+                state.row_bytes += row_bytes;
+                drop(state);
                 index.bulk_bytes += row_bytes;
                 if let Some(expires_at) = expires_at {
                     index.finished.insert((expires_at, commit.job.id().clone()));
                 }
-                self.trim(&mut index, commit.now);
+                index.trim(&self.limits, &self.budget);
             }
         }
         Ok(Committed::Done { prev, first })

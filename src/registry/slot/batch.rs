@@ -1,6 +1,6 @@
 //! Several requests applied one after the other, to be committed as one change.
 
-use super::{Request, Task};
+use super::{Request, Task, serve::answer_of};
 use crate::{
     job::{
         Answer, Bounds, Command, Event, Job, Json, Ledger, NewEvent, ReportId, Seq, Timestamp, step,
@@ -94,7 +94,7 @@ impl Batch {
             }
             _ => self.positions += u64::from(change.is_status),
         }
-        let answer = super::answer_of(&self.job);
+        let answer = answer_of(&self.job);
         if let Some(report_id) = &request.report_id {
             self.remembered
                 .push((report_id.clone(), self.positions, answer.clone()));

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Weak,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -37,8 +37,9 @@ pub(super) struct EventBudget {
     // Plain counters: they steer eviction and guard no other memory, hence relaxed.
     bytes: AtomicUsize,
     live: AtomicUsize,
-    /// Every event in order of arrival. A note whose event has left its log is skipped.
-    queue: Mutex<VecDeque<(Arc<Record>, Seq)>>,
+    /// Every event in order of arrival. A note whose event has left its log is skipped. Weak, so
+    /// that the note of an event keeps no removed job's rows and input in memory.
+    queue: Mutex<VecDeque<(Weak<Record>, Seq)>>,
 }
 
 /// What an event weighs against the bounds, in bytes.
@@ -138,10 +139,13 @@ impl EventBudget {
             .queue
             .lock()
             .expect("no section under the queue's lock panics");
-        queue.extend(seqs.map(|seq| (Arc::clone(record), seq)));
+        queue.extend(seqs.map(|seq| (Arc::downgrade(record), seq)));
         while self.bytes.load(Ordering::Relaxed) > self.most_bytes
             && let Some((record, seq)) = queue.pop_front()
         {
+            let Some(record) = record.upgrade() else {
+                continue;
+            };
             let mut state = record.lock();
             if state.events.first_seq() == Some(seq) {
                 self.release(state.events.drop_oldest());
@@ -149,11 +153,10 @@ impl EventBudget {
         }
         if queue.len() > 2 * self.live.load(Ordering::Relaxed) + SWEEP_SLACK {
             queue.retain(|(record, seq)| {
-                record
-                    .lock()
-                    .events
-                    .first_seq()
-                    .is_some_and(|first| first <= *seq)
+                let first = record
+                    .upgrade()
+                    .and_then(|record| record.lock().events.first_seq());
+                first.is_some_and(|first| first <= *seq)
             });
         }
     }

@@ -105,6 +105,96 @@ async fn when_the_time_is_up_the_answer_is_what_is_there() {
     assert_eq!(Answer::of(known).await.status, StatusCode::NOT_MODIFIED);
 }
 
+/// The interval is a minute, longer than any test: a count alone never ends a second wait, but a
+/// change that must not wait does, and brings the count along.
+#[tokio::test]
+async fn polls_keep_the_pace_of_the_stream() {
+    let (server, created) = with_job("[stream]\nupdate_interval_ms = 60000\n").await;
+    let counting = async {
+        until_somebody_waits(&server).await;
+        server.report("a", json!({"status": "processing"})).await;
+    };
+    let (answer, ()) = tokio::join!(poll(&server, &created), counting);
+    let first = answer.expect(StatusCode::OK).json();
+    let changing = async {
+        until_somebody_waits(&server).await;
+        server.report("a", json!({"processed_count": 3})).await;
+        let cancelling = server.post("/api/v1/jobs/a/cancel", json!({})).await;
+        cancelling.expect(StatusCode::ACCEPTED);
+    };
+    let (answer, ()) = tokio::join!(poll(&server, &first["seq"]), changing);
+    let status = answer.expect(StatusCode::OK).json();
+    assert_eq!(
+        (&status["processed_count"], &status["seq"]),
+        (&json!(7), &report["seq"])
+    );
+    // Whoever waited is gone.
+    assert_eq!(server.report("a", json!({})).await["watchers"], 0);
+}
+
+#[tokio::test]
+async fn an_event_is_something_newer_too() {
+    let (server, _) = with_job("").await;
+    let seq = server.report("a", json!({})).await["seq"].clone();
+    let polling = poll(&server, &seq);
+    let changing = async {
+        until_somebody_waits(&server).await;
+        let event = json!({"event": "note"});
+        let answer = server.post("/api/v1/jobs/a/events", event).await;
+        answer.expect(StatusCode::OK).json()
+    };
+    let (answer, event) = tokio::join!(polling, changing);
+    assert_eq!(answer.expect(StatusCode::OK).json()["seq"], event["seq"]);
+}
+
+#[tokio::test]
+async fn without_after_a_poll_waits_for_whatever_comes_next() {
+    let (server, _) = with_job("").await;
+    server.report("a", json!({})).await;
+    let path = format!("{STATUS}?wait=60");
+    let changing = async {
+        until_somebody_waits(&server).await;
+        server.report("a", json!({"processed_count": 7})).await
+    };
+    let (answer, _) = tokio::join!(server.get(&path), changing);
+    assert_eq!(answer.json()["processed_count"], 7);
+}
+
+#[tokio::test]
+async fn what_is_newer_already_is_answered_at_once() {
+    let (server, created) = with_job("").await;
+    let report = server.report("a", json!({})).await;
+    let answer = poll(&server, &created).await.expect(StatusCode::OK);
+    assert_eq!(answer.json()["seq"], report["seq"]);
+    assert!(answer.header("etag").is_some() && answer.header("retry-after").is_some());
+}
+
+#[tokio::test]
+async fn a_finished_job_is_answered_at_once() {
+    let (server, _) = with_job("").await;
+    let seq = server.report("a", json!({"status": "completed"})).await["seq"].clone();
+    let beyond = json!(seq.as_u64().expect("a seq") + 1);
+    for after in [&seq, &beyond, &json!(0)] {
+        let answer = poll(&server, after).await.expect(StatusCode::OK);
+        assert_eq!(answer.json()["status"], "completed");
+        assert_eq!(answer.header("retry-after"), None);
+    }
+    let answer = server.get(&format!("{STATUS}?wait=60")).await;
+    assert_eq!(answer.json()["status"], "completed");
+}
+
+#[tokio::test]
+async fn when_the_time_is_up_the_answer_is_what_is_there() {
+    let (server, seq) = with_job("").await;
+    let path = format!("{STATUS}?wait=1&after={seq}");
+    let answer = server.get(&path).await.expect(StatusCode::OK);
+    assert_eq!(answer.json()["seq"], seq);
+    let known = server
+        .request(Method::GET, &path)
+        .header("if-none-match", format!("\"{seq}\""));
+    assert_eq!(Answer::of(known).await.status, StatusCode::NOT_MODIFIED);
+}
+
 /// The interval is a minute, longer than any test: a count alone never ends a second poll, but a
 /// change that must not wait does, and brings the count along.
 #[tokio::test]

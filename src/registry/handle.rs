@@ -1,0 +1,140 @@
+//! What one can do with a job that was found.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Inner, RegistryError, Settings,
+    slot::{Slot, Task},
+};
+use crate::{
+    hub::Snapshot,
+    job::{Answer, Command, Job, JobId, ReportId, Seq},
+    store::{Input, KeptEvents, Rows, StoreError},
+};
+
+/// A job that was found: everything one can do with it. Cheap to clone.
+///
+/// It stays with the job that was found: when that is removed and another takes its name,
+/// the handle answers [`RegistryError::Gone`].
+#[derive(Clone)]
+pub struct JobHandle {
+    pub(super) slot: Arc<Slot>,
+    pub(super) inner: Arc<Inner>,
+}
+
+/// An answer that is under way. Dropping it does not take the request back.
+#[derive(Debug)]
+pub struct Submission(pub(super) oneshot::Receiver<Result<Answer, RegistryError>>);
+
+impl JobHandle {
+    pub(super) fn new(slot: Arc<Slot>, inner: Arc<Inner>) -> Self {
+        Self { slot, inner }
+    }
+
+    /// The job's name.
+    pub fn id(&self) -> &JobId {
+        self.slot.job_id()
+    }
+
+    /// The job as it is shown.
+    pub fn job(&self) -> Arc<Job> {
+        self.slot.hub().job()
+    }
+
+    /// The job as it is shown, with its JSON.
+    pub fn snapshot(&self) -> Snapshot {
+        self.slot.hub().snapshot()
+    }
+
+    /// What the registry was told by the configuration.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// How many watch the job on this node.
+    pub fn watchers(&self) -> usize {
+        self.slot.hub().watchers()
+    }
+
+    /// Queues a command; its place among the job's commands is fixed when this returns.
+    pub fn submit(&self, command: Command, report_id: Option<ReportId>) -> Submission {
+        self.slot
+            .enqueue(&self.inner, Task::Apply(command), report_id)
+    }
+
+    /// Queues commands that belong together, result rows with the progress that they are, say:
+    /// nothing comes between them, and one commit takes them all while few others wait.
+    pub fn submit_together(
+        &self,
+        commands: impl IntoIterator<Item = (Command, Option<ReportId>)>,
+    ) -> Vec<Submission> {
+        self.slot.enqueue_together(&self.inner, commands)
+    }
+
+    /// Applies a command and waits until it is committed.
+    pub async fn apply(
+        &self,
+        command: Command,
+        report_id: Option<ReportId>,
+    ) -> Result<Answer, RegistryError> {
+        self.submit(command, report_id).await
+    }
+
+    /// Removes the job; its streams end.
+    pub async fn remove(&self) -> Result<(), RegistryError> {
+        let gone_until = self
+            .inner
+            .clock
+            .now()
+            .plus_seconds(self.inner.settings.gone_seconds);
+        self.slot
+            .enqueue(&self.inner, Task::Remove { gone_until }, None)
+            .await
+            .map(drop)
+    }
+
+    /// Result rows from index `from` on, at most `limit`.
+    pub async fn rows(&self, from: u64, limit: usize) -> Result<Rows, StoreError> {
+        self.inner.store.rows(self.id(), from, limit).await
+    }
+
+    /// What the job's runner reads.
+    pub async fn input(&self) -> Result<Option<Input>, StoreError> {
+        self.inner.store.input(self.id()).await
+    }
+
+    /// Kept events above `after`.
+    pub(super) async fn events_after(&self, after: Seq) -> Result<KeptEvents, StoreError> {
+        self.inner.store.events_after(self.id(), after).await
+    }
+
+    /// Cancelled once the job has ended, was removed, or somebody asked for its cancellation.
+    pub fn stop_signal(&self) -> CancellationToken {
+        self.slot.stop_signal()
+    }
+}
+
+impl fmt::Debug for JobHandle {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("JobHandle").field(self.id()).finish()
+    }
+}
+
+impl Future for Submission {
+    type Output = Result<Answer, RegistryError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map(|received| {
+            let lost = StoreError::Unavailable("the writer ended before it answered".to_owned());
+            received.unwrap_or(Err(RegistryError::Store(lost)))
+        })
+    }
+}

@@ -1,0 +1,227 @@
+//! What a slot's writer does with the requests that it has taken.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{Request, Slot, Task, batch::Batch};
+use crate::{
+    frame::Ending,
+    hub::Reminder,
+    job::{Answer, Job, Seq, Timestamp},
+    registry::{Inner, RegistryError, timekeeper::remind},
+    store::{Committed, Loaded, StoreError, Stored},
+};
+
+/// How often a batch is applied anew because another node was quicker, before it is given up.
+const MOST_CONFLICTS: usize = 16;
+
+/// How long a slot waits, in seconds, before it asks a store again that has failed it.
+const RETRY_SECONDS: u64 = 1;
+
+impl Slot {
+    /// Does what is asked, in order, and answers it.
+    pub(super) async fn serve(self: &Arc<Self>, inner: &Arc<Inner>, requests: Vec<Request>) {
+        let (is_removed, is_doubtful) = {
+            let writer = self.lock();
+            (writer.is_removed, writer.is_doubtful || !writer.is_verified)
+        };
+        if is_removed {
+            return answer_all(requests, &RegistryError::Gone);
+        }
+        let task = &requests.first().expect("only what waits is taken").task;
+        if (is_doubtful || matches!(task, Task::Refresh))
+            && let Err(error) = self.reread(inner).await
+        {
+            return answer_all(requests, &error);
+        }
+        match *task {
+            Task::Apply(_) => self.apply(inner, requests).await,
+            Task::Remove { gone_until } => self.remove(inner, requests, gone_until).await,
+            Task::Refresh => self.answer_current(requests),
+        }
+    }
+
+    async fn remove(
+        self: &Arc<Self>,
+        inner: &Arc<Inner>,
+        requests: Vec<Request>,
+        gone_until: Timestamp,
+    ) {
+        match inner.store.remove(&self.job_id, gone_until).await {
+            Ok(()) => {
+                self.forget(inner);
+                self.answer_current(requests);
+            }
+            Err(error) => self.give_up(inner, requests, error).await,
+        }
+    }
+
+    async fn apply(self: &Arc<Self>, inner: &Arc<Inner>, requests: Vec<Request>) {
+        for _ in 0..MOST_CONFLICTS {
+            let batch = {
+                let writer = self.lock();
+                Batch::step(
+                    &writer.current,
+                    &writer.ledger,
+                    &requests,
+                    &inner.settings.bounds,
+                )
+            };
+            if !batch.needs_commit() {
+                self.keep(inner, Arc::new(batch.job.clone()));
+                return batch.answer(requests);
+            }
+            match inner.store.commit(batch.commit()).await {
+                Ok(Committed::Done { prev, first }) => {
+                    return self.show(inner, batch, requests, prev, first);
+                }
+                Ok(Committed::Conflict(stored)) => {
+                    if let Err(error) = self.adopt(inner, *stored).await {
+                        return self.give_up(inner, requests, error).await;
+                    }
+                }
+                Ok(Committed::Missing) => {
+                    self.forget(inner);
+                    return answer_all(requests, &RegistryError::Gone);
+                }
+                Err(error) => return self.give_up(inner, requests, error).await,
+            }
+        }
+        let error = StoreError::Unavailable("other nodes change the job too often".to_owned());
+        self.give_up(inner, requests, error).await;
+    }
+
+    /// Refuses requests that the store failed. Whether it did what it was asked is unknown, so
+    /// its state is read at the next occasion: now, with the next request, or in a second, which
+    /// also gives a deadline that could not be kept another chance.
+    async fn give_up(
+        self: &Arc<Self>,
+        inner: &Arc<Inner>,
+        requests: Vec<Request>,
+        error: StoreError,
+    ) {
+        self.lock().is_doubtful = true;
+        self.set_alarm(inner, inner.clock.now().plus_seconds(RETRY_SECONDS));
+        answer_all(requests, &error.into());
+        // What was committed although its answer was lost is shown without waiting for a report.
+        let _ = self.reread(inner).await;
+    }
+
+    /// Takes over what the store holds. The last state is never left again: what the store may
+    /// hold after it is another job of the same name.
+    async fn reread(self: &Arc<Self>, inner: &Arc<Inner>) -> Result<(), RegistryError> {
+        if !self.lock().current.is_finished() {
+            let loaded = inner.store.load(&self.job_id, inner.clock.now()).await;
+            let outcome = match loaded {
+                Ok(Loaded::Job(stored)) => self.adopt(inner, *stored).await,
+                Ok(Loaded::Gone | Loaded::Unknown) => {
+                    self.forget(inner);
+                    return Err(RegistryError::Gone);
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = outcome {
+                self.set_alarm(inner, inner.clock.now().plus_seconds(RETRY_SECONDS));
+                return Err(error.into());
+            }
+        }
+        let mut writer = self.lock();
+        writer.is_doubtful = false;
+        writer.is_verified = true;
+        Ok(())
+    }
+
+    /// Shows a committed batch, then answers it.
+    fn show(
+        self: &Arc<Self>,
+        inner: &Arc<Inner>,
+        mut batch: Batch,
+        requests: Vec<Request>,
+        prev: Seq,
+        first: Seq,
+    ) {
+        batch.settle(prev, first);
+        let job = Arc::new(batch.job.clone());
+        let events = batch.committed_events(prev, first);
+        {
+            let mut writer = self.lock();
+            for (report_id, answer) in batch.remembered() {
+                writer.ledger.remember(report_id, answer, batch.now);
+            }
+        }
+        if job.seq > prev {
+            let reminder =
+                self.hub
+                    .publish(Arc::clone(&job), &events, batch.is_status, Instant::now());
+            remind(inner, self, reminder);
+        }
+        self.keep(inner, job);
+        batch.answer(requests);
+    }
+
+    /// Takes over a state that was committed elsewhere, or whose commit was not answered.
+    async fn adopt(self: &Arc<Self>, inner: &Arc<Inner>, stored: Stored) -> Result<(), StoreError> {
+        let Stored { job, ledger } = stored;
+        let before = self.job().seq;
+        if job.seq > before {
+            let kept = inner.store.events_after(&self.job_id, before).await?;
+            let reminder = if kept.dropped > before {
+                // Some of the events that came with it are lost: everybody must be told.
+                self.hub.publish_gap(Arc::clone(&job));
+                Reminder(None)
+            } else {
+                let mut events = kept.events;
+                events.retain(|event| event.seq <= job.seq);
+                self.hub
+                    .publish(Arc::clone(&job), &events, true, Instant::now())
+            };
+            remind(inner, self, reminder);
+            self.keep(inner, job);
+        }
+        // Also at the same seq: answers and rows take none.
+        self.lock().ledger = ledger;
+        Ok(())
+    }
+
+    /// Makes `job` the state that the next batch works on.
+    fn keep(self: &Arc<Self>, inner: &Arc<Inner>, job: Arc<Job>) {
+        let is_finished = job.is_finished();
+        self.lock().current = job;
+        self.signal_stop();
+        if is_finished {
+            inner.let_go(self);
+        } else {
+            self.watch_the_clock(inner);
+        }
+    }
+
+    /// The job is no more: its streams end, and every later request is told so.
+    fn forget(self: &Arc<Self>, inner: &Arc<Inner>) {
+        self.lock().is_removed = true;
+        inner.let_go(self);
+        self.hub.end(Ending::Removed);
+        self.signal_stop();
+    }
+
+    fn answer_current(&self, requests: Vec<Request>) {
+        let answer = answer_of(&self.lock().current);
+        for request in requests {
+            let _ = request.reply.send(Ok(answer.clone()));
+        }
+    }
+}
+
+fn answer_all(requests: Vec<Request>, error: &RegistryError) {
+    for request in requests {
+        let _ = request.reply.send(Err(error.clone()));
+    }
+}
+
+/// The answer to a report that left the job like this.
+pub(super) fn answer_of(job: &Job) -> Answer {
+    Answer {
+        job_id: job.id().clone(),
+        status: job.face.state,
+        seq: job.seq,
+        cancel_requested: job.face.cancel_requested,
+    }
+}

@@ -1,0 +1,80 @@
+//! Where each job of the store is found: by name, by age, by the end of its retention.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use super::{MemoryLimits, Position, Record, events::EventBudget, names::Names};
+use crate::job::{JobId, Timestamp};
+
+/// Most names of removed jobs, and most reserved keys, that are remembered: as many as jobs.
+const MOST_NAMES: usize = 1_000_000;
+
+/// All jobs of the store, and the names of those that have left it.
+#[derive(Debug)]
+pub(super) struct Index {
+    pub(super) jobs: HashMap<JobId, Arc<Record>>,
+    pub(super) by_age: BTreeSet<Position>,
+    /// Finished jobs by the end of their retention.
+    pub(super) finished: BTreeSet<(Timestamp, JobId)>,
+    /// Names of removed jobs, while they are known as gone.
+    pub(super) gone: Names<JobId, ()>,
+    /// Keys of creations, and the job that each is bound to.
+    pub(super) reservations: Names<Arc<str>, JobId>,
+    /// Bytes of rows and inputs of all jobs.
+    pub(super) bulk_bytes: usize,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self {
+            jobs: HashMap::new(),
+            by_age: BTreeSet::new(),
+            finished: BTreeSet::new(),
+            gone: Names::new(MOST_NAMES),
+            reservations: Names::new(MOST_NAMES),
+            bulk_bytes: 0,
+        }
+    }
+}
+
+impl Index {
+    /// Removes a job, if it is there; its name is known as gone until `gone_until`.
+    pub(super) fn remove(&mut self, job_id: &JobId, gone_until: Timestamp, budget: &EventBudget) {
+        let Some(record) = self.jobs.remove(job_id) else {
+            return;
+        };
+        let mut state = record.lock();
+        state.is_removed = true;
+        self.by_age.remove(&Position::of(&state.job));
+        if let Some(expires_at) = state.job.expires_at() {
+            self.finished.remove(&(expires_at, job_id.clone()));
+        }
+        self.bulk_bytes -= state.row_bytes + record.input_bytes();
+        budget.release(state.events.clear());
+        drop(state);
+        self.gone.set(job_id.clone(), (), gone_until);
+    }
+
+    /// Keeps finished jobs and all rows within their bounds, at the cost of the jobs that expire
+    /// first; each is known as gone for as long as it should have been there.
+    pub(super) fn trim(&mut self, limits: &MemoryLimits, budget: &EventBudget) {
+        while self.finished.len() > limits.finished_jobs || self.bulk_bytes > limits.row_bytes {
+            let Some((expires_at, job_id)) = self.finished.first().cloned() else {
+                return;
+            };
+            self.remove(&job_id, expires_at, budget);
+        }
+    }
+
+    /// Whether `bytes` more of rows or input fit in, if need be in the place of finished jobs.
+    pub(super) fn has_room(&self, bytes: usize, limits: &MemoryLimits) -> bool {
+        self.bulk_bytes + bytes <= limits.row_bytes || !self.finished.is_empty()
+    }
+
+    pub(super) fn forget_outdated(&mut self, now: Timestamp) {
+        self.gone.forget_outdated(now);
+        self.reservations.forget_outdated(now);
+    }
+}
