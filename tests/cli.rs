@@ -276,3 +276,37 @@ fn help_and_version_go_to_standard_output() {
         );
     }
 }
+
+#[test]
+fn the_demo_runs_its_list_to_the_end_without_a_network_and_ends_by_itself() {
+    let output = Place::new(&[]).output(&["demo", "--speed", "0"]);
+    let lines: Vec<&str> = output.lines().collect();
+    assert!(
+        lines[0].starts_with("listening on http://127.0.0.1:"),
+        "{output}"
+    );
+    assert!(
+        output.contains("100.00 %  370/370"),
+        "the last status shows all of it: {output}"
+    );
+    let completed = lines
+        .iter()
+        .find_map(|line| line.strip_prefix("completed: "));
+    let summary: serde_json::Value =
+        serde_json::from_str(completed.expect("an outcome")).expect("JSON");
+    assert_eq!(summary["total"], 370);
+    assert!(summary["invalid"].as_u64() > Some(0), "{summary}");
+}
+
+#[test]
+fn serving_on_an_address_that_is_taken_is_one_clear_mistake() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = listener.local_addr().expect("its address").to_string();
+    let (code, stdout, stderr) = Place::new(&[]).run(&["serve", "--listen", &taken]);
+    assert_eq!((code, stdout.as_str()), (Some(1), ""));
+    let mistake = format!("error: listen on {taken}: ");
+    assert!(
+        stderr.lines().any(|line| line.starts_with(&mistake)),
+        "{stderr}"
+    );
+}

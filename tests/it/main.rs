@@ -6,6 +6,7 @@ mod connection;
 mod email_engine;
 mod endings;
 mod lifecycle;
+mod readme;
 mod pace;
 mod resume;
 mod runner;
