@@ -9,7 +9,6 @@ use tokio::io::AsyncReadExt as _;
 
 use super::{ending, expect_ending};
 use crate::support::{
-    PATIENCE,
     broken_store::{BrokenStore, Health},
     in_time,
     server::TestServer,
@@ -20,6 +19,9 @@ use crate::support::{
 /// More than the kernel keeps for a connection between here and a reader with a small buffer:
 /// `tcp_wmem` ends at 4 MiB.
 const MORE_THAN_BUFFERS: usize = 12 << 20;
+
+/// Nobody is cut within a test, and every report is sent.
+const PATIENT: &str = "[stream]\nupdate_interval_ms = 0\n[limits]\nwrite_timeout_seconds = 600";
 
 /// Joins `j` and reads its first block, with a receive buffer far smaller than what follows.
 async fn stalled(server: &TestServer) -> RawClient {
@@ -107,11 +109,7 @@ async fn a_reader_that_stalls_is_cut_and_others_are_served() {
 #[tokio::test]
 async fn a_slow_reader_skips_statuses_and_ends_with_the_right_one() {
     const REPORTS: usize = 12_000;
-    let toml = format!(
-        "[stream]\nupdate_interval_ms = 0\n[limits]\nwrite_timeout_seconds = {}",
-        2 * PATIENCE.as_secs()
-    );
-    let server = TestServer::with(&toml).await;
+    let server = TestServer::with(PATIENT).await;
     server
         .create(json!({"job_id": "j", "total_count": REPORTS}))
         .await;
@@ -145,7 +143,7 @@ async fn a_slow_reader_skips_statuses_and_ends_with_the_right_one() {
 
 #[tokio::test]
 async fn a_reader_that_missed_events_is_told_and_gets_those_that_are_kept() {
-    let server = TestServer::with("[stream]\nupdate_interval_ms = 0").await;
+    let server = TestServer::with(PATIENT).await;
     server.create(json!({"job_id": "j"})).await;
     let client = stalled(&server).await;
     let newest = flood(&server).await;
@@ -174,7 +172,7 @@ async fn a_reader_that_missed_events_is_told_and_gets_those_that_are_kept() {
 #[tokio::test]
 async fn a_stream_that_cannot_catch_up_ends_with_an_internal_error() {
     let store = BrokenStore::new();
-    let server = TestServer::over(store.clone(), "").await;
+    let server = TestServer::over(store.clone(), PATIENT).await;
     server.create(json!({"job_id": "j"})).await;
     let client = stalled(&server).await;
     flood(&server).await;
