@@ -1,6 +1,6 @@
 //! The jobs that this node holds: finding, creating and listing them, and the one way to change them.
 //!
-//! Every job has one [`Slot`]: a queue of requests with one writer, and a hub for everybody who
+//! Every job has one `Slot`: a queue of requests with one writer, and a hub for everybody who
 //! reads. The store is the truth; the registry is what makes it quick and live.
 
 mod attach;
