@@ -219,6 +219,9 @@ mod tests {
     }
 
     proptest! {
+        // Each case is hundreds of actions long, since a reader lags by hundreds of frames.
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         /// Each reader gets every frame since it joined, in order, except after being told of a lag.
         #[test]
         fn readers_get_everything_in_order_or_are_told(actions in prop::collection::vec(action(), 0..900)) {

@@ -4,7 +4,8 @@
 //! applies the rules to all of it, commits once, shows the outcome, answers, and goes on until
 //! the queue is empty. So a job has at most one commit in flight, what arrives meanwhile folds
 //! into the next, no lock is held across a commit, and nothing is shown or answered before it
-//! is committed: not even a refusal, which might rest on a change that fails.
+//! is committed: not even a refusal, which might rest on a change that fails. A commit that the
+//! store did not answer is neither shown nor forgotten: the store is read before anything else.
 
 mod batch;
 mod serve;
