@@ -165,7 +165,9 @@ impl Registry {
                 return Err(RegistryError::Exists);
             }
         }
-        let content = input.as_ref().map(|input| &*input.content);
+        let content = input
+            .as_ref()
+            .map(|input| (input.format.as_str(), &*input.content));
         let job = new_job.into_job(
             job_id.clone(),
             owner,

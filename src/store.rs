@@ -177,6 +177,17 @@ pub enum InputFormat {
     Csv,
 }
 
+impl InputFormat {
+    /// The format's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Text => "text",
+            Self::Csv => "csv",
+        }
+    }
+}
+
 /// Which jobs a list shows; empty fields match every job.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {

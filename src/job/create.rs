@@ -142,12 +142,13 @@ impl NewJob {
         Ok(())
     }
 
-    /// The job that the request asks for. `owner` is whose it will be, `input` what a runner will read.
+    /// The job that the request asks for. `owner` is whose it will be, `input` the format and the
+    /// content of what a runner will read.
     pub fn into_job(
         self,
         job_id: JobId,
         owner: Option<String>,
-        input: Option<&[u8]>,
+        input: Option<(&str, &[u8])>,
         defaults: &Defaults,
         now: Timestamp,
     ) -> Job {
@@ -170,10 +171,11 @@ impl NewJob {
     }
 
     /// Every field that the client chose, hashed in a fixed order.
-    fn digest(&self, owner: Option<&str>, input: Option<&[u8]>) -> Digest {
+    fn digest(&self, owner: Option<&str>, input: Option<(&str, &[u8])>) -> Digest {
+        let format = input.map(|(format, _)| format);
         let fields = (
             (&self.job_id, &self.kind, self.total_count, &self.unit),
-            (owner, &self.tags, &self.parent_id, &self.data),
+            (owner, &self.tags, &self.parent_id, &self.data, format),
             (
                 self.lease_seconds,
                 self.fail_stalled_after_seconds,
@@ -185,8 +187,7 @@ impl NewJob {
         // The length keeps the fields and the input apart.
         hash.update(&fields.len().to_be_bytes());
         hash.update(&fields);
-        hash.update(&[u8::from(input.is_some())]);
-        hash.update(input.unwrap_or_default());
+        hash.update(input.map_or(&[], |(_, content)| content));
         let digest = hash.finish();
         Digest(digest.as_ref().try_into().expect("SHA-256 has 32 bytes"))
     }

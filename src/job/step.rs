@@ -128,8 +128,10 @@ fn apply_report(
             finish(face, State::Completed, now);
         }
         State::Failed => {
-            let failure = report.error.clone().unwrap_or_else(Failure::unexplained);
-            fail(face, failure, now);
+            // A report before this one may have given the reason.
+            face.error
+                .get_or_insert_with(|| Arc::new(Failure::unexplained()));
+            finish(face, State::Failed, now);
         }
         State::Cancelled => finish(face, State::Cancelled, now),
         State::Pending | State::Processing => measure(job, was_counted, now),

@@ -19,3 +19,4 @@ mod reports;
 mod results;
 mod status;
 mod trouble;
+mod upload;
