@@ -146,6 +146,9 @@ fn a_failure_carries_its_reason_or_says_that_there_is_none() {
     }
     let job = after(new_job(), [json!({"status": "failed"})]);
     assert_eq!(job.failure(), Some(&Failure::unexplained()));
+    let told_before = [json!({"error": "disk full"}), json!({"status": "failed"})];
+    let job = after(new_job(), told_before);
+    assert_eq!(shown(&job, "error")["message"], "disk full");
 }
 
 #[test]

@@ -156,6 +156,8 @@ async fn the_same_upload_again_finds_its_job() {
     );
     let other = upload_with_key(&server, text, Some("k"), "bob@a.example").await;
     other.error(409, "JOB_EXISTS");
+    let as_csv = upload_with_key(&server, "text/csv", Some("k"), "ann@a.example").await;
+    as_csv.error(409, "JOB_EXISTS");
 }
 
 #[tokio::test]
