@@ -226,3 +226,13 @@ async fn whoever_may_not_see_a_job_does_not_find_it_by_creating_it() {
     answer.error(409, "JOB_EXISTS");
     assert!(!answer.text.contains("secret"));
 }
+
+#[tokio::test]
+async fn a_finished_job_still_belongs_to_its_owner() {
+    let server = TestServer::with(&people::configuration()).await;
+    let (ann, bob) = (server.as_bearer("key-ann"), server.as_bearer("key-bob"));
+    bob.create(json!({"job_id": "a"})).await;
+    bob.report("a", json!({"status": "completed"})).await;
+    assert!(!reaches(&ann, "a").await);
+    assert_eq!(bob.status("a").await["status"], "completed");
+}
