@@ -1,7 +1,7 @@
 //! HTTP: routes, thin handlers, the error envelope, and the connections below them.
 //!
 //! A handler extracts, asks the registry, and answers. Permission is a type: a handler that
-//! needs a scope takes a [`permit::Permit`] of it and cannot be reached without.
+//! needs a scope takes a `Permit` of it and cannot be reached without.
 
 mod app;
 mod body;

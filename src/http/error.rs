@@ -226,7 +226,7 @@ impl ApiError {
 }
 
 impl IntoResponse for ApiError {
-    /// The head; the body follows in [`super::envelope::seal`], which knows the request's id.
+    /// The head; the body follows in the envelope, which knows the request's id.
     fn into_response(self) -> Response {
         let mut response = self.code.status().into_response();
         let headers = response.headers_mut();
