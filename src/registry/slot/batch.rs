@@ -1,11 +1,13 @@
 //! Several requests applied one after the other, to be committed as one change.
 
+use std::sync::Arc;
+
 use super::{Request, Task, serve::answer_of};
 use crate::{
     job::{
         Answer, Bounds, Command, Event, Job, Json, Ledger, NewEvent, ReportId, Seq, Timestamp, step,
     },
-    registry::RegistryError,
+    registry::{RegistryError, Settings},
     store::{Commit, Committed},
 };
 
@@ -17,11 +19,25 @@ pub(super) struct Batch {
     pub(super) is_status: bool,
     /// When the last request came.
     pub(super) now: Timestamp,
+    /// Whether watchers are shown each of the changes, rather than what they come to.
+    is_every_change_shown: bool,
+    /// The job after each change, and the change's place, when each is shown.
+    steps: Vec<(Job, u64, bool)>,
     positions: u64,
     events: Vec<(u64, NewEvent)>,
     rows: Vec<Json>,
     remembered: Vec<(ReportId, u64, Answer)>,
     outcomes: Vec<Outcome>,
+}
+
+/// What is shown at once of a committed batch.
+pub(super) struct Stage {
+    /// The job afterwards.
+    pub(super) job: Arc<Job>,
+    /// The events since the stage before.
+    pub(super) events: Vec<Event>,
+    /// Whether the status itself changed.
+    pub(super) is_status: bool,
 }
 
 /// What one request is answered with.
@@ -40,13 +56,16 @@ impl Batch {
         current: &Job,
         ledger: &Ledger,
         requests: &[Request],
-        bounds: &Bounds,
+        settings: &Settings,
     ) -> Self {
         let now = requests.last().map_or(current.updated_at, |last| last.at);
         let mut batch = Self {
             job: current.clone(),
             is_status: false,
             now,
+            // Without a pace, whoever keeps up gets every report.
+            is_every_change_shown: settings.update_interval.is_zero(),
+            steps: Vec::new(),
             positions: 0,
             events: Vec::new(),
             rows: Vec::new(),
@@ -54,7 +73,7 @@ impl Batch {
             outcomes: Vec::with_capacity(requests.len()),
         };
         for request in requests {
-            let outcome = batch.take(request, ledger, bounds);
+            let outcome = batch.take(request, ledger, &settings.bounds);
             batch.outcomes.push(outcome);
         }
         batch
@@ -93,6 +112,11 @@ impl Batch {
                 self.positions += u64::from(change.is_status);
             }
             _ => self.positions += u64::from(change.is_status),
+        }
+        let is_change = change.is_status || matches!(command, Command::Events(_));
+        if is_change && self.is_every_change_shown {
+            self.steps
+                .push((self.job.clone(), self.positions, change.is_status));
         }
         let answer = answer_of(&self.job);
         if let Some(report_id) = &request.report_id {
@@ -137,14 +161,28 @@ impl Batch {
         }
     }
 
-    /// The events with the seqs that they got.
-    pub(super) fn committed_events(&self, prev: Seq, first: Seq) -> Vec<Event> {
-        let settled = |(place, event): &(u64, NewEvent)| Event {
-            seq: Committed::seq_at(prev, first, *place),
-            name: event.name.clone(),
-            data: event.data.clone(),
+    /// What watchers are shown, in order: each change, or all of them as one.
+    pub(super) fn stages(&mut self, prev: Seq, first: Seq) -> Vec<Stage> {
+        let mut steps = std::mem::take(&mut self.steps);
+        if !self.is_every_change_shown && self.positions > 0 {
+            steps.push((self.job.clone(), self.positions, self.is_status));
+        }
+        let mut events = self.events.drain(..).peekable();
+        let stage = |(job, place, is_status): (Job, u64, bool)| {
+            let seq = Committed::seq_at(prev, first, place);
+            let mut shown = Vec::new();
+            while let Some((place, event)) = events.next_if(|(at, _)| *at <= place) {
+                let seq = Committed::seq_at(prev, first, place);
+                let NewEvent { name, data } = event;
+                shown.push(Event { seq, name, data });
+            }
+            Stage {
+                job: Arc::new(Job { seq, ..job }),
+                events: shown,
+                is_status,
+            }
         };
-        self.events.iter().map(settled).collect()
+        steps.into_iter().map(stage).collect()
     }
 
     /// The report ids to remember, with their settled answers.

@@ -59,12 +59,7 @@ impl Slot {
         for _ in 0..MOST_CONFLICTS {
             let batch = {
                 let writer = self.lock();
-                Batch::step(
-                    &writer.current,
-                    &writer.ledger,
-                    &requests,
-                    &inner.settings.bounds,
-                )
+                Batch::step(&writer.current, &writer.ledger, &requests, &inner.settings)
             };
             if !batch.needs_commit() {
                 self.keep(inner, Arc::new(batch.job.clone()));
@@ -141,17 +136,16 @@ impl Slot {
     ) {
         batch.settle(prev, first);
         let job = Arc::new(batch.job.clone());
-        let events = batch.committed_events(prev, first);
         {
             let mut writer = self.lock();
             for (report_id, answer) in batch.remembered() {
                 writer.ledger.remember(report_id, answer, batch.now);
             }
         }
-        if job.seq > prev {
+        for stage in batch.stages(prev, first) {
             let reminder =
                 self.hub
-                    .publish(Arc::clone(&job), &events, batch.is_status, Instant::now());
+                    .publish(stage.job, &stage.events, stage.is_status, Instant::now());
             remind(inner, self, reminder);
         }
         self.keep(inner, job);

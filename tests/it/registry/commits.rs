@@ -85,6 +85,31 @@ async fn what_arrives_during_a_commit_folds_into_the_next() {
 }
 
 #[tokio::test]
+async fn without_a_pace_each_of_the_reports_that_folded_is_shown_between_its_events() {
+    let stage = Stage::new();
+    let handle = stage.create(json!({"job_id": "j"})).await;
+    let attached = handle.attach(Cursor::Absent).await.expect("joined");
+    let live = attached.live.expect("unfinished");
+    stage.store.commits.shut();
+    let first = handle.submit(report(json!({"processed_count": 1})), None);
+    stage.store.commits.until_arrivals(1).await;
+    let others = [
+        handle.submit(report(json!({"processed_count": 2})), None),
+        handle.submit(events(0, 2), None),
+        handle.submit(report(json!({"processed_count": 3})), None),
+    ];
+    stage.store.commits.open();
+    first.await.expect("committed");
+    join_all(others).await;
+    assert_eq!(stage.store.committed(), 2);
+    let frames = waiting(&live);
+    let kinds: Vec<_> = frames.iter().map(|frame| frame.kind).collect();
+    let (status, event) = (FrameKind::Status, FrameKind::Event);
+    assert_eq!(kinds, [status, status, event, event, status]);
+    assert!(frames.is_sorted_by(|before, after| before.seq < after.seq));
+}
+
+#[tokio::test]
 async fn no_more_than_one_commit_is_in_flight() {
     let stage = Stage::new();
     let handle = stage.create(json!({"job_id": "j"})).await;
