@@ -36,7 +36,7 @@ use clock::Clock;
 use slot::Slot;
 use timekeeper::Timekeeper;
 
-/// How many jobs one look into the store brings when a list is filtered by who asks.
+/// How many jobs each further look into the store brings when a list is filtered by who asks.
 const LIST_SLICE: usize = 500;
 
 /// How many finished jobs one sweep removes before it lets others at the store.
@@ -235,9 +235,10 @@ impl Registry {
         let mut jobs = Vec::new();
         let mut before = before;
         let now = self.now();
+        // One more than asked for says whether there is a next page. Whoever sees only some of
+        // the jobs has larger slices looked through.
+        let mut slice = limit + 1;
         loop {
-            let slice = limit.max(1) + 1;
-            let slice = slice.max(LIST_SLICE.min(slice * 4));
             let found = self
                 .inner
                 .store
@@ -254,6 +255,8 @@ impl Registry {
             if is_last {
                 return Ok(JobPage { jobs, next: None });
             }
+            slice = LIST_SLICE;
+            tokio::task::yield_now().await;
         }
     }
 
