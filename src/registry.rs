@@ -95,6 +95,9 @@ pub enum RegistryError {
     /// The rules do not allow it.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// A fault of the server cut it off; it may or may not have been done.
+    #[error("the job's writer ended before it answered")]
+    Interrupted,
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -136,9 +139,12 @@ impl Registry {
         self.inner.clock.now()
     }
 
-    /// The store behind the registry.
-    pub fn store(&self) -> &Arc<dyn Store> {
-        &self.inner.store
+    /// Whether the store answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.inner.store.ping().await
     }
 
     /// Creates a job for `owner`, or finds the one that the same request created before.
@@ -213,8 +219,15 @@ impl Registry {
         }
         let stored = self.load(job_id).await?;
         if stored.job.is_finished() {
-            // The store answers for finished jobs; nothing changes them any more.
-            return Ok(self.handle(self.slot(stored, true)));
+            // The store answers for finished jobs; nothing changes them any more. Only a slot
+            // that was held meanwhile goes before it: it may not have shown this end yet, and
+            // what it shows next would be older than what was shown here.
+            let held = inner.read_slots().get(job_id).cloned();
+            let Some(slot) = held else {
+                return Ok(self.handle(self.slot(stored, true)));
+            };
+            slot.verify(inner).await?;
+            return Ok(self.handle(slot));
         }
         // By now the job may have moved on through a slot that was held and let go meanwhile. So
         // the slot is held first and reads the store again afterwards.
@@ -290,10 +303,13 @@ impl Registry {
     /// The held slot of a job that was just created.
     async fn hold_created(&self, stored: Stored) -> Result<Arc<Slot>, RegistryError> {
         let inner = &self.inner;
-        let slot = self.slot(stored, true);
+        // Others may have found the job, changed it and let it go again before this.
+        let slot = self.slot(stored, false);
         loop {
             let held = inner.hold(Arc::clone(&slot));
             if Arc::ptr_eq(&held, &slot) {
+                // A store that does not answer now is asked again before the slot is used.
+                let _ = slot.verify(inner).await;
                 return Ok(slot);
             }
             // Either somebody has found the job before its creator could hold it: then that slot
@@ -345,8 +361,16 @@ impl Inner {
 
     /// Holds a slot of an unfinished job; one that is held already wins.
     fn hold(&self, slot: Arc<Slot>) -> Arc<Slot> {
-        let mut slots = self.write_slots();
-        Arc::clone(slots.entry(slot.job_id().clone()).or_insert(slot))
+        let held = {
+            let mut slots = self.write_slots();
+            Arc::clone(slots.entry(slot.job_id().clone()).or_insert(slot))
+        };
+        // A drain cancels first and looks for slots then; here a slot is put first, and the
+        // token looked at then. So one of the two ends the streams of every slot.
+        if self.draining.is_cancelled() {
+            held.hub().end(Ending::Draining);
+        }
+        held
     }
 
     /// Lets go of a slot whose job has ended. A newer slot of the same name stays.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Inner, RegistryError, Settings,
-    slot::{Slot, Task},
+    slot::{Errand, Slot},
 };
 use crate::{
     hub::Snapshot,
@@ -67,7 +67,7 @@ impl JobHandle {
     /// Queues a command; its place among the job's commands is fixed when this returns.
     pub fn submit(&self, command: Command, report_id: Option<ReportId>) -> Submission {
         self.slot
-            .enqueue(&self.inner, Task::Apply(command), report_id)
+            .enqueue(&self.inner, Errand::Apply(command), report_id)
     }
 
     /// Queues commands that belong together, result rows with the progress that they are, say:
@@ -96,7 +96,7 @@ impl JobHandle {
             .now()
             .plus_seconds(self.inner.settings.gone_seconds);
         self.slot
-            .enqueue(&self.inner, Task::Remove { gone_until }, None)
+            .enqueue(&self.inner, Errand::Remove { gone_until }, None)
             .await
             .map(drop)
     }
@@ -133,8 +133,8 @@ impl Future for Submission {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.0).poll(context).map(|received| {
-            let lost = StoreError::Unavailable("the writer ended before it answered".to_owned());
-            received.unwrap_or(Err(RegistryError::Store(lost)))
+            // The writer was cut off; whether it had done this is unknown.
+            received.unwrap_or(Err(RegistryError::Interrupted))
         })
     }
 }

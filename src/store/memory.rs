@@ -49,8 +49,8 @@ pub struct MemoryLimits {
 #[derive(Debug)]
 pub struct Memory {
     limits: MemoryLimits,
-    // The locks below are held for single operations, never across an await. Where two are
-    // needed they are taken in the order of these fields.
+    // The locks are held for single operations, never across an await. Where two are needed they
+    // are taken in this order: the index, the budget's queue, a record.
     index: RwLock<Index>,
     budget: EventBudget,
     /// The newest seq of any job: a clock that steps back takes no job's seqs below those of

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Request, Slot, Task, batch::Batch};
+use super::{Errand, Request, Slot, batch::Batch};
 use crate::{
     frame::Ending,
     hub::Reminder,
@@ -21,22 +21,22 @@ impl Slot {
     /// Does what is asked, in order, and answers it.
     pub(super) async fn serve(self: &Arc<Self>, inner: &Arc<Inner>, requests: Vec<Request>) {
         let (is_removed, is_doubtful) = {
-            let writer = self.lock();
-            (writer.is_removed, writer.is_doubtful || !writer.is_verified)
+            let desk = self.lock();
+            (desk.is_removed, desk.is_doubtful || !desk.is_verified)
         };
         if is_removed {
             return answer_all(requests, &RegistryError::Gone);
         }
-        let task = &requests.first().expect("only what waits is taken").task;
-        if (is_doubtful || matches!(task, Task::Refresh))
+        let errand = &requests.first().expect("only what waits is taken").errand;
+        if (is_doubtful || matches!(errand, Errand::Refresh))
             && let Err(error) = self.reread(inner).await
         {
             return answer_all(requests, &error);
         }
-        match *task {
-            Task::Apply(_) => self.apply(inner, requests).await,
-            Task::Remove { gone_until } => self.remove(inner, requests, gone_until).await,
-            Task::Refresh => self.answer_current(requests),
+        match *errand {
+            Errand::Apply(_) => self.apply(inner, requests).await,
+            Errand::Remove { gone_until } => self.remove(inner, requests, gone_until).await,
+            Errand::Refresh => self.answer_current(requests),
         }
     }
 
@@ -58,8 +58,8 @@ impl Slot {
     async fn apply(self: &Arc<Self>, inner: &Arc<Inner>, requests: Vec<Request>) {
         for _ in 0..MOST_CONFLICTS {
             let batch = {
-                let writer = self.lock();
-                Batch::step(&writer.current, &writer.ledger, &requests, &inner.settings)
+                let desk = self.lock();
+                Batch::step(&desk.current, &desk.ledger, &requests, &inner.settings)
             };
             if !batch.needs_commit() {
                 self.keep(inner, Arc::new(batch.job.clone()));
@@ -119,9 +119,9 @@ impl Slot {
                 return Err(error.into());
             }
         }
-        let mut writer = self.lock();
-        writer.is_doubtful = false;
-        writer.is_verified = true;
+        let mut desk = self.lock();
+        desk.is_doubtful = false;
+        desk.is_verified = true;
         Ok(())
     }
 
@@ -137,9 +137,9 @@ impl Slot {
         batch.settle(prev, first);
         let job = Arc::new(batch.job.clone());
         {
-            let mut writer = self.lock();
+            let mut desk = self.lock();
             for (report_id, answer) in batch.remembered() {
-                writer.ledger.remember(report_id, answer, batch.now);
+                desk.ledger.remember(report_id, answer, batch.now);
             }
         }
         for stage in batch.stages(prev, first) {
@@ -180,7 +180,7 @@ impl Slot {
     fn keep(self: &Arc<Self>, inner: &Arc<Inner>, job: Arc<Job>) {
         let is_finished = job.is_finished();
         self.lock().current = job;
-        self.signal_stop();
+        self.stop_if_over();
         if is_finished {
             inner.let_go(self);
         } else {
@@ -193,7 +193,7 @@ impl Slot {
         self.lock().is_removed = true;
         inner.let_go(self);
         self.hub.end(Ending::Removed);
-        self.signal_stop();
+        self.stop_if_over();
     }
 
     fn answer_current(&self, requests: Vec<Request>) {

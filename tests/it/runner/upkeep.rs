@@ -9,6 +9,7 @@ use std::{
 use async_trait::async_trait;
 use progressd::{
     job::{Command, Count, EventName, Json, NewEvent, NewJob, Report, Seq, State},
+    registry::Cursor,
     runner::{JobContext, JobError, Runner, Runners},
     store::{Input, InputFormat},
 };
@@ -133,13 +134,11 @@ async fn unsteady_store_loses_nothing_and_doubles_nothing() {
     let ended = finished(&job).await;
     assert_eq!(ended.face.state, State::Completed);
     assert_eq!(ended.face.progress.processed(), Some(Count::saturating(10)));
-    let kept = registry
-        .store()
-        .events_after(job.id(), Seq::ZERO)
-        .await
-        .expect("events are always read");
-    let told: Vec<_> = kept
-        .events
+    let joined = job.attach(Cursor::At(Seq::ZERO)).await;
+    let told: Vec<_> = joined
+        .as_ref()
+        .expect("events are always read")
+        .missed
         .iter()
         .map(|event| event.data.as_str())
         .collect();
