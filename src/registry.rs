@@ -92,6 +92,9 @@ pub enum RegistryError {
     /// There are as many jobs as there may be.
     #[error("too many jobs")]
     Full,
+    /// The store has no room for what a runner would read.
+    #[error("no room for the input")]
+    NoRoom,
     /// The rules do not allow it.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -163,12 +166,17 @@ impl Registry {
         let mut job_id = wanted
             .clone()
             .unwrap_or_else(|| JobId::from(Uuid::now_v7()));
+        let candidate = job_id.clone();
         if let Some(key) = key {
             // The owner is part of the key, so that nobody meets another's requests.
             let key = format!("{}\n{}", owner.as_deref().unwrap_or_default(), key.as_str());
             job_id = inner.store.reserve(&key, &job_id, now).await?;
             if wanted.is_some_and(|wanted| wanted != job_id) {
                 return Err(RegistryError::Exists);
+            }
+            if job_id != candidate && matches!(self.find(&job_id).await, Err(RegistryError::Gone)) {
+                // A repetition of the request must not do removed work again.
+                return Err(RegistryError::Gone);
             }
         }
         let content = input
@@ -179,6 +187,7 @@ impl Registry {
             owner,
             content,
             &inner.settings.defaults,
+            Uuid::now_v7(),
             now,
         );
         if inner.read_slots().len() >= inner.settings.max_jobs {
@@ -205,12 +214,23 @@ impl Registry {
                 };
                 same_request(existing, &job)
             }
-            Created::Full => Err(RegistryError::Full),
+            Created::Full => Err(RegistryError::NoRoom),
         }
     }
 
     /// The job of that name, finished or not.
+    ///
+    /// # Errors
+    /// `NotFound`, `Gone`, or the store's.
     pub async fn find(&self, job_id: &JobId) -> Result<JobHandle, RegistryError> {
+        match self.look_up(job_id).await {
+            // What is gone may be an earlier job of the name, whose slot was still held.
+            Err(RegistryError::Gone) => self.look_up(job_id).await,
+            found => found,
+        }
+    }
+
+    async fn look_up(&self, job_id: &JobId) -> Result<JobHandle, RegistryError> {
         let inner = &self.inner;
         let held = inner.read_slots().get(job_id).cloned();
         if let Some(slot) = held {

@@ -275,6 +275,9 @@ impl From<RegistryError> for ApiError {
             RegistryError::Gone => Self::new(ErrorCode::JobGone),
             RegistryError::Exists => Self::new(ErrorCode::JobExists),
             RegistryError::Full => Self::new(ErrorCode::RateLimited).because("Too many jobs"),
+            RegistryError::NoRoom => {
+                Self::new(ErrorCode::RateLimited).because("No room for the input at present")
+            }
             error @ RegistryError::Interrupted => Self {
                 cause: Some(error.to_string()),
                 ..Self::new(ErrorCode::Internal)

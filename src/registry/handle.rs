@@ -102,18 +102,29 @@ impl JobHandle {
     }
 
     /// Result rows from index `from` on, at most `limit`.
-    pub async fn rows(&self, from: u64, limit: usize) -> Result<Rows, StoreError> {
-        self.inner.store.rows(self.id(), from, limit).await
+    ///
+    /// # Errors
+    /// [`RegistryError::Gone`] when the job was removed, also when another has its name now.
+    pub async fn rows(&self, from: u64, limit: usize) -> Result<Rows, RegistryError> {
+        let rows = self
+            .inner
+            .store
+            .rows(self.slot.origin(), from, limit)
+            .await?;
+        rows.ok_or(RegistryError::Gone)
     }
 
     /// What the job's runner reads.
     pub async fn input(&self) -> Result<Option<Input>, StoreError> {
-        self.inner.store.input(self.id()).await
+        self.inner.store.input(self.slot.origin()).await
     }
 
     /// Kept events above `after`.
     pub(super) async fn events_after(&self, after: Seq) -> Result<KeptEvents, StoreError> {
-        self.inner.store.events_after(self.id(), after).await
+        self.inner
+            .store
+            .events_after(self.slot.origin(), after)
+            .await
     }
 
     /// Cancelled once the job has ended, was removed, or somebody asked for its cancellation.

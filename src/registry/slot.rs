@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Inner, RegistryError, handle::Submission, timekeeper::Alarm};
 use crate::{
     hub::Hub,
-    job::{Answer, Command, Job, JobId, Ledger, ReportId, Timestamp},
+    job::{Answer, Command, Job, JobId, Ledger, Origin, ReportId, Timestamp},
     store::Stored,
 };
 
@@ -33,7 +33,7 @@ const MOST_REQUESTS: usize = 256;
 
 /// One job on this node.
 pub(super) struct Slot {
-    job_id: JobId,
+    origin: Arc<Origin>,
     hub: Hub,
     // A plain lock over the queue: sections are short and never await.
     desk: Mutex<Desk>,
@@ -151,7 +151,7 @@ impl Slot {
     /// The slot of a job. One that others could already change needs [`Slot::verify`].
     pub(super) fn new(hub: Hub, stored: Stored, is_verified: bool) -> Self {
         Self {
-            job_id: stored.job.id().clone(),
+            origin: Arc::clone(&stored.job.origin),
             hub,
             desk: Mutex::new(Desk {
                 queue: VecDeque::new(),
@@ -168,7 +168,12 @@ impl Slot {
     }
 
     pub(super) fn job_id(&self) -> &JobId {
-        &self.job_id
+        &self.origin.job_id
+    }
+
+    /// Which job it is: never another one of the same name.
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     pub(super) fn hub(&self) -> &Hub {

@@ -46,7 +46,7 @@ impl Slot {
         requests: Vec<Request>,
         gone_until: Timestamp,
     ) {
-        match inner.store.remove(&self.job_id, gone_until).await {
+        match inner.store.remove(&self.origin, gone_until).await {
             Ok(()) => {
                 self.forget(inner);
                 self.answer_current(requests);
@@ -69,11 +69,13 @@ impl Slot {
                 Ok(Committed::Done { prev, first }) => {
                     return self.show(inner, batch, requests, prev, first);
                 }
-                Ok(Committed::Conflict(stored)) => {
-                    if let Err(error) = self.adopt(inner, *stored).await {
+                Ok(Committed::Conflict(stored)) => match self.adopt(inner, *stored).await {
+                    Ok(()) => {}
+                    Err(RegistryError::Store(error)) => {
                         return self.give_up(inner, requests, error).await;
                     }
-                }
+                    Err(error) => return answer_all(requests, &error),
+                },
                 Ok(Committed::Missing) => {
                     self.forget(inner);
                     return answer_all(requests, &RegistryError::Gone);
@@ -105,18 +107,18 @@ impl Slot {
     /// hold after it is another job of the same name.
     async fn reread(self: &Arc<Self>, inner: &Arc<Inner>) -> Result<(), RegistryError> {
         if !self.lock().current.is_finished() {
-            let loaded = inner.store.load(&self.job_id, inner.clock.now()).await;
+            let loaded = inner.store.load(self.job_id(), inner.clock.now()).await;
             let outcome = match loaded {
                 Ok(Loaded::Job(stored)) => self.adopt(inner, *stored).await,
                 Ok(Loaded::Gone | Loaded::Unknown) => {
                     self.forget(inner);
                     return Err(RegistryError::Gone);
                 }
-                Err(error) => Err(error),
+                Err(error) => Err(error.into()),
             };
             if let Err(error) = outcome {
                 self.set_alarm(inner, inner.clock.now().plus_seconds(RETRY_SECONDS));
-                return Err(error.into());
+                return Err(error);
             }
         }
         let mut desk = self.lock();
@@ -152,12 +154,21 @@ impl Slot {
         batch.answer(requests);
     }
 
-    /// Takes over a state that was committed elsewhere, or whose commit was not answered.
-    async fn adopt(self: &Arc<Self>, inner: &Arc<Inner>, stored: Stored) -> Result<(), StoreError> {
+    /// Takes over a state that was committed elsewhere, or whose commit was not answered. That of
+    /// another job which has taken the name is none of this slot's, nor of its clients'.
+    async fn adopt(
+        self: &Arc<Self>,
+        inner: &Arc<Inner>,
+        stored: Stored,
+    ) -> Result<(), RegistryError> {
         let Stored { job, ledger } = stored;
+        if job.origin.incarnation != self.origin.incarnation {
+            self.forget(inner);
+            return Err(RegistryError::Gone);
+        }
         let before = self.job().seq;
         if job.seq > before {
-            let kept = inner.store.events_after(&self.job_id, before).await?;
+            let kept = inner.store.events_after(&self.origin, before).await?;
             let reminder = if kept.dropped > before {
                 // Some of the events that came with it are lost: everybody must be told.
                 self.hub.publish_gap(Arc::clone(&job));
