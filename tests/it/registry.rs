@@ -14,7 +14,7 @@ use progressd::{
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::support::gated_store::GatedStore;
+use crate::support::staged_store::StagedStore;
 
 mod commits;
 mod creation;
@@ -54,10 +54,10 @@ const LIMITS: MemoryLimits = MemoryLimits {
     row_bytes: 1 << 24,
 };
 
-/// A registry over a gated store; its tasks end with it.
+/// A registry over a staged store; its tasks end with it.
 struct Stage {
     registry: Registry,
-    store: Arc<GatedStore>,
+    store: Arc<StagedStore>,
     _stop: DropGuard,
 }
 
@@ -67,7 +67,7 @@ impl Stage {
     }
 
     fn with(settings: Settings, limits: MemoryLimits) -> Self {
-        Self::over(Arc::new(GatedStore::new(limits)), settings)
+        Self::over(StagedStore::with(limits), settings)
     }
 
     /// Another registry over the same store: this one after a restart, or a second node.
@@ -75,7 +75,7 @@ impl Stage {
         Self::over(Arc::clone(&self.store), SETTINGS)
     }
 
-    fn over(store: Arc<GatedStore>, settings: Settings) -> Self {
+    fn over(store: Arc<StagedStore>, settings: Settings) -> Self {
         let stop = CancellationToken::new();
         let registry = Registry::start(Arc::clone(&store) as _, settings, stop.clone());
         Self {

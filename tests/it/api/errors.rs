@@ -7,10 +7,10 @@ use reqwest::{Body, Method};
 use serde_json::{Value, json};
 
 use crate::support::{
-    broken_store::{BrokenStore, Health},
     people::{self, token},
     raw::exchange,
     server::{Answer, TestServer},
+    staged_store::{Fate, StagedStore},
 };
 
 const JOBS: &str = "/api/v1/jobs";
@@ -140,11 +140,11 @@ async fn each_code_has_its_status_its_headers_and_its_body() {
         &server.get(JOBS).await,
     );
 
-    let store = BrokenStore::new();
+    let store = StagedStore::new();
     let server = TestServer::over(store.clone(), "").await;
-    store.become_(Health::Failing);
+    store.every_call(Fate::Failed);
     show(&mut seen, "a store that fails", &server.get(JOBS).await);
-    store.become_(Health::Panicking);
+    store.every_call(Fate::Panics);
     show(&mut seen, "a fault of the server", &server.get(JOBS).await);
 
     let server = TestServer::with(&people::configuration()).await;

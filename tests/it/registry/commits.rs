@@ -1,11 +1,6 @@
 //! One commit at a time: nothing before it, what arrives meanwhile folds into the next, and a
 //! client that leaves takes nothing with it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
-
 use futures_util::{FutureExt as _, future::join_all};
 use progressd::{
     frame::{Ending, FrameKind},
@@ -15,6 +10,7 @@ use progressd::{
 use serde_json::json;
 
 use super::*;
+use crate::support::staged_store::{Call, Fate};
 
 #[tokio::test]
 async fn nothing_is_shown_or_answered_before_its_commit() {
@@ -265,13 +261,15 @@ async fn a_writer_on_the_spot_serves_its_own_batch_and_leaves_the_rest_to_a_task
         .live
         .expect("unfinished");
     // Others keep reporting: with every commit there is one more to serve.
-    let sent = Arc::new(AtomicUsize::new(1));
-    stage.store.on_commit({
+    let mut sent = 1;
+    stage.store.follow({
         let handle = handle.clone();
-        move || {
-            if sent.fetch_add(1, Ordering::SeqCst) < REPORTS {
+        move |call| {
+            if call == Call::Commit && sent < REPORTS {
+                sent += 1;
                 drop(handle.submit(report(json!({"processed_increment": 1})), None));
             }
+            Fate::Done
         }
     });
     let answer = handle.submit(report(json!({"processed_increment": 1})), None);

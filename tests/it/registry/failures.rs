@@ -5,7 +5,7 @@ use progressd::{hub::Subscription, job::Seq, registry::Cursor};
 use serde_json::json;
 
 use super::*;
-use crate::support::gated_store::Fate;
+use crate::support::staged_store::Fate;
 
 async fn watch(handle: &JobHandle) -> Subscription {
     let attached = handle

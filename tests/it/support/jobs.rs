@@ -12,19 +12,24 @@ use tokio_util::sync::CancellationToken;
 
 use super::PATIENCE;
 
-/// A memory store that is never full.
-pub(crate) fn memory() -> Memory {
-    Memory::new(MemoryLimits {
+/// Room for all that a test brings.
+pub(crate) fn roomy_limits() -> MemoryLimits {
+    MemoryLimits {
         events_per_job: 1_000,
         event_bytes_per_job: 1 << 20,
         event_bytes: 1 << 24,
         finished_jobs: 1_000,
         row_bytes: 1 << 30,
-    })
+    }
+}
+
+/// A memory store that is never full.
+pub(crate) fn memory() -> Arc<Memory> {
+    Arc::new(Memory::new(roomy_limits()))
 }
 
 /// A registry over `store` that shows every report at once.
-pub(crate) fn registry(store: impl Store) -> Registry {
+pub(crate) fn registry(store: Arc<dyn Store>) -> Registry {
     let settings = Settings {
         bounds: Bounds::default(),
         defaults: Defaults {
@@ -36,7 +41,7 @@ pub(crate) fn registry(store: impl Store) -> Registry {
         max_jobs: 1_000,
         gone_seconds: 600,
     };
-    Registry::start(Arc::new(store), settings, CancellationToken::new())
+    Registry::start(store, settings, CancellationToken::new())
 }
 
 /// An input as it comes from outside.
