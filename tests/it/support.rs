@@ -8,12 +8,11 @@ pub(crate) mod jobs;
 pub(crate) mod ndjson;
 pub(crate) mod people;
 pub(crate) mod process;
-pub(crate) mod raw;
+pub(crate) mod raw_client;
 pub(crate) mod server;
 pub(crate) mod sse;
 pub(crate) mod staged_store;
 pub(crate) mod transcript;
-pub(crate) mod wire;
 
 use std::time::Duration;
 

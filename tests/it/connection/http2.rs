@@ -31,13 +31,14 @@ async fn a_preface_in_two_parts_is_recognised() {
     let server = TestServer::start(app, limits()).await;
     let mut client = server.connect().await;
     client.send("PRI * HTTP/2.0\r\n").await;
-    client.stream.set_nodelay(true).expect("a TCP socket");
+    client.socket().set_nodelay(true).expect("a TCP socket");
     tokio::task::yield_now().await;
     // The rest of the preface, then an empty SETTINGS frame; the server's own begins
     // with the three bytes of its length and the type 4.
     client.send(b"\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    let mut socket = client.into_socket();
     let mut frame = [0; 4];
-    let read = tokio::io::AsyncReadExt::read_exact(&mut client.stream, &mut frame);
+    let read = tokio::io::AsyncReadExt::read_exact(&mut socket, &mut frame);
     in_time(read).await.expect("the server speaks HTTP/2");
     assert_eq!(frame[3], 4);
 }
@@ -221,9 +222,11 @@ async fn a_client_that_says_nothing_after_the_preface_is_cut() {
     let server = TestServer::start(app, limits).await;
     let mut client = server.connect().await;
     client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    // Its SETTINGS frame is no text.
+    let mut socket = client.into_socket();
     let mut answer = Vec::new();
     in_time(tokio::io::AsyncReadExt::read_to_end(
-        &mut client.stream,
+        &mut socket,
         &mut answer,
     ))
     .await

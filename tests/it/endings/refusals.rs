@@ -7,11 +7,11 @@ use serde_json::json;
 use super::expect_ending;
 use crate::support::{
     people,
+    raw_client::RawClient,
     server::{Answer, TestServer},
     sse::SseStream,
     staged_store::{Fate, StagedStore},
     transcript::redact,
-    wire::RawClient,
 };
 
 const PATH: &str = "/api/v1/jobs/j/stream";

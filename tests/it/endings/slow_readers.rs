@@ -10,10 +10,10 @@ use tokio::io::AsyncReadExt as _;
 use super::{ending, expect_ending};
 use crate::support::{
     in_time,
+    raw_client::RawClient,
     server::TestServer,
     sse::{Block, SseStream},
     staged_store::{Fate, StagedStore},
-    wire::RawClient,
 };
 
 /// More than the kernel keeps for a connection between here and a reader with a small buffer:
