@@ -16,12 +16,7 @@ use crate::support::staged_store::{Call, Fate};
 async fn nothing_is_shown_or_answered_before_its_commit() {
     let stage = Stage::new();
     let handle = stage.create(json!({"job_id": "j"})).await;
-    let live = handle
-        .attach(Cursor::Absent)
-        .await
-        .expect("joined")
-        .live
-        .expect("unfinished");
+    let live = watch(&handle).await;
     let before = handle.snapshot();
     stage.store.commits.shut();
     let mut report_answer = handle.submit(report(json!({"message": "m"})), None);
@@ -84,8 +79,7 @@ async fn what_arrives_during_a_commit_folds_into_the_next() {
 async fn without_a_pace_each_of_the_reports_that_folded_is_shown_between_its_events() {
     let stage = Stage::new();
     let handle = stage.create(json!({"job_id": "j"})).await;
-    let attached = handle.attach(Cursor::Absent).await.expect("joined");
-    let live = attached.live.expect("unfinished");
+    let live = watch(&handle).await;
     stage.store.commits.shut();
     let first = handle.submit(report(json!({"processed_count": 1})), None);
     stage.store.commits.until_arrivals(1).await;
@@ -132,12 +126,7 @@ async fn no_more_than_one_commit_is_in_flight() {
 async fn a_client_that_leaves_takes_no_commit_with_it() {
     let stage = Stage::new();
     let handle = stage.create(json!({"job_id": "j"})).await;
-    let live = handle
-        .attach(Cursor::Absent)
-        .await
-        .expect("joined")
-        .live
-        .expect("unfinished");
+    let live = watch(&handle).await;
     stage.store.commits.shut();
     let leaving = tokio::spawn({
         let handle = handle.clone();
@@ -226,12 +215,7 @@ async fn a_repeat_of_the_end_is_answered_after_it() {
 async fn a_removal_waits_for_the_commit_in_flight_and_refuses_what_follows() {
     let stage = Stage::new();
     let handle = stage.create(json!({"job_id": "j"})).await;
-    let live = handle
-        .attach(Cursor::Absent)
-        .await
-        .expect("joined")
-        .live
-        .expect("unfinished");
+    let live = watch(&handle).await;
     stage.store.commits.shut();
     let in_flight = handle.submit(events(0, 1), None);
     stage.store.commits.until_arrivals(1).await;
@@ -254,12 +238,7 @@ async fn a_writer_on_the_spot_serves_its_own_batch_and_leaves_the_rest_to_a_task
     const REPORTS: usize = 50;
     let stage = Stage::new();
     let handle = stage.create(json!({"job_id": "j"})).await;
-    let live = handle
-        .attach(Cursor::Absent)
-        .await
-        .expect("joined")
-        .live
-        .expect("unfinished");
+    let live = watch(&handle).await;
     // Others keep reporting: with every commit there is one more to serve.
     let mut sent = 1;
     stage.store.follow({

@@ -100,7 +100,7 @@ async fn of_two_different_requests_for_one_name_one_creates() {
         let request = |kind: &str| {
             let registry = stage.registry.clone();
             let body = json!({"job_id": format!("j-{round}"), "kind": kind}).to_string();
-            let new_job = NewJob::parse(body.as_bytes(), &SETTINGS.bounds).expect("valid");
+            let new_job = NewJob::parse(body.as_bytes(), &Bounds::default()).expect("valid");
             tokio::spawn(async move { registry.create(new_job, None, None, None).await })
         };
         let requests = [request("a"), request("b")];
@@ -120,9 +120,9 @@ async fn of_two_different_requests_for_one_name_one_creates() {
 async fn beyond_the_most_jobs_only_what_is_there_is_answered() {
     let settings = Settings {
         max_jobs: 2,
-        ..SETTINGS
+        ..roomy_settings()
     };
-    let stage = Stage::with(settings, LIMITS);
+    let stage = Stage::with(settings, roomy_limits());
     let handle = stage.create(json!({"job_id": "a"})).await;
     stage.create(json!({"job_id": "b"})).await;
     let full = stage.try_create(json!({"job_id": "c"}), None).await;

@@ -1,19 +1,11 @@
 //! A store that fails: what was stepped on a failed commit is refused, what was committed without
 //! an answer is found again, and no deadline is lost.
 
-use progressd::{hub::Subscription, job::Seq, registry::Cursor};
+use progressd::{job::Seq, registry::Cursor};
 use serde_json::json;
 
 use super::*;
 use crate::support::staged_store::Fate;
-
-async fn watch(handle: &JobHandle) -> Subscription {
-    let attached = handle
-        .attach(Cursor::Absent)
-        .await
-        .expect("the store answers");
-    attached.live.expect("unfinished")
-}
 
 fn is_store_error<T>(outcome: &Result<T, RegistryError>) -> bool {
     matches!(outcome, Err(RegistryError::Store(_)))
@@ -233,9 +225,9 @@ async fn a_conflict_with_another_node_is_adopted_and_the_report_applied_on_top()
 async fn events_that_were_dropped_before_they_could_be_adopted_are_told_as_a_gap() {
     let limits = MemoryLimits {
         events_per_job: 3,
-        ..LIMITS
+        ..roomy_limits()
     };
-    let stage = Stage::with(SETTINGS, limits);
+    let stage = Stage::with(roomy_settings(), limits);
     let handle = stage.create(json!({"job_id": "j"})).await;
     let live = watch(&handle).await;
     let seen = handle.job().seq;

@@ -28,20 +28,25 @@ pub(crate) fn memory() -> Arc<Memory> {
     Arc::new(Memory::new(roomy_limits()))
 }
 
-/// A registry over `store` that shows every report at once.
-pub(crate) fn registry(store: Arc<dyn Store>) -> Registry {
-    let settings = Settings {
+/// Times and bounds that no test runs into by chance; every change is sent, so that a test can
+/// say which frames there are.
+pub(crate) fn roomy_settings() -> Settings {
+    Settings {
         bounds: Bounds::default(),
         defaults: Defaults {
             lease_seconds: 60,
-            ttl_seconds: 600,
-            abandon_after_seconds: 0,
+            ttl_seconds: 3_600,
+            abandon_after_seconds: 604_800,
         },
         update_interval: Duration::ZERO,
         max_jobs: 1_000,
-        gone_seconds: 600,
-    };
-    Registry::start(store, settings, CancellationToken::new())
+        gone_seconds: 3_600,
+    }
+}
+
+/// A registry over `store`.
+pub(crate) fn registry(store: Arc<dyn Store>) -> Registry {
+    Registry::start(store, roomy_settings(), CancellationToken::new())
 }
 
 /// An input as it comes from outside.
