@@ -5,7 +5,7 @@ use progressd::{job::Seq, registry::Cursor};
 use serde_json::json;
 
 use super::*;
-use crate::support::staged_store::Fate;
+use crate::support::{in_time, staged_store::Fate};
 
 fn is_store_error<T>(outcome: &Result<T, RegistryError>) -> bool {
     matches!(outcome, Err(RegistryError::Store(_)))
@@ -179,6 +179,29 @@ async fn a_removal_whose_answer_was_lost_is_a_removal() {
         Err(RegistryError::Gone)
     ));
     assert!(matches!(stage.find("j").await, Err(RegistryError::Gone)));
+}
+
+#[tokio::test]
+async fn a_commit_that_panics_leaves_nobody_behind_it_without_an_answer() {
+    let stage = Stage::new();
+    let handle = stage.create(json!({"job_id": "j"})).await;
+    let live = watch(&handle).await;
+    let increment = || report(json!({"processed_increment": 1}));
+    stage.store.commits.shut();
+    stage.store.plan(&[Fate::Panics]);
+    let first = handle.submit(increment(), None);
+    stage.store.commits.until_arrivals(1).await;
+    let queued = [increment(), events(0, 1)].map(|command| handle.submit(command, None));
+    stage.store.commits.open();
+    for answer in [first].into_iter().chain(queued) {
+        assert!(is_store_error(&in_time("an answer", answer).await));
+    }
+    assert!(waiting(&live).is_empty());
+    // The job goes on as if nothing had been said.
+    let next = in_time("an answer", handle.apply(increment(), None)).await;
+    assert_eq!(next.expect("committed").seq, handle.job().seq);
+    assert_eq!(shown(&handle.job(), "processed_count"), 1);
+    assert_eq!(waiting(&live).len(), 1);
 }
 
 #[tokio::test]
