@@ -201,7 +201,8 @@ async fn a_connection_without_streams_is_closed() {
     let connection = tokio::spawn(connection);
     let (_, body) = get(&mut client, "/stream").await;
     let stream = in_time(streams.recv()).await.expect("the handler ran");
-    // A stream keeps the connection open for longer than the time without one.
+    // A stream keeps the connection open for longer than the time without one. That nothing is
+    // closed meanwhile is no event that could be waited for.
     tokio::time::sleep(SHORT * 2).await;
     stream.blocks.send("on".into()).expect("the body is there");
     drop(stream.blocks);

@@ -47,10 +47,10 @@ async fn a_client_that_dribbles_its_head_is_cut() {
     let dribble = tokio::spawn(async move {
         use tokio::io::AsyncWriteExt;
         loop {
-            // A byte now and then is what the test is about: each alone is in time.
             if writer.write_all(b"X").await.is_err() {
                 return;
             }
+            // The time between two bytes is what the test is about: each alone is in time.
             tokio::time::sleep(SHORT / 10).await;
         }
     });

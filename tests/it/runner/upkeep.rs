@@ -34,7 +34,8 @@ impl Runner for Obedient {
             b"large" => return Ok(json(&"x".repeat(100_000))),
             b"long" => return Err(JobError::failed("LONG", "ä".repeat(100_000))),
             b"stop" => return Err(JobError::Stopped),
-            // Nothing but time makes a lease run out.
+            // Nothing but time makes a lease run out, and leases are counted in seconds: this is
+            // longer than the one of the test.
             b"silence" => tokio::time::sleep(Duration::from_secs(3)).await,
             b"rows" => {
                 for row in context.row_count()..10 {
