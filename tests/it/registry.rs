@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::{
+    in_time,
     jobs::{roomy_limits, roomy_settings},
     staged_store::StagedStore,
 };
@@ -143,9 +144,7 @@ async fn until(live: &Subscription, is_wanted: impl Fn(&Frame) -> bool) -> Vec<F
     while !frames[looked_at..].iter().any(&is_wanted) {
         looked_at = frames.len();
         let received = poll_fn(|context| live.poll_receive(context, &mut frames));
-        // Far longer than anything here takes; a frame that never comes must not hang the run.
-        let received = tokio::time::timeout(Duration::from_secs(20), received).await;
-        assert_eq!(received, Ok(Received::Frames));
+        assert_eq!(in_time("a frame", received).await, Received::Frames);
     }
     frames
 }

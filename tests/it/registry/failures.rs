@@ -5,7 +5,7 @@ use progressd::{job::Seq, registry::Cursor};
 use serde_json::json;
 
 use super::*;
-use crate::support::{in_time, staged_store::Fate};
+use crate::support::staged_store::Fate;
 
 fn is_store_error<T>(outcome: &Result<T, RegistryError>) -> bool {
     matches!(outcome, Err(RegistryError::Store(_)))
