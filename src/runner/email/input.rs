@@ -35,20 +35,6 @@ pub enum Format {
     Json,
 }
 
-impl Format {
-    /// The format of a request body, from its `Content-Type` (parameters are ignored); `None` for
-    /// other types.
-    pub fn from_content_type(content_type: &str) -> Option<Self> {
-        let media_type = content_type.split(';').next().unwrap_or_default().trim();
-        match media_type.to_ascii_lowercase().as_str() {
-            "text/plain" => Some(Self::Text),
-            "text/csv" | "application/csv" | "text/tab-separated-values" => Some(Self::Csv),
-            "application/json" => Some(Self::Json),
-            _ => None,
-        }
-    }
-}
-
 /// Addresses in input order, kept in one string: a list of 100,000 takes little more than its text.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct AddressList {
@@ -75,18 +61,8 @@ impl AddressList {
         match format {
             Format::Text => collect_lines(utf8(bytes)?, &mut collector)?,
             Format::Csv => csv::collect(bytes, &mut collector)?,
-            Format::Json => json::collect_text(utf8(bytes)?, &mut collector)?,
+            Format::Json => json::collect(utf8(bytes)?, &mut collector)?,
         }
-        collector.finish()
-    }
-
-    /// Reads the `input` of a job: the same shapes as [`Format::Json`], already parsed.
-    ///
-    /// # Errors
-    /// As [`AddressList::parse`].
-    pub fn from_json(input: &serde_json::Value, max_emails: usize) -> Result<Self, InputError> {
-        let mut collector = Collector::new(max_emails);
-        json::collect_value(input, &mut collector)?;
         collector.finish()
     }
 
