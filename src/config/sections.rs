@@ -120,7 +120,7 @@ pub enum DnsSource {
     System,
     /// Nowhere: what needs DNS is `unknown`.
     Off,
-    /// This DNS server.
+    /// This DNS server, by UDP and, for long answers, TCP.
     Server(SocketAddr),
 }
 

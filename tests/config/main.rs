@@ -4,12 +4,17 @@
 
 mod keys;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::{
+    ffi::OsString,
+    net::Ipv6Addr,
+    path::PathBuf,
+    process::{Command, Output},
+};
 
-use progressd::auth::KeyHash;
-use progressd::config::{AuthMode, Config, DEFAULT_TOML, Overrides, Sources};
+use progressd::{
+    auth::KeyHash,
+    config::{AuthMode, Config, DEFAULT_TOML, DnsSource, Overrides, Sources},
+};
 use tempfile::TempDir;
 
 const SECRET: &str = "a secret of at least thirty-two bytes";
@@ -276,6 +281,30 @@ fn every_bound_itself_is_allowed() {
         Some("jobs = { lease_seconds = 0, abandon_after_seconds = 0, gone_seconds = 0 }"),
         &[],
     );
+}
+
+#[test]
+fn dns_is_that_of_the_machine_or_none_or_a_named_server() {
+    for (text, dns) in [
+        ("system", DnsSource::System),
+        ("off", DnsSource::Off),
+        (
+            "127.0.0.1:5353",
+            DnsSource::Server(([127, 0, 0, 1], 5353).into()),
+        ),
+        (
+            "[::1]:53",
+            DnsSource::Server((Ipv6Addr::LOCALHOST, 53).into()),
+        ),
+    ] {
+        let config = Config::from_toml(&format!("runner.email.dns = '{text}'")).expect("valid");
+        assert_eq!(config.runner.email.dns, dns, "{text}");
+    }
+    for text in ["", "System", "127.0.0.1", "localhost:53", "on"] {
+        let refused = Config::from_toml(&format!("runner.email.dns = '{text}'"));
+        let error = refused.expect_err(text).to_string();
+        assert!(error.starts_with("`runner.email.dns` must be"), "{error}");
+    }
 }
 
 #[test]
