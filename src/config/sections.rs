@@ -171,28 +171,6 @@ impl StreamConfig {
     }
 }
 
-impl JobsConfig {
-    /// `lease_seconds`; `None` is never.
-    pub fn lease(&self) -> Option<Duration> {
-        nonzero_seconds(self.lease_seconds)
-    }
-
-    /// `ttl_seconds`
-    pub fn ttl(&self) -> Duration {
-        Duration::from_secs(self.ttl_seconds)
-    }
-
-    /// `abandon_after_seconds`; `None` is never.
-    pub fn abandon_after(&self) -> Option<Duration> {
-        nonzero_seconds(self.abandon_after_seconds)
-    }
-
-    /// `gone_seconds`; zero keeps no memory of a job.
-    pub fn gone(&self) -> Duration {
-        Duration::from_secs(self.gone_seconds)
-    }
-}
-
 impl EmailRunnerConfig {
     /// `lookup_timeout_ms`
     pub fn lookup_timeout(&self) -> Duration {
@@ -248,8 +226,4 @@ where
     String::deserialize(deserializer)?
         .parse()
         .map_err(de::Error::custom)
-}
-
-fn nonzero_seconds(seconds: u64) -> Option<Duration> {
-    (seconds > 0).then(|| Duration::from_secs(seconds))
 }

@@ -14,6 +14,7 @@ use std::{
 use progressd::{
     auth::KeyHash,
     config::{AuthMode, Config, DEFAULT_TOML, DnsSource, Overrides, Sources},
+    job::Bounds,
 };
 use tempfile::TempDir;
 
@@ -308,17 +309,31 @@ fn dns_is_that_of_the_machine_or_none_or_a_named_server() {
 }
 
 #[test]
-fn zero_means_never_where_the_documentation_says_so() {
-    let config = Config::from_toml("jobs = { lease_seconds = 0, abandon_after_seconds = 0 }")
-        .expect("valid");
-    assert_eq!(
-        (
-            config.jobs.lease(),
-            config.jobs.abandon_after(),
-            config.limits.max_connections()
-        ),
-        (None, None, None)
-    );
+fn zero_connections_leave_their_number_to_the_limit_of_descriptors() {
+    let config =
+        |number| Config::from_toml(&format!("limits.max_connections = {number}")).expect("valid");
+    assert_eq!(config(0).limits.max_connections(), None);
+    assert_eq!(config(7).limits.max_connections(), Some(7));
+}
+
+#[test]
+fn the_bounds_on_requests_are_those_of_the_settings() {
+    let limits = |text| Config::from_toml(text).expect("valid").limits;
+    assert_eq!(limits("").bounds(), Bounds::default());
+    let text = "[limits]\nmessage_chars = 1\nstep_chars = 2\nkind_chars = 3\nunit_chars = 4\n\
+                tag_chars = 5\ntags = 6\ndata_bytes = 7\nresult_bytes = 8\nevent_data_bytes = 9";
+    let expected = Bounds {
+        message_chars: 1,
+        step_chars: 2,
+        kind_chars: 3,
+        unit_chars: 4,
+        tag_chars: 5,
+        tags: 6,
+        data_bytes: 7,
+        result_bytes: 8,
+        event_data_bytes: 9,
+    };
+    assert_eq!(limits(text).bounds(), expected);
 }
 
 #[test]
