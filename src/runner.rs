@@ -124,11 +124,6 @@ impl Runners {
         self.lines.contains_key(kind)
     }
 
-    /// The kinds that are done here, sorted.
-    pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
-        self.lines.keys().copied()
-    }
-
     /// What jobs of this kind count, when their creation does not say.
     pub fn unit(&self, kind: &str) -> Option<&'static str> {
         self.lines.get(kind).and_then(|line| line.runner.unit())
