@@ -42,9 +42,6 @@ pub use email_validation::EmailValidation;
 
 use turn::Turn;
 
-/// How long a drain waits for runners. A step is short, and the watchers wait behind this.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(3);
-
 /// Does the jobs of one kind.
 #[async_trait]
 pub trait Runner: Send + Sync + 'static {
@@ -163,11 +160,11 @@ impl Runners {
     }
 
     /// Lets no further job begin, stops those at work at their next step, and waits for that; all
-    /// stay unfinished. Any that takes more than three seconds is left behind.
-    pub async fn drain(&self) {
+    /// stay unfinished. Any that takes longer than `patience` is left behind.
+    pub async fn drain(&self, patience: Duration) {
         self.drain.cancel();
         self.tasks.close();
-        let stopped = tokio::time::timeout(DRAIN_PATIENCE, self.tasks.wait()).await;
+        let stopped = tokio::time::timeout(patience, self.tasks.wait()).await;
         if stopped.is_err() {
             tracing::warn!(jobs = self.jobs(), "jobs did not stop in time");
         }

@@ -1,6 +1,6 @@
 //! A whole server, from its configuration to its drain.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::task::JoinHandle;
@@ -105,7 +105,7 @@ impl Server {
     /// for `stream.drain_seconds`.
     pub async fn drain(mut self) -> Drained {
         // Runners first, so that no job changes after its watchers were sent away.
-        self.runners.drain().await;
+        self.runners.drain(Duration::from_secs(3)).await;
         self.registry.drain();
         self.drain.cancel();
         (&mut self.connections).await.unwrap_or_default()
