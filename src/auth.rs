@@ -10,10 +10,12 @@ mod scope;
 
 use crate::config::{AuthConfig, AuthMode};
 
-pub use self::api_key::{ApiKey, KeyHash};
-pub use self::jwt::{TokenClaims, TokenRefusal, mint};
-pub use self::principal::{Forbidden, JobPattern, Principal};
-pub use self::scope::{Scope, Scopes, UnknownScope};
+pub use self::{
+    api_key::{ApiKey, KeyHash},
+    jwt::{TokenClaims, TokenRefusal, mint},
+    principal::{Forbidden, JobPattern, Principal},
+    scope::{Scope, Scopes, UnknownScope},
+};
 
 use self::jwt::JwtVerifier;
 

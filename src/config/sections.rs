@@ -1,9 +1,6 @@
 //! The smaller sections: server, store, stream, events, jobs, runner, log.
 
-use std::fmt::Display;
-use std::net::SocketAddr;
-use std::str::FromStr;
-use std::time::Duration;
+use std::{fmt::Display, net::SocketAddr, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, de};
 

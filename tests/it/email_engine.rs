@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use crate::support::dns::TestDns;
 use futures_util::StreamExt;
 use progressd::{
     config::DnsSource,
@@ -14,6 +13,8 @@ use progressd::{
     store::InputFormat,
 };
 use proptest::prelude::*;
+
+use crate::support::dns::TestDns;
 
 /// Longer than any test runs: for names that have to stay unanswered.
 const NEVER: Duration = Duration::from_secs(600);
