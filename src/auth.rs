@@ -10,10 +10,12 @@ mod scope;
 
 use crate::config::{AuthConfig, AuthMode};
 
-pub use self::api_key::{ApiKey, KeyHash};
-pub use self::jwt::{TokenClaims, TokenRefusal, mint};
-pub use self::principal::{Forbidden, JobPattern, Principal};
-pub use self::scope::{Scope, Scopes, UnknownScope};
+pub use self::{
+    api_key::{ApiKey, KeyHash},
+    jwt::{TokenClaims, TokenRefusal, mint},
+    principal::{Forbidden, JobPattern, Principal},
+    scope::{Scope, Scopes, UnknownScope},
+};
 
 use self::jwt::JwtVerifier;
 
@@ -67,7 +69,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// No header, more than one, another scheme than `Bearer` (in any case, RFC 9110, section 11.1), or a
-    /// credential that [`Authenticator::authenticate_credential`] refuses.
+    /// credential that is no configured API key, and no JWT that a configured key verifies.
     pub fn authenticate<'h>(
         &self,
         authorization: impl IntoIterator<Item = &'h [u8]>,
@@ -83,11 +85,8 @@ impl Authenticator {
         self.authenticate_credential(bearer(value).ok_or(AuthError::InvalidApiKey)?)
     }
 
-    /// Takes the credential itself, an API key or a JWT, without a scheme before it. In open mode, too, it is checked.
-    ///
-    /// # Errors
-    /// It is no configured API key, and no JWT that a configured key verifies.
-    pub fn authenticate_credential(&self, credential: &[u8]) -> Result<Principal, AuthError> {
+    /// Takes the credential itself, an API key or a JWT, without a scheme before it.
+    fn authenticate_credential(&self, credential: &[u8]) -> Result<Principal, AuthError> {
         if let Some(principal) = self.find_api_key(credential) {
             return Ok(principal);
         }

@@ -12,21 +12,20 @@ mod rules;
 mod secret;
 mod sections;
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fmt;
-use std::path::PathBuf;
+use std::{collections::BTreeMap, ffi::OsString, fmt, path::PathBuf};
 
 use serde::Deserialize;
 
-pub use self::auth::{
-    ApiKeyConfig, AuthConfig, AuthMode, AuthSetting, JwtAlgorithm, JwtConfig, MIN_SECRET_BYTES,
-};
-pub use self::limits::LimitsConfig;
-pub use self::secret::Secret;
-pub use self::sections::{
-    DnsSource, EmailRunnerConfig, EventsConfig, JobsConfig, LogConfig, LogFormat,
-    MemoryStoreConfig, RunnerConfig, ServerConfig, StoreBackend, StoreConfig, StreamConfig,
+pub use self::{
+    auth::{
+        ApiKeyConfig, AuthConfig, AuthMode, AuthSetting, JwtAlgorithm, JwtConfig, MIN_SECRET_BYTES,
+    },
+    limits::LimitsConfig,
+    secret::Secret,
+    sections::{
+        DnsSource, EmailRunnerConfig, EventsConfig, JobsConfig, LogConfig, LogFormat,
+        MemoryStoreConfig, RunnerConfig, ServerConfig, StoreBackend, StoreConfig, StreamConfig,
+    },
 };
 
 use self::layers::Layer;

@@ -84,6 +84,8 @@ struct Shown {
     pace: Pace,
     /// The last id that went out, so that ids strictly increase.
     last_id: Seq,
+    /// The newest change that does not wait: of state or flags, or an event.
+    hurried: Seq,
     ending: Option<Ending>,
 }
 
@@ -147,6 +149,7 @@ impl Hub {
     pub fn new(job: Arc<Job>, interval: Duration) -> Self {
         let shown = Shown {
             last_id: Seq::ZERO,
+            hurried: Seq::ZERO,
             json: None,
             pace: Pace::new(interval),
             ending: None,
@@ -187,6 +190,9 @@ impl Hub {
             let urgency = Urgency::between(&shown.job.face, &job.face);
             shown.job = job;
             shown.json = None;
+            if urgency == Urgency::Immediate || !events.is_empty() {
+                shown.hurried = shown.job.seq;
+            }
             if watchers == 0 {
                 // Nobody watches: nothing is encoded and nothing waits.
                 shown.pace.clear();
@@ -227,6 +233,7 @@ impl Hub {
         self.channel.publish_gap(|shown| {
             shown.job = job;
             shown.json = None;
+            shown.hurried = shown.job.seq;
             shown.pace.clear();
         });
     }
@@ -269,7 +276,7 @@ impl Hub {
     pub fn join_poll(&self, after: Seq, now: Instant) -> (Snapshot, Option<Waiting>) {
         let ((snapshot, wait), reader) = self.channel.join(|shown| {
             let is_over = shown.job.is_finished() || shown.ending.is_some();
-            let wait = if is_over {
+            let wait = if is_over || shown.hurried > after {
                 None
             } else if shown.job.seq > after {
                 shown.pace.offer_poll(now).map(Some)

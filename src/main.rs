@@ -1,7 +1,6 @@
 //! The binary: reads the command line and does what it says.
 
-use std::io;
-use std::process::ExitCode;
+use std::{io, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Parser;

@@ -293,21 +293,26 @@ impl Registry {
         }
     }
 
-    /// Ends every stream with word that the server is shutting down.
-    pub fn drain(&self) {
+    /// From now on the server is shutting down: whoever asks is told, and what streams reports ends.
+    pub fn begin_drain(&self) {
         self.inner.draining.cancel();
+    }
+
+    /// Ends every stream and every wait with word that the server is shutting down.
+    pub fn drain(&self) {
+        self.begin_drain();
         let slots: Vec<_> = self.inner.read_slots().values().cloned().collect();
         for slot in slots {
             slot.hub().end(Ending::Draining);
         }
     }
 
-    /// Whether [`Registry::drain`] has begun.
+    /// Whether [`Registry::begin_drain`] was called.
     pub fn is_draining(&self) -> bool {
         self.inner.draining.is_cancelled()
     }
 
-    /// Cancelled when [`Registry::drain`] begins.
+    /// Cancelled by [`Registry::begin_drain`].
     pub fn draining(&self) -> &CancellationToken {
         &self.inner.draining
     }

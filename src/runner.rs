@@ -42,9 +42,6 @@ pub use email_validation::EmailValidation;
 
 use turn::Turn;
 
-/// How long a drain waits for runners. A step is short, and the watchers wait behind this.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(3);
-
 /// Does the jobs of one kind.
 #[async_trait]
 pub trait Runner: Send + Sync + 'static {
@@ -124,11 +121,6 @@ impl Runners {
         self.lines.contains_key(kind)
     }
 
-    /// The kinds that are done here, sorted.
-    pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
-        self.lines.keys().copied()
-    }
-
     /// What jobs of this kind count, when their creation does not say.
     pub fn unit(&self, kind: &str) -> Option<&'static str> {
         self.lines.get(kind).and_then(|line| line.runner.unit())
@@ -168,11 +160,11 @@ impl Runners {
     }
 
     /// Lets no further job begin, stops those at work at their next step, and waits for that; all
-    /// stay unfinished. Any that takes more than three seconds is left behind.
-    pub async fn drain(&self) {
+    /// stay unfinished. Any that takes longer than `patience` is left behind.
+    pub async fn drain(&self, patience: Duration) {
         self.drain.cancel();
         self.tasks.close();
-        let stopped = tokio::time::timeout(DRAIN_PATIENCE, self.tasks.wait()).await;
+        let stopped = tokio::time::timeout(patience, self.tasks.wait()).await;
         if stopped.is_err() {
             tracing::warn!(jobs = self.jobs(), "jobs did not stop in time");
         }

@@ -1,6 +1,6 @@
 //! A whole server, from its configuration to its drain.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::task::JoinHandle;
@@ -14,7 +14,7 @@ use crate::{
         connection::{self, ConnectionLimits, Drained},
         router,
     },
-    job::{Bounds, Defaults},
+    job::Defaults,
     registry::{Registry, Settings},
     runner::Runners,
     store::{Memory, MemoryLimits, Store},
@@ -29,6 +29,8 @@ pub struct Server {
     runners: Runners,
     /// Cancelled to stop accepting and to let connections end.
     drain: CancellationToken,
+    /// How long a drain may take.
+    drain_time: Duration,
     connections: JoinHandle<Drained>,
     /// Cancelled, by dropping this, to end the timers behind the registry.
     _timers: DropGuard,
@@ -81,6 +83,7 @@ impl Server {
             registry,
             runners,
             drain,
+            drain_time: config.stream.drain(),
             connections: tokio::spawn(serving),
             _timers: timers.drop_guard(),
         })
@@ -101,13 +104,15 @@ impl Server {
         &self.registry
     }
 
-    /// Stops accepting, tells runners and streams, and waits for the connections to end, at most
-    /// for `stream.drain_seconds`.
+    /// Stops accepting and taking work, stops the runners, tells the streams, and waits for the
+    /// connections to end: all within `stream.drain_seconds`.
     pub async fn drain(mut self) -> Drained {
-        // Runners first, so that no job changes after its watchers were sent away.
-        self.runners.drain().await;
-        self.registry.drain();
+        // The connections' time begins here, so that what the runners take is part of it.
         self.drain.cancel();
+        self.registry.begin_drain();
+        // Runners before streams, so that no job changes after its watchers were sent away.
+        self.runners.drain(self.drain_time / 2).await;
+        self.registry.drain();
         (&mut self.connections).await.unwrap_or_default()
     }
 }
@@ -133,17 +138,7 @@ fn open_store(config: &Config) -> Arc<dyn Store> {
 fn settings(config: &Config) -> Settings {
     let limits = &config.limits;
     Settings {
-        bounds: Bounds {
-            message_chars: limits.message_chars,
-            step_chars: limits.step_chars,
-            kind_chars: limits.kind_chars,
-            unit_chars: limits.unit_chars,
-            tag_chars: limits.tag_chars,
-            tags: limits.tags,
-            data_bytes: limits.data_bytes,
-            result_bytes: limits.result_bytes,
-            event_data_bytes: limits.event_data_bytes,
-        },
+        bounds: limits.bounds(),
         defaults: Defaults {
             lease_seconds: config.jobs.lease_seconds,
             ttl_seconds: config.jobs.ttl_seconds,

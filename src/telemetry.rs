@@ -3,14 +3,18 @@
 //! `RUST_LOG` is not read: the configuration has an environment layer of its own, and a second way to the same
 //! setting would make `progressd check` wrong about it.
 
-use std::env;
-use std::io::{self, IsTerminal};
+use std::{
+    env,
+    io::{self, IsTerminal},
+};
 
 use tracing::Subscriber;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{
+    EnvFilter,
+    filter::ParseError,
+    fmt::MakeWriter,
+    util::{SubscriberInitExt, TryInitError},
+};
 
 use crate::config::{LogConfig, LogFormat};
 

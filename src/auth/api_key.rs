@@ -1,11 +1,9 @@
 //! API keys: how they are made, and what is kept of them.
 
-use std::fmt;
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use aws_lc_rs::{constant_time, digest, error::Unspecified, rand};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 /// What every key of ours begins with, so that a scanner for leaked secrets knows one.
 const PREFIX: &str = "pgd_";

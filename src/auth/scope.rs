@@ -1,7 +1,6 @@
 //! What a principal may do, independent of whose job it is.
 
-use std::fmt;
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use serde::Deserialize;
 

@@ -1,7 +1,6 @@
 //! `progressd check`: is the configuration valid, and what does it change?
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::{io::Write, path::PathBuf};
 
 use clap::Args;
 

@@ -1,16 +1,19 @@
 //! `progressd token`: a JWT signed with the server's own secret.
 
-use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Context, bail, ensure};
-use clap::Args;
-use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, builder::NonEmptyStringValueParser};
 
-use crate::auth::{Scope, Scopes, TokenClaims, mint};
-use crate::config::{Config, JwtConfig, MIN_SECRET_BYTES, Overrides, Secret, Sources};
+use crate::{
+    auth::{Scope, Scopes, TokenClaims, mint},
+    config::{Config, JwtConfig, MIN_SECRET_BYTES, Overrides, Secret, Sources},
+};
 
 /// `progressd token`
 #[derive(Debug, Args)]

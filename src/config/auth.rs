@@ -1,12 +1,10 @@
 //! `[auth]`: the keys, and whether the server runs open.
 
-use std::collections::HashMap;
-use std::str::FromStr;
+use std::{collections::HashMap, str::FromStr};
 
 use serde::Deserialize;
 
-use super::Secret;
-use super::sections::parsed;
+use super::{Secret, sections::parsed};
 use crate::auth::{KeyHash, Scopes};
 
 /// An HMAC secret is at least as long as the hash: a shorter one can be found by trying (RFC 7518, section 3.2).

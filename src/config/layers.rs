@@ -1,8 +1,6 @@
 //! One layer of the configuration: a TOML text, the environment, or the flags.
 
-use std::ffi::OsString;
-use std::fmt;
-use std::path::Path;
+use std::{ffi::OsString, fmt, path::Path};
 
 use ::config::{File, FileFormat, Map, Source, Value, ValueKind};
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::job::Bounds;
+
 /// `[limits]`; everything that a client can make grow stops at one of these.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,6 +49,21 @@ pub struct LimitsConfig {
 }
 
 impl LimitsConfig {
+    /// The settings that bound what one request may bring, as the domain takes them.
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            message_chars: self.message_chars,
+            step_chars: self.step_chars,
+            kind_chars: self.kind_chars,
+            unit_chars: self.unit_chars,
+            tag_chars: self.tag_chars,
+            tags: self.tags,
+            data_bytes: self.data_bytes,
+            result_bytes: self.result_bytes,
+            event_data_bytes: self.event_data_bytes,
+        }
+    }
+
     /// `max_connections`; `None` leaves it to the limit of file descriptors.
     pub fn max_connections(&self) -> Option<usize> {
         (self.max_connections > 0).then_some(self.max_connections)

@@ -1,16 +1,15 @@
 //! What each key may be: one row per key, and the check of a layer against the rows.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::str::FromStr;
+use std::{collections::BTreeSet, net::SocketAddr, str::FromStr};
 
 use ::config::ValueKind;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use super::auth::{AuthSetting, JwtAlgorithm, MIN_SECRET_BYTES};
-use super::layers::{Layer, Setting};
-use super::sections::{DnsSource, LogFormat, StoreBackend};
+use super::{
+    auth::{AuthSetting, JwtAlgorithm, MIN_SECRET_BYTES},
+    layers::{Layer, Setting},
+    sections::{DnsSource, LogFormat, StoreBackend},
+};
 use crate::auth::{KeyHash, Scope, Scopes};
 
 /// What a value must be, in the words of a message: "must be …".

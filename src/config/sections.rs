@@ -1,9 +1,6 @@
 //! The smaller sections: server, store, stream, events, jobs, runner, log.
 
-use std::fmt::Display;
-use std::net::SocketAddr;
-use std::str::FromStr;
-use std::time::Duration;
+use std::{fmt::Display, net::SocketAddr, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, de};
 
@@ -120,7 +117,7 @@ pub enum DnsSource {
     System,
     /// Nowhere: what needs DNS is `unknown`.
     Off,
-    /// This DNS server.
+    /// This DNS server, by UDP and, for long answers, TCP.
     Server(SocketAddr),
 }
 
@@ -168,28 +165,6 @@ impl StreamConfig {
     /// `drain_seconds`
     pub fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_seconds)
-    }
-}
-
-impl JobsConfig {
-    /// `lease_seconds`; `None` is never.
-    pub fn lease(&self) -> Option<Duration> {
-        nonzero_seconds(self.lease_seconds)
-    }
-
-    /// `ttl_seconds`
-    pub fn ttl(&self) -> Duration {
-        Duration::from_secs(self.ttl_seconds)
-    }
-
-    /// `abandon_after_seconds`; `None` is never.
-    pub fn abandon_after(&self) -> Option<Duration> {
-        nonzero_seconds(self.abandon_after_seconds)
-    }
-
-    /// `gone_seconds`; zero keeps no memory of a job.
-    pub fn gone(&self) -> Duration {
-        Duration::from_secs(self.gone_seconds)
     }
 }
 
@@ -248,8 +223,4 @@ where
     String::deserialize(deserializer)?
         .parse()
         .map_err(de::Error::custom)
-}
-
-fn nonzero_seconds(seconds: u64) -> Option<Duration> {
-    (seconds > 0).then(|| Duration::from_secs(seconds))
 }

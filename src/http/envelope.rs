@@ -21,6 +21,9 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest request id that is taken over from a client or a proxy.
 const REQUEST_ID_BYTES: usize = 128;
 
+/// How much of a path is logged: a job's longest name and more.
+const LOGGED_PATH_BYTES: usize = 256;
+
 /// The answer to an unknown path.
 pub(super) async fn unknown_route() -> ApiError {
     ApiError::new(ErrorCode::RouteNotFound)
@@ -40,7 +43,7 @@ pub(super) async fn seal(request: Request, next: Next) -> Response {
         "request",
         request.id = %request_id,
         http.method = %method,
-        http.path = request.uri().path(),
+        http.path = beginning_of(request.uri().path()),
     );
     let answer = async {
         let handled = AssertUnwindSafe(next.run(request)).catch_unwind().await;
@@ -60,6 +63,11 @@ pub(super) async fn seal(request: Request, next: Next) -> Response {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
     response
+}
+
+/// As much of a path as a log line needs: whoever sends long ones fills no disk with them.
+fn beginning_of(path: &str) -> &str {
+    path.get(..LOGGED_PATH_BYTES).unwrap_or(path)
 }
 
 /// The id that a proxy in front has given, if it is a plain word, else a new one.

@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     ApiError, App, ErrorCode,
@@ -21,7 +21,7 @@ use crate::{
     auth::Principal,
     job::{
         Answer, Command, FieldError, Job, JobId, NewJob, Report, Seq, State as JobState, Status,
-        Timestamp, parse_events,
+        Timestamp, parse_events, parse_json,
     },
     store::{Filter, Input, InputFormat, Position},
 };
@@ -159,7 +159,20 @@ pub(super) async fn events(
 }
 
 /// `POST /jobs/{id}/cancel`
-pub(super) async fn cancel(Target { job, .. }: Target<Cancel>) -> Result<Response, ApiError> {
+pub(super) async fn cancel(
+    Target { job, .. }: Target<Cancel>,
+    State(app): State<Arc<App>>,
+    body: Body,
+) -> Result<Response, ApiError> {
+    /// Nothing can be said with a cancellation.
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct CancelBody {}
+
+    let body = read(body, app.limits.json_body_bytes).await?;
+    if !body.is_empty() {
+        let CancelBody {} = parse_json(&body)?;
+    }
     let answer = job.apply(Command::Cancel, None).await?;
     let body = ReportAnswer {
         answer,

@@ -54,7 +54,8 @@ pub(super) async fn stream(
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let (headers, version) = (&parts.headers, parts.version);
+    let headers = &parts.headers;
+    let says_keep_alive = parts.version == Version::HTTP_11 && !asks_to_close(headers);
     let is_head = parts.method == Method::HEAD;
     let joining = join(&app, &principal, &job_id, &query, headers, is_head);
     // Caught here rather than around the router: an `EventSource` is told inside a stream.
@@ -71,11 +72,11 @@ pub(super) async fn stream(
         connection.map(ConnectionHandle::close_after_response)
     };
     match joined {
-        Ok(Joined::Stream(stream)) => stream_response(*stream, close(), version),
+        Ok(Joined::Stream(stream)) => stream_response(*stream, close(), says_keep_alive),
         Ok(Joined::Head) => {
             // Of unknown length, as the stream's own body is.
             let body = Body::from_stream(empty::<Result<Bytes, Infallible>>());
-            with_stream_headers(body, version)
+            with_stream_headers(body, says_keep_alive)
         }
         Ok(Joined::Over) => {
             // What one cursor is answered must not be kept for another one.
@@ -87,7 +88,7 @@ pub(super) async fn stream(
             if let Some(cause) = error.cause() {
                 tracing::error!(error.code = error.code().as_str(), cause, "stream refused");
             }
-            stream_response(Full::new(Bytes::from(block)), close(), version)
+            stream_response(Full::new(Bytes::from(block)), close(), says_keep_alive)
         }
         Err(error) => error.into_response(),
     }
@@ -168,6 +169,13 @@ pub(super) fn time_until(expires_at: u64) -> Duration {
         .min(most)
 }
 
+/// Whether the client wants the connection closed: then hyper says so, and nobody the contrary.
+fn asks_to_close(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::CONNECTION).iter();
+    let mut options = values.flat_map(|value| value.to_str().unwrap_or_default().split(','));
+    options.any(|option| option.trim().eq_ignore_ascii_case("close"))
+}
+
 /// Whether the client is an `EventSource`, which gives up for good on any status but 200.
 fn is_event_source(headers: &HeaderMap) -> bool {
     headers
@@ -176,7 +184,7 @@ fn is_event_source(headers: &HeaderMap) -> bool {
 }
 
 /// A stream, after whose last block an HTTP/1 connection closes.
-fn stream_response<B>(body: B, close: Option<CloseGuard>, version: Version) -> Response
+fn stream_response<B>(body: B, close: Option<CloseGuard>, says_keep_alive: bool) -> Response
 where
     B: http_body::Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
 {
@@ -184,10 +192,10 @@ where
         body,
         _close: close,
     };
-    with_stream_headers(Body::new(body), version)
+    with_stream_headers(Body::new(body), says_keep_alive)
 }
 
-fn with_stream_headers(body: Body, version: Version) -> Response {
+fn with_stream_headers(body: Body, says_keep_alive: bool) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     for (name, value) in [
@@ -199,7 +207,7 @@ fn with_stream_headers(body: Body, version: Version) -> Response {
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    if version == Version::HTTP_11 {
+    if says_keep_alive {
         headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
     }
     response

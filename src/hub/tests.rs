@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::job::{
-    Bounds, Command, Defaults, EventName, JobId, Json, NewJob, Report, Timestamp, step,
+    Bounds, Command, Defaults, EventName, JobId, Json, NewJob, Report, State, Timestamp, step,
 };
 
 const INTERVAL: Duration = Duration::from_millis(1_000);
@@ -36,6 +36,8 @@ impl Writer {
             created_at,
         );
         job.seq = seq(1);
+        // At work already: what follows is no change of state, and may wait.
+        job.face.state = State::Processing;
         Self {
             hub: Hub::new(Arc::new(job.clone()), INTERVAL),
             job,
@@ -205,6 +207,18 @@ fn a_poll_sends_nothing_twice_to_those_who_stream() {
     assert_eq!(waiting.expect("too early").due, Some(writer.at(1_000)));
     writer.hub.flush(writer.at(1_000));
     assert_eq!(received(&live), []);
+}
+
+#[test]
+fn what_must_not_wait_answers_a_poll_that_has_not_seen_it_at_once() {
+    let mut writer = Writer::new();
+    let _ = writer.report(0, json!({"processed_count": 1}));
+    assert!(writer.hub.join_poll(seq(1), writer.at(0)).1.is_none());
+    let _ = writer.report(10, json!({"attempt": 2}));
+    assert!(writer.hub.join_poll(seq(2), writer.at(20)).1.is_none());
+    let _ = writer.event(30);
+    assert!(writer.hub.join_poll(seq(3), writer.at(40)).1.is_none());
+    assert!(writer.hub.join_poll(seq(4), writer.at(50)).1.is_some());
 }
 
 #[test]

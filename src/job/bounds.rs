@@ -1,9 +1,7 @@
 //! How large the parts of a request may be.
 
-use serde::Deserialize;
-
 /// Bounds on what one request may bring; the defaults are those of `config/default.toml`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// Characters of `message`.
     pub message_chars: usize,

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::value::{RawValue, to_raw_value};
 
 /// Any JSON value as compact text: numbers and strings as they were written, no white space between.
 ///
 /// Text rather than a tree, since the server never looks inside: it is kept verbatim, costs one
-/// allocation, and, with no line break in it, is safe in an SSE `data` line.
+/// allocation, and, with no line break in it, is safe in an SSE `data` line. From outside it is
+/// at most 128 levels deep, with numbers that a double can hold and no lone surrogates.
 #[derive(Debug, Clone, Serialize)]
 #[serde(transparent)]
 pub struct Json(Arc<RawValue>);
@@ -66,6 +67,14 @@ impl Eq for Json {}
 
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Box::<RawValue>::deserialize(deserializer).map(Self::compact)
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        // What is kept as text is handed to every watcher's parser: nothing in it may be deeper,
+        // larger or less of a string than common parsers take, our own among them.
+        serde_json::from_str::<serde_json::Value>(raw.get()).map_err(|error| {
+            let reason = error.to_string();
+            let reason = reason.split(" at line ").next().unwrap_or_default();
+            de::Error::custom(format!("must be JSON that common parsers read: {reason}"))
+        })?;
+        Ok(Self::compact(raw))
     }
 }

@@ -132,11 +132,6 @@ enum Course {
 }
 
 impl Estimator {
-    /// An estimator that has seen no report yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// A report at `at_micros` (unix microseconds) by which `position` units are done in all.
     ///
     /// The first one is where counting begins, not work done in no time. A position that is lower

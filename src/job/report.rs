@@ -74,15 +74,6 @@ pub struct AddressedReport {
 }
 
 impl<T> Patch<T> {
-    /// Applies the patch to a field.
-    pub fn apply(self, field: &mut Option<T>) {
-        match self {
-            Self::Keep => {}
-            Self::Clear => *field = None,
-            Self::Set(value) => *field = Some(value),
-        }
-    }
-
     /// The new value, when there is one.
     pub fn value(&self) -> Option<&T> {
         match self {

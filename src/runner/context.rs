@@ -50,12 +50,12 @@ impl JobContext {
 
     /// Whether to stop: somebody cancelled, ended or removed the job, or the server is draining.
     pub fn should_stop(&self) -> bool {
-        self.worker.is_stopped() || self.worker.is_draining()
+        self.worker.should_stop()
     }
 
     /// Waits until [`JobContext::should_stop`]. Cancel-safe.
     pub async fn stopped(&self) {
-        self.worker.stopped().await;
+        self.worker.until_should_stop().await;
     }
 
     /// Reports on the job. The attempt is filled in; texts beyond their bounds are cut.

@@ -2,7 +2,7 @@
 //!
 //! [`input`] turns an upload into an [`AddressList`], [`Checker::rows`] turns the list into
 //! [`Row`]s in input order, and [`Summary`] counts them. Nothing here knows of jobs, HTTP or
-//! stores.
+//! stores; it shares with them the types that say where to ask DNS and how a list is written.
 //!
 //! An address gets exactly one reason, the first that applies, and its verdict follows from the
 //! reason:
@@ -30,8 +30,7 @@ mod verdict;
 
 pub use self::{
     checker::{Checker, CheckerConfig},
-    dns::{Dns, InvalidDns},
-    input::{AddressList, Format, InputError},
+    input::{AddressList, InputError},
     summary::Summary,
     verdict::{Reason, Row, Verdict},
 };

@@ -14,13 +14,13 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     JobContext, JobError, Runner,
-    email::{AddressList, Checker, CheckerConfig, Dns, Format, Row, Summary},
+    email::{AddressList, Checker, CheckerConfig, Row, Summary},
     worker::internal_failure,
 };
 use crate::{
     config::{DnsSource, EmailRunnerConfig},
     job::{Count, Json, Patch, Report},
-    store::{Input, InputFormat},
+    store::Input,
 };
 
 /// The code of a job whose input is no list of addresses.
@@ -37,7 +37,7 @@ const PAGE_ROWS: usize = 1_000;
 
 /// Checks lists of e-mail addresses.
 ///
-/// The input is plain text, CSV or JSON (see [`Format`]); a list that is unusable as a whole
+/// The input is plain text, CSV or JSON (see [`input`](super::email::input)); a list that is unusable as a whole
 /// fails the job with `INVALID_INPUT` and a sentence that says what is wrong where. Result rows
 /// ([`Row`]) stand in the order of the list, one for each address; the result is a [`Summary`].
 /// A job takes memory for its list and for the rows of one chunk, whoever watches.
@@ -61,20 +61,17 @@ impl EmailValidation {
     /// A runner by `[runner.email]`. Sets DNS up, as [`Checker::new`] does.
     pub fn new(config: &EmailRunnerConfig) -> Self {
         let at_least_one = |number| NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN);
-        let (dns, step) = match config.dns {
-            DnsSource::System => (Dns::System, "Checking mail servers"),
-            DnsSource::Server(address) => (Dns::Server(address), "Checking mail servers"),
-            DnsSource::Off => (Dns::Off, "Checking addresses"),
-        };
         Self {
             checker: Checker::new(CheckerConfig {
-                dns,
+                dns: config.dns,
                 concurrency: at_least_one(config.max_concurrent_lookups),
                 timeout: config.lookup_timeout(),
                 max_per_second: NonZeroU32::new(config.max_per_second),
-                ..CheckerConfig::default()
             }),
-            step,
+            step: match config.dns {
+                DnsSource::System | DnsSource::Server(_) => "Checking mail servers",
+                DnsSource::Off => "Checking addresses",
+            },
             max_emails: config.max_emails,
             concurrency: at_least_one(config.max_concurrent_jobs),
         }
@@ -186,12 +183,7 @@ async fn read(input: Option<Input>, max_emails: usize) -> Result<AddressList, Jo
         let message = "The job has no input; it needs a list of e-mail addresses";
         return Err(JobError::failed(INVALID_INPUT, message));
     };
-    let format = match input.format {
-        InputFormat::Json => Format::Json,
-        InputFormat::Text => Format::Text,
-        InputFormat::Csv => Format::Csv,
-    };
-    let parse = move || AddressList::parse(&input.content, format, max_emails);
+    let parse = move || AddressList::parse(&input.content, input.format, max_emails);
     match tokio::task::spawn_blocking(parse).await {
         Ok(list) => list.map_err(|error| JobError::failed(INVALID_INPUT, error.to_string())),
         Err(ended) if ended.is_panic() => resume_unwind(ended.into_panic()),

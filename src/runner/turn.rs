@@ -31,7 +31,7 @@ impl Turn {
         let mut worker = Worker::new(self.job, self.drain);
         let place = tokio::select! {
             biased;
-            () = worker.stopped() => None,
+            () = worker.until_should_stop() => None,
             place = place => Some(place.expect("the places of a runner are never closed")),
         };
         let outcome = match place {
@@ -54,7 +54,7 @@ async fn work(runner: &dyn Runner, worker: &mut Worker) -> Result<Json, JobError
     let input = worker
         .until_answered(|| async { Ok(job.input().await?) })
         .await?;
-    if worker.is_stopped() || worker.is_draining() {
+    if worker.should_stop() {
         return Err(JobError::Stopped);
     }
     let context = JobContext::new(worker.clone(), row_count);
@@ -87,10 +87,7 @@ async fn conclude(worker: &Worker, outcome: Result<Json, JobError>) {
                     status: Some(State::Cancelled),
                     ..Report::default()
                 }
-            } else if worker.is_stopped()
-                || worker.is_draining()
-                || job.face.attempt != worker.attempt
-            {
+            } else if worker.should_stop() || job.face.attempt != worker.attempt {
                 return;
             } else {
                 tracing::error!(job.id = %job.id(), "a runner stopped and nobody had asked it to");

@@ -54,16 +54,18 @@ impl Worker {
         .await
     }
 
-    pub(super) fn is_stopped(&self) -> bool {
-        self.stop.is_cancelled()
-    }
-
+    /// Whether the server is shutting down.
     pub(super) fn is_draining(&self) -> bool {
         self.drain.is_cancelled()
     }
 
-    /// Completes when the work should stop. Cancel-safe.
-    pub(super) async fn stopped(&self) {
+    /// Whether to stop, because of the job or because of the server.
+    pub(super) fn should_stop(&self) -> bool {
+        self.stop.is_cancelled() || self.is_draining()
+    }
+
+    /// Waits until [`Worker::should_stop`]. Cancel-safe.
+    pub(super) async fn until_should_stop(&self) {
         tokio::select! {
             () = self.stop.cancelled() => {}
             () = self.drain.cancelled() => {}

@@ -109,6 +109,39 @@ impl Memory {
         (record.incarnation == origin.incarnation).then(|| Arc::clone(record))
     }
 
+    /// Looks at up to [`LIST_SLICE`] jobs below `before`, which it moves; says whether there are no
+    /// more.
+    fn list_slice(
+        &self,
+        filter: &Filter,
+        before: &mut Option<Position>,
+        limit: usize,
+        now: Timestamp,
+        found: &mut Vec<Arc<Job>>,
+    ) -> bool {
+        let index = self.read();
+        let upper = before.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let positions = index.by_age.range((Bound::Unbounded, upper)).rev();
+        let mut looked_at = 0;
+        let mut last = None;
+        for position in positions.take(LIST_SLICE) {
+            looked_at += 1;
+            last = Some(position.clone());
+            let Some(record) = index.jobs.get(&position.job_id) else {
+                continue;
+            };
+            let job = Arc::clone(&record.lock().job);
+            if filter.matches(&job) && !is_expired(&job, now) {
+                found.push(job);
+                if found.len() == limit {
+                    break;
+                }
+            }
+        }
+        *before = last;
+        looked_at < LIST_SLICE
+    }
+
     /// The first seq of a change made on `prev`.
     fn seq_after(&self, prev: Seq, now: Timestamp) -> Seq {
         let newest = Timestamp::from_micros(self.newest.load(Ordering::Relaxed));
@@ -311,33 +344,11 @@ impl Store for Memory {
         let mut found = Vec::new();
         let mut before = before.cloned();
         loop {
-            let index = self.read();
-            let upper = before.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-            let mut looked_at = 0;
-            let mut last = None;
-            for position in index
-                .by_age
-                .range((Bound::Unbounded, upper))
-                .rev()
-                .take(LIST_SLICE)
-            {
-                looked_at += 1;
-                last = Some(position);
-                let Some(record) = index.jobs.get(&position.job_id) else {
-                    continue;
-                };
-                let job = Arc::clone(&record.lock().job);
-                if filter.matches(&job) && !is_expired(&job, now) {
-                    found.push(job);
-                    if found.len() == limit {
-                        return Ok(found);
-                    }
-                }
-            }
-            before = last.cloned();
-            if looked_at < LIST_SLICE {
+            let is_end = self.list_slice(filter, &mut before, limit, now, &mut found);
+            if is_end || found.len() == limit {
                 return Ok(found);
             }
+            tokio::task::yield_now().await;
         }
     }
 

@@ -4,12 +4,18 @@
 
 mod keys;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::{
+    ffi::OsString,
+    net::Ipv6Addr,
+    path::PathBuf,
+    process::{Command, Output},
+};
 
-use progressd::auth::KeyHash;
-use progressd::config::{AuthMode, Config, DEFAULT_TOML, Overrides, Sources};
+use progressd::{
+    auth::KeyHash,
+    config::{AuthMode, Config, DEFAULT_TOML, DnsSource, Overrides, Sources},
+    job::Bounds,
+};
 use tempfile::TempDir;
 
 const SECRET: &str = "a secret of at least thirty-two bytes";
@@ -279,17 +285,55 @@ fn every_bound_itself_is_allowed() {
 }
 
 #[test]
-fn zero_means_never_where_the_documentation_says_so() {
-    let config = Config::from_toml("jobs = { lease_seconds = 0, abandon_after_seconds = 0 }")
-        .expect("valid");
-    assert_eq!(
+fn dns_is_that_of_the_machine_or_none_or_a_named_server() {
+    for (text, dns) in [
+        ("system", DnsSource::System),
+        ("off", DnsSource::Off),
         (
-            config.jobs.lease(),
-            config.jobs.abandon_after(),
-            config.limits.max_connections()
+            "127.0.0.1:5353",
+            DnsSource::Server(([127, 0, 0, 1], 5353).into()),
         ),
-        (None, None, None)
-    );
+        (
+            "[::1]:53",
+            DnsSource::Server((Ipv6Addr::LOCALHOST, 53).into()),
+        ),
+    ] {
+        let config = Config::from_toml(&format!("runner.email.dns = '{text}'")).expect("valid");
+        assert_eq!(config.runner.email.dns, dns, "{text}");
+    }
+    for text in ["", "System", "127.0.0.1", "localhost:53", "on"] {
+        let refused = Config::from_toml(&format!("runner.email.dns = '{text}'"));
+        let error = refused.expect_err(text).to_string();
+        assert!(error.starts_with("`runner.email.dns` must be"), "{error}");
+    }
+}
+
+#[test]
+fn zero_connections_leave_their_number_to_the_limit_of_descriptors() {
+    let config =
+        |number| Config::from_toml(&format!("limits.max_connections = {number}")).expect("valid");
+    assert_eq!(config(0).limits.max_connections(), None);
+    assert_eq!(config(7).limits.max_connections(), Some(7));
+}
+
+#[test]
+fn the_bounds_on_requests_are_those_of_the_settings() {
+    let limits = |text| Config::from_toml(text).expect("valid").limits;
+    assert_eq!(limits("").bounds(), Bounds::default());
+    let text = "[limits]\nmessage_chars = 1\nstep_chars = 2\nkind_chars = 3\nunit_chars = 4\n\
+                tag_chars = 5\ntags = 6\ndata_bytes = 7\nresult_bytes = 8\nevent_data_bytes = 9";
+    let expected = Bounds {
+        message_chars: 1,
+        step_chars: 2,
+        kind_chars: 3,
+        unit_chars: 4,
+        tag_chars: 5,
+        tags: 6,
+        data_bytes: 7,
+        result_bytes: 8,
+        event_data_bytes: 9,
+    };
+    assert_eq!(limits(text).bounds(), expected);
 }
 
 #[test]

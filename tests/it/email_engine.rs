@@ -6,12 +6,15 @@ use std::{
     time::Duration,
 };
 
-use crate::support::dns::TestDns;
 use futures_util::StreamExt;
-use progressd::runner::email::{
-    AddressList, Checker, CheckerConfig, Dns, Format, Reason, Row, Summary,
+use progressd::{
+    config::DnsSource,
+    runner::email::{AddressList, Checker, CheckerConfig, Reason, Row, Summary},
+    store::InputFormat,
 };
 use proptest::prelude::*;
+
+use crate::support::dns::TestDns;
 
 /// Longer than any test runs: for names that have to stay unanswered.
 const NEVER: Duration = Duration::from_secs(600);
@@ -21,23 +24,28 @@ fn list<S: AsRef<str>>(emails: &[S]) -> Arc<AddressList> {
         .iter()
         .map(|email| format!("{}\n", email.as_ref()))
         .collect();
-    Arc::new(AddressList::parse(text.as_bytes(), Format::Text, usize::MAX).expect("a list"))
+    Arc::new(AddressList::parse(text.as_bytes(), InputFormat::Text, usize::MAX).expect("a list"))
 }
 
 fn checker(dns: &TestDns, concurrency: usize, timeout: Duration) -> Checker {
-    let concurrency = NonZeroUsize::new(concurrency).expect("not zero");
     Checker::new(CheckerConfig {
-        dns: Dns::Server(dns.addr),
-        concurrency,
+        dns: DnsSource::Server(dns.addr),
+        concurrency: NonZeroUsize::new(concurrency).expect("not zero"),
         timeout,
-        ..CheckerConfig::default()
+        max_per_second: None,
     })
 }
 
 fn offline() -> Checker {
+    offline_at(None)
+}
+
+fn offline_at(max_per_second: Option<NonZeroU32>) -> Checker {
     Checker::new(CheckerConfig {
-        dns: Dns::Off,
-        ..CheckerConfig::default()
+        dns: DnsSource::Off,
+        concurrency: NonZeroUsize::new(64).expect("not zero"),
+        timeout: NEVER,
+        max_per_second,
     })
 }
 
@@ -236,11 +244,7 @@ async fn hundred_thousand_addresses_pass_without_dns() {
 
 #[tokio::test(start_paused = true)]
 async fn list_is_checked_no_faster_than_it_may_be() {
-    let checker = Checker::new(CheckerConfig {
-        dns: Dns::Off,
-        max_per_second: NonZeroU32::new(20),
-        ..CheckerConfig::default()
-    });
+    let checker = offline_at(NonZeroU32::new(20));
     let emails: Vec<String> = (0..101).map(|n| format!("user{n}@gmail.com")).collect();
     let start = tokio::time::Instant::now();
     let mut rows = Box::pin(checker.rows(list(&emails), 0));
@@ -291,8 +295,9 @@ async fn row_has_the_documented_json() {
 #[tokio::test]
 async fn bundled_list_shows_every_class_without_any_network() {
     let csv = include_bytes!("../../assets/demo-emails.csv");
-    let list =
-        Arc::new(AddressList::parse(csv, Format::Csv, 1_000).expect("the bundled list is a list"));
+    let list = Arc::new(
+        AddressList::parse(csv, InputFormat::Csv, 1_000).expect("the bundled list is a list"),
+    );
     assert!((300..=400).contains(&list.len()), "{}", list.len());
     let rows: Vec<Row> = offline().rows(list, 0).collect().await;
     let text = str::from_utf8(csv).expect("the bundled list is UTF-8");
@@ -329,10 +334,10 @@ proptest! {
             1..20,
         )
     ) {
-        let input = serde_json::json!(emails);
-        let list = Arc::new(AddressList::from_json(&input, 20).expect("strings are a list"));
+        let input = serde_json::to_vec(&emails).expect("strings are JSON");
+        let list = AddressList::parse(&input, InputFormat::Json, 20).expect("strings are a list");
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let rows: Vec<Row> = runtime.block_on(offline().rows(list, 0).collect());
+        let rows: Vec<Row> = runtime.block_on(offline().rows(Arc::new(list), 0).collect());
         prop_assert_eq!(rows.len(), emails.len());
         for (row, email) in rows.iter().zip(&emails) {
             prop_assert_eq!(row.verdict, row.reason.verdict());

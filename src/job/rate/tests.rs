@@ -31,7 +31,7 @@ fn micros(seconds: f64) -> u64 {
 
 /// The estimator after all reports of `series` up to `until` seconds.
 fn after(series: &[(f64, f64)], until: f64) -> Estimator {
-    let mut estimator = Estimator::new();
+    let mut estimator = Estimator::default();
     for &(seconds, position) in series.iter().take_while(|report| report.0 <= until) {
         estimator.observe(micros(seconds), position);
     }
@@ -69,7 +69,7 @@ fn assert_eta(estimator: Estimator, remaining: f64, expected: f64, tolerance: f6
 
 #[test]
 fn says_nothing_before_there_is_enough_to_say() {
-    let mut estimator = Estimator::new();
+    let mut estimator = Estimator::default();
     assert_eq!(estimator.rate_per_second(), None);
     assert_eq!(estimator.eta_seconds(100.0), None);
     assert_eq!(estimator.eta_seconds(0.0), None);
@@ -126,7 +126,7 @@ fn beyond_ten_years_there_is_no_eta() {
 
 #[test]
 fn reports_that_overtake_each_other_count_no_time_twice() {
-    let mut estimator = Estimator::new();
+    let mut estimator = Estimator::default();
     for n in 0_u32..2_000 {
         let early = if n % 2 == 1 { 400_000 } else { 0 };
         estimator.observe(micros(f64::from(n) * 0.1) - early, f64::from(n));
@@ -142,7 +142,7 @@ fn a_clock_set_back_or_forward_by_an_hour_does_no_harm() {
         for report in &mut series[150..] {
             report.0 += hour;
         }
-        let mut estimator = Estimator::new();
+        let mut estimator = Estimator::default();
         for (index, &(seconds, position)) in series.iter().enumerate() {
             estimator.observe(micros(seconds + 3_600.0), position);
             if index >= 60 {
@@ -163,9 +163,9 @@ fn a_lower_or_impossible_position_is_no_progress() {
     assert_eq!(estimator, after(&every_second(60, |_| 10.0), 60.0));
     assert_eq!(position, 600.0);
 
-    let mut unstarted = Estimator::new();
+    let mut unstarted = Estimator::default();
     unstarted.observe(micros(0.0), f64::NAN);
-    assert_eq!(unstarted, Estimator::new());
+    assert_eq!(unstarted, Estimator::default());
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn is_small_and_survives_being_stored() {
     assert!(size_of::<Estimator>() < 96, "{}", size_of::<Estimator>());
     let mut noise = Noise(5);
     let series = every_second(200, |_| noise.between(0.0, 3.0));
-    let mut kept = Estimator::new();
+    let mut kept = Estimator::default();
     let mut stored = serde_json::to_string(&kept).expect("plain numbers");
     for &(seconds, position) in &series {
         let mut loaded: Estimator = serde_json::from_str(&stored).expect("what was written");

@@ -13,42 +13,30 @@ use moka::future::Cache;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    AddressList, Dns, Reason, Row, disposable,
+    AddressList, Reason, Row, disposable,
     dns::{MailHostLookup, MailHosts},
     reserved::{self, Reserved},
     role,
     syntax::{self, Address},
     typo,
 };
+use crate::config::DnsSource;
+
+/// How many domains' answers one list keeps; a list with more asks again for those that it has
+/// forgotten. Half the domains that a list of the default length can have, for about 10 MB.
+const CACHED_DOMAINS: u64 = 50_000;
 
 /// How a [`Checker`] works.
 #[derive(Debug, Clone, Copy)]
 pub struct CheckerConfig {
     /// Where DNS questions go.
-    pub dns: Dns,
+    pub dns: DnsSource,
     /// How many DNS questions may wait for an answer at a time, over all lists of this checker.
     pub concurrency: NonZeroUsize,
     /// How long one domain may take before its addresses are `unknown`.
     pub timeout: Duration,
     /// How many addresses of one list are begun in a second; `None` is as many as possible.
     pub max_per_second: Option<NonZeroU32>,
-    /// How many domains' answers one list keeps. A list with more asks again for those that it has
-    /// forgotten.
-    pub cached_domains: u64,
-}
-
-impl Default for CheckerConfig {
-    /// The machine's DNS, 64 questions at a time, 5 seconds each, at full speed, 50,000 domains
-    /// (about 10 MB when full).
-    fn default() -> Self {
-        Self {
-            dns: Dns::System,
-            concurrency: const { NonZeroUsize::new(64).expect("64 is not zero") },
-            timeout: Duration::from_secs(5),
-            max_per_second: None,
-            cached_domains: 50_000,
-        }
-    }
 }
 
 /// Checks lists; a cheap handle, to be shared by all jobs so that they also share the bound on DNS
@@ -86,7 +74,7 @@ impl Checker {
     ) -> impl Stream<Item = Row> + Send + use<> {
         let job = Arc::new(ListCheck {
             lookup: Arc::clone(&self.lookup),
-            answers: Cache::new(self.config.cached_domains),
+            answers: Cache::new(CACHED_DOMAINS),
         });
         // One slow domain holds up the rows behind it, which have to wait for their turn. Reading
         // on further than there are lookups keeps these busy meanwhile.

@@ -1,7 +1,7 @@
 //! Whether a domain takes mail, by DNS: MX, the null MX (RFC 7505), and the fallback to address
 //! records.
 
-use std::{net::SocketAddr, str::FromStr, time::Duration};
+use std::time::Duration;
 
 use hickory_resolver::{
     TokioResolver,
@@ -14,39 +14,7 @@ use hickory_resolver::{
 };
 use tokio::sync::Semaphore;
 
-/// Where DNS questions go; written `system`, `off` or `ADDR:PORT`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Dns {
-    /// To the servers that the machine uses (`/etc/resolv.conf`).
-    #[default]
-    System,
-    /// Nowhere: nothing leaves the machine.
-    Off,
-    /// To this server, by UDP and, for long answers, TCP.
-    Server(SocketAddr),
-}
-
-/// A text that names no DNS mode.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "\"{0}\" is neither \"system\" nor \"off\" nor an address with a port such as \"127.0.0.1:53\""
-)]
-pub struct InvalidDns(String);
-
-impl FromStr for Dns {
-    type Err = InvalidDns;
-
-    fn from_str(text: &str) -> Result<Self, InvalidDns> {
-        match text {
-            "system" => Ok(Self::System),
-            "off" => Ok(Self::Off),
-            other => other
-                .parse()
-                .map(Self::Server)
-                .map_err(|_| InvalidDns(other.to_owned())),
-        }
-    }
-}
+use crate::config::DnsSource;
 
 /// What DNS says of a domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,13 +54,13 @@ enum Resolver {
 }
 
 impl MailHostLookup {
-    pub(super) fn new(dns: Dns, concurrency: usize, timeout: Duration) -> Self {
+    pub(super) fn new(dns: DnsSource, concurrency: usize, timeout: Duration) -> Self {
         let resolver = match dns {
-            Dns::Off => Resolver::Off,
-            Dns::System => TokioResolver::builder_tokio()
+            DnsSource::Off => Resolver::Off,
+            DnsSource::System => TokioResolver::builder_tokio()
                 .and_then(|builder| build(builder, timeout))
                 .into(),
-            Dns::Server(address) => {
+            DnsSource::Server(address) => {
                 let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
                 for connection in &mut connections {
                     connection.port = address.port();
@@ -241,29 +209,6 @@ impl Absence {
             Self::NoRecords => MailHosts::Nowhere,
             Self::Timeout => MailHosts::Timeout,
             Self::Failure => MailHosts::Failure,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dns_modes_are_read_from_text() {
-        assert_eq!("system".parse(), Ok(Dns::System));
-        assert_eq!("off".parse(), Ok(Dns::Off));
-        assert_eq!(
-            "127.0.0.1:5353".parse(),
-            Ok(Dns::Server(([127, 0, 0, 1], 5353).into()))
-        );
-        assert_eq!(
-            "[::1]:53".parse(),
-            Ok(Dns::Server("[::1]:53".parse().expect("an address")))
-        );
-        for text in ["", "System", "127.0.0.1", "localhost:53", "on"] {
-            let error = text.parse::<Dns>().expect_err(text);
-            assert!(error.to_string().contains(text), "{error}");
         }
     }
 }

@@ -2,7 +2,12 @@
 //!
 //! - **Text**: one address per line (LF, CRLF or CR); blank lines are skipped. No comments and no
 //!   separators: `#` and `,` are part of the line.
-//! - **CSV**: see [`Format::Csv`].
+//! - **CSV**: rows of fields, separated by `,`, `;` or TAB (found out), quoted with `"` (RFC 4180).
+//!   The addresses are in the column whose header says so (`email`, `E-Mail`, `mail`,
+//!   `email_address`, `customer_email`, …; `address` and the like only if there is an `@` below),
+//!   or else in the one with the most `@` in the first 1,000 rows; the first row counts as a
+//!   header when it has none. Rows without an address are skipped. Other columns need not be
+//!   UTF-8.
 //! - **JSON**: an array of addresses, or of objects with an e-mail field, or either under `emails`
 //!   in an object.
 //!
@@ -18,36 +23,7 @@ use std::fmt;
 
 use collect::Collector;
 
-/// How an uploaded list is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// One address per line.
-    Text,
-    /// Rows of fields, separated by `,`, `;` or TAB (found out), quoted with `"` (RFC 4180).
-    ///
-    /// The addresses are in the column whose header says so (`email`, `E-Mail`, `mail`,
-    /// `email_address`, `customer_email`, …; `address` and the like only if there is an `@` below),
-    /// or else in the one with the most `@` in the first 1,000 rows; the first row counts as a
-    /// header when it has none. Rows without an address are skipped. Other columns need not be
-    /// UTF-8.
-    Csv,
-    /// An array of strings or objects, or an object that has one under `emails`.
-    Json,
-}
-
-impl Format {
-    /// The format of a request body, from its `Content-Type` (parameters are ignored); `None` for
-    /// other types.
-    pub fn from_content_type(content_type: &str) -> Option<Self> {
-        let media_type = content_type.split(';').next().unwrap_or_default().trim();
-        match media_type.to_ascii_lowercase().as_str() {
-            "text/plain" => Some(Self::Text),
-            "text/csv" | "application/csv" | "text/tab-separated-values" => Some(Self::Csv),
-            "application/json" => Some(Self::Json),
-            _ => None,
-        }
-    }
-}
+use crate::store::InputFormat;
 
 /// Addresses in input order, kept in one string: a list of 100,000 takes little more than its text.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -63,7 +39,7 @@ impl AddressList {
     /// # Errors
     /// When the file is unusable as a whole; wrong addresses are no error, they get rows of their
     /// own.
-    pub fn parse(bytes: &[u8], format: Format, max_emails: usize) -> Result<Self, InputError> {
+    pub fn parse(bytes: &[u8], format: InputFormat, max_emails: usize) -> Result<Self, InputError> {
         let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
         if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") {
             return Err(InputError::Utf16);
@@ -73,20 +49,10 @@ impl AddressList {
         }
         let mut collector = Collector::new(max_emails);
         match format {
-            Format::Text => collect_lines(utf8(bytes)?, &mut collector)?,
-            Format::Csv => csv::collect(bytes, &mut collector)?,
-            Format::Json => json::collect_text(utf8(bytes)?, &mut collector)?,
+            InputFormat::Text => collect_lines(utf8(bytes)?, &mut collector)?,
+            InputFormat::Csv => csv::collect(bytes, &mut collector)?,
+            InputFormat::Json => json::collect(utf8(bytes)?, &mut collector)?,
         }
-        collector.finish()
-    }
-
-    /// Reads the `input` of a job: the same shapes as [`Format::Json`], already parsed.
-    ///
-    /// # Errors
-    /// As [`AddressList::parse`].
-    pub fn from_json(input: &serde_json::Value, max_emails: usize) -> Result<Self, InputError> {
-        let mut collector = Collector::new(max_emails);
-        json::collect_value(input, &mut collector)?;
         collector.finish()
     }
 

@@ -1,6 +1,6 @@
 //! The e-mail job from its input to its rows, with a real DNS server.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use progressd::{
     config::{DnsSource, EmailRunnerConfig},
@@ -218,7 +218,8 @@ async fn check_that_was_cut_off_goes_on_and_no_row_is_there_twice() {
     assert!(first.start(job.clone()));
     let at_silence = Some(Count::saturating(1_200));
     wait_until(&job, |job| job.face.progress.processed() == at_silence).await;
-    first.drain().await;
+    first.drain(Duration::from_secs(10)).await;
+    assert_eq!(first.jobs(), 0);
     let left = job.job();
     assert_eq!((left.face.state, left.face.attempt), (State::Processing, 1));
     assert_eq!(rows(&job).await.len(), 1_200);

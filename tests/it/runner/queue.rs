@@ -1,6 +1,6 @@
 //! Waiting for a runner, and leaving the queue.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use progressd::{
     job::{Command, State},
@@ -145,7 +145,8 @@ async fn drain_leaves_jobs_unfinished_and_the_next_runners_take_them_up() {
     let queued = create(&registry, "gated", None).await;
     assert!(runners.start(running.clone()) && runners.start(queued.clone()));
     runner.wait_for(|book| book.running == 1).await;
-    runners.drain().await;
+    runners.drain(Duration::from_secs(10)).await;
+    assert_eq!(runners.jobs(), 0);
     assert_eq!(running.job().face.state, State::Processing);
     assert_eq!(queued.job().face.state, State::Pending);
 

@@ -4,13 +4,14 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use progressd::{
-    job::{Command, Count, EventName, Json, NewEvent, NewJob, Report, Seq, State},
+    job::{Command, Count, EventName, Json, NewEvent, NewJob, Patch, Report, Seq, State},
     registry::Cursor,
     runner::{JobContext, JobError, Runner, Runners},
     store::{Input, InputFormat},
 };
 
 use crate::support::{
+    in_time,
     jobs::{create, finished, input, memory, registry, rows, wait_until},
     staged_store::{Call, Fate, StagedStore},
 };
@@ -38,6 +39,16 @@ impl Runner for Obedient {
             // Nothing but time makes a lease run out, and leases are counted in seconds: this is
             // longer than the one of the test.
             b"silence" => tokio::time::sleep(Duration::from_secs(3)).await,
+            b"be deaf" => {
+                let message = Patch::Set("I hear nothing".to_owned());
+                let report = Report {
+                    message,
+                    ..Report::default()
+                };
+                // The answer may say to stop already.
+                let _ = context.report(report).await;
+                std::future::pending().await
+            }
             b"rows" => {
                 for row in context.row_count()..10 {
                     let report = Report {
@@ -125,6 +136,18 @@ async fn what_a_runner_says_is_kept_within_the_bounds_of_reports() {
         let failure = job.failure().expect("it failed");
         assert_eq!((&*failure.code, &failure.message), (code, &message));
     }
+}
+
+#[tokio::test]
+async fn runner_that_does_not_stop_is_left_behind() {
+    let registry = registry(memory());
+    let runners = runners();
+    let job = create(&registry, "obedient", order("be deaf")).await;
+    assert!(runners.start(job.clone()));
+    wait_until(&job, |job| job.face.message.is_some()).await;
+    in_time("the end of the drain", runners.drain(Duration::ZERO)).await;
+    assert_eq!(runners.jobs(), 1);
+    assert_eq!(job.job().face.state, State::Processing);
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ fn summed(gaps: &[(f64, f64)], time_factor: f64, work_factor: f64) -> Series {
 proptest! {
     #[test]
     fn values_are_always_sane(reports in any_reports(), remaining in any::<f64>()) {
-        let mut estimator = Estimator::new();
+        let mut estimator = Estimator::default();
         for (at_micros, position) in reports {
             estimator.observe(at_micros, position);
             if let Some(rate) = estimator.rate_per_second() {
@@ -52,7 +52,7 @@ proptest! {
     fn less_than_a_second_of_reports_says_nothing(
         reports in prop::collection::vec((0_u64..999_999, 0.0..1e6), 0..200),
     ) {
-        let mut estimator = Estimator::new();
+        let mut estimator = Estimator::default();
         for (offset, position) in reports {
             estimator.observe(START_MICROS + offset, position);
             prop_assert_eq!(estimator.rate_per_second(), None);
@@ -63,7 +63,7 @@ proptest! {
     #[test]
     fn a_hundred_reports_within_a_millisecond_are_like_one(gaps in gaps_with_work(0.2..20.0)) {
         let merged = summed(&gaps, 1.0, 100.0);
-        let mut apart = Estimator::new();
+        let mut apart = Estimator::default();
         for (index, &(seconds, position)) in merged.iter().enumerate() {
             let work = if index == 0 { 0.0 } else { position - merged[index - 1].1 };
             for part in (0..100).rev() {

@@ -51,7 +51,7 @@ fn bursts_of_single_items_show_about_the_mean() {
             )
         })
         .collect();
-    let mut estimator = Estimator::new();
+    let mut estimator = Estimator::default();
     for (index, &(seconds, position)) in series.iter().enumerate() {
         estimator.observe(micros(seconds), position);
         match index {
@@ -215,7 +215,7 @@ fn hours_of_work_outweigh_the_last_seconds() {
 fn a_retry_with_a_new_estimator_knows_only_its_own_work() {
     let first_attempt = after(&every_second(100, |_| 100.0), 100.0);
     assert_rate(first_attempt, 100.0, 0.001);
-    let mut second_attempt = Estimator::new();
+    let mut second_attempt = Estimator::default();
     for second in 0..=10 {
         second_attempt.observe(micros(200.0 + f64::from(second)), f64::from(second) * 2.0);
     }
@@ -244,7 +244,7 @@ fn increments_of_parallel_workers_add_up() {
         .collect();
     increments.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut position = 0.0;
-    let mut estimator = Estimator::new();
+    let mut estimator = Estimator::default();
     estimator.observe(micros(0.0), 0.0);
     for (seconds, increment) in increments {
         position += increment;
@@ -275,7 +275,7 @@ fn a_growing_total_changes_the_eta_and_nothing_else() {
 
 #[test]
 fn a_hundred_thousand_reports_a_second_are_as_good_as_one() {
-    let mut estimator = Estimator::new();
+    let mut estimator = Estimator::default();
     for n in 0_u32..1_000_000 {
         estimator.observe(super::START_MICROS + u64::from(n) * 10, f64::from(n));
     }

@@ -9,36 +9,19 @@ use serde::{
 
 use super::{Collector, InputError};
 
-pub(super) fn collect_text(text: &str, collector: &mut Collector) -> Result<(), InputError> {
+pub(super) fn collect(text: &str, collector: &mut Collector) -> Result<(), InputError> {
     if text.trim().is_empty() {
         return Ok(());
     }
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    List(collector)
-        .deserialize(&mut deserializer)
+    deserializer
+        .deserialize_any(List(collector))
         .and_then(|()| deserializer.end())
-        .map_err(|error| InputError::Json(error.to_string()))
-}
-
-pub(super) fn collect_value(
-    value: &serde_json::Value,
-    collector: &mut Collector,
-) -> Result<(), InputError> {
-    List(collector)
-        .deserialize(value)
         .map_err(|error| InputError::Json(error.to_string()))
 }
 
 /// The whole input: an array, or an object with one.
 struct List<'a>(&'a mut Collector);
-
-impl<'de> DeserializeSeed<'de> for List<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
 
 impl<'de> Visitor<'de> for List<'_> {
     type Value = ();
