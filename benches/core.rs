@@ -34,7 +34,7 @@ fn job() -> Job {
     let new_job = NewJob::parse(body, &Bounds::default()).expect("a valid body");
     let now = Timestamp::from_micros(1_795_287_600_000_000);
     let job_id = JobId::parse("bench").expect("a valid name");
-    new_job.into_job(job_id, None, None, &DEFAULTS, now)
+    new_job.into_job(job_id, None, None, &DEFAULTS, uuid::Uuid::nil(), now)
 }
 
 fn report() -> Command {

@@ -92,9 +92,15 @@ pub enum RegistryError {
     /// There are as many jobs as there may be.
     #[error("too many jobs")]
     Full,
+    /// The store has no room for what a runner would read.
+    #[error("no room for the input")]
+    NoRoom,
     /// The rules do not allow it.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// A fault of the server cut it off; it may or may not have been done.
+    #[error("the job's writer ended before it answered")]
+    Interrupted,
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -136,9 +142,12 @@ impl Registry {
         self.inner.clock.now()
     }
 
-    /// The store behind the registry.
-    pub fn store(&self) -> &Arc<dyn Store> {
-        &self.inner.store
+    /// Whether the store answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.inner.store.ping().await
     }
 
     /// Creates a job for `owner`, or finds the one that the same request created before.
@@ -157,12 +166,17 @@ impl Registry {
         let mut job_id = wanted
             .clone()
             .unwrap_or_else(|| JobId::from(Uuid::now_v7()));
+        let candidate = job_id.clone();
         if let Some(key) = key {
             // The owner is part of the key, so that nobody meets another's requests.
             let key = format!("{}\n{}", owner.as_deref().unwrap_or_default(), key.as_str());
             job_id = inner.store.reserve(&key, &job_id, now).await?;
             if wanted.is_some_and(|wanted| wanted != job_id) {
                 return Err(RegistryError::Exists);
+            }
+            if job_id != candidate && matches!(self.find(&job_id).await, Err(RegistryError::Gone)) {
+                // A repetition of the request must not do removed work again.
+                return Err(RegistryError::Gone);
             }
         }
         let content = input
@@ -173,6 +187,7 @@ impl Registry {
             owner,
             content,
             &inner.settings.defaults,
+            Uuid::now_v7(),
             now,
         );
         if inner.read_slots().len() >= inner.settings.max_jobs {
@@ -199,12 +214,23 @@ impl Registry {
                 };
                 same_request(existing, &job)
             }
-            Created::Full => Err(RegistryError::Full),
+            Created::Full => Err(RegistryError::NoRoom),
         }
     }
 
     /// The job of that name, finished or not.
+    ///
+    /// # Errors
+    /// `NotFound`, `Gone`, or the store's.
     pub async fn find(&self, job_id: &JobId) -> Result<JobHandle, RegistryError> {
+        match self.look_up(job_id).await {
+            // What is gone may be an earlier job of the name, whose slot was still held.
+            Err(RegistryError::Gone) => self.look_up(job_id).await,
+            found => found,
+        }
+    }
+
+    async fn look_up(&self, job_id: &JobId) -> Result<JobHandle, RegistryError> {
         let inner = &self.inner;
         let held = inner.read_slots().get(job_id).cloned();
         if let Some(slot) = held {
@@ -213,8 +239,15 @@ impl Registry {
         }
         let stored = self.load(job_id).await?;
         if stored.job.is_finished() {
-            // The store answers for finished jobs; nothing changes them any more.
-            return Ok(self.handle(self.slot(stored, true)));
+            // The store answers for finished jobs; nothing changes them any more. Only a slot
+            // that was held meanwhile goes before it: it may not have shown this end yet, and
+            // what it shows next would be older than what was shown here.
+            let held = inner.read_slots().get(job_id).cloned();
+            let Some(slot) = held else {
+                return Ok(self.handle(self.slot(stored, true)));
+            };
+            slot.verify(inner).await?;
+            return Ok(self.handle(slot));
         }
         // By now the job may have moved on through a slot that was held and let go meanwhile. So
         // the slot is held first and reads the store again afterwards.
@@ -290,10 +323,13 @@ impl Registry {
     /// The held slot of a job that was just created.
     async fn hold_created(&self, stored: Stored) -> Result<Arc<Slot>, RegistryError> {
         let inner = &self.inner;
-        let slot = self.slot(stored, true);
+        // Others may have found the job, changed it and let it go again before this.
+        let slot = self.slot(stored, false);
         loop {
             let held = inner.hold(Arc::clone(&slot));
             if Arc::ptr_eq(&held, &slot) {
+                // A store that does not answer now is asked again before the slot is used.
+                let _ = slot.verify(inner).await;
                 return Ok(slot);
             }
             // Either somebody has found the job before its creator could hold it: then that slot
@@ -345,8 +381,16 @@ impl Inner {
 
     /// Holds a slot of an unfinished job; one that is held already wins.
     fn hold(&self, slot: Arc<Slot>) -> Arc<Slot> {
-        let mut slots = self.write_slots();
-        Arc::clone(slots.entry(slot.job_id().clone()).or_insert(slot))
+        let held = {
+            let mut slots = self.write_slots();
+            Arc::clone(slots.entry(slot.job_id().clone()).or_insert(slot))
+        };
+        // A drain cancels first and looks for slots then; here a slot is put first, and the
+        // token looked at then. So one of the two ends the streams of every slot.
+        if self.draining.is_cancelled() {
+            held.hub().end(Ending::Draining);
+        }
+        held
     }
 
     /// Lets go of a slot whose job has ended. A newer slot of the same name stays.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::job::{
-    Answer, Event, Job, JobId, Json, Ledger, NewEvent, ReportId, Seq, State, Timestamp,
+    Answer, Event, Job, JobId, Json, Ledger, NewEvent, Origin, ReportId, Seq, State, Timestamp,
 };
 
 pub use memory::{Memory, MemoryLimits};
@@ -22,6 +22,8 @@ pub use memory::{Memory, MemoryLimits};
 /// - **Compare and swap.** A commit names the seq it was made on. When the job has moved on,
 ///   nothing is changed and the present state comes back.
 /// - **Seq.** The store assigns it: `max(prev + 1, the store's clock in microseconds)`.
+/// - **Identity.** Whoever names a job by its `Origin`, or commits on it, means that very job: one
+///   that has taken its name since is neither read nor changed.
 /// - **Visibility.** After `Ok` every later read sees the commit.
 /// - **Errors.** After `Err` the commit may or may not have happened; the caller reads again.
 /// - **Cancel-safety.** A dropped future counts as `Err`.
@@ -38,13 +40,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn load(&self, job_id: &JobId, now: Timestamp) -> Result<Loaded, StoreError>;
 
     /// What the job's runner reads.
-    async fn input(&self, job_id: &JobId) -> Result<Option<Input>, StoreError>;
+    async fn input(&self, origin: &Origin) -> Result<Option<Input>, StoreError>;
 
     /// Applies a change.
     async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError>;
 
     /// The kept events with a seq above `after`, in order.
-    async fn events_after(&self, job_id: &JobId, after: Seq) -> Result<KeptEvents, StoreError>;
+    async fn events_after(&self, origin: &Origin, after: Seq) -> Result<KeptEvents, StoreError>;
 
     /// Jobs that match, newest first, below `before`; at most `limit`, unexpired at `now`.
     async fn list(
@@ -55,11 +57,16 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Vec<Arc<Job>>, StoreError>;
 
-    /// Result rows from index `from` on, at most `limit`.
-    async fn rows(&self, job_id: &JobId, from: u64, limit: usize) -> Result<Rows, StoreError>;
+    /// Result rows from index `from` on, at most `limit`; `None` when the job is not there any more.
+    async fn rows(
+        &self,
+        origin: &Origin,
+        from: u64,
+        limit: usize,
+    ) -> Result<Option<Rows>, StoreError>;
 
     /// Removes a job; until `gone_until` its name is [`Loaded::Gone`], then unknown.
-    async fn remove(&self, job_id: &JobId, gone_until: Timestamp) -> Result<(), StoreError>;
+    async fn remove(&self, origin: &Origin, gone_until: Timestamp) -> Result<(), StoreError>;
 
     /// Removes up to `limit` jobs whose retention has ended at `now`, and forgets removed names
     /// whose time is over; returns how many jobs it removed.
@@ -114,7 +121,7 @@ pub enum Created {
     Done(Seq),
     /// A job of that name was there already.
     Exists(Box<Stored>),
-    /// The store holds as many jobs as it may.
+    /// There is no room for the input.
     Full,
 }
 

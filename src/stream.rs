@@ -73,7 +73,7 @@ pub struct JobStream {
     /// The seq of the newest status that was sent. An event that overtakes a status has the same
     /// seq as that status, which then still has to follow.
     status_seen: Seq,
-    /// The last id that was sent.
+    /// The highest seq that was sent, with or without an id: later ids stay above it.
     last_id: Seq,
     /// How long a silence may last, with this connection's jitter.
     patience: Duration,

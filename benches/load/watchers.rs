@@ -22,6 +22,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Connections opened at a time: below 128, the backlog of the bare loop's listener.
 const OPENED_AT_A_TIME: usize = 100;
 
+/// How the line with a block's id begins.
+const ID_LINE: &[u8] = b"\nid: ";
+
+/// So much of every read is looked at again with the next, which may bring the rest of an
+/// [`ID_LINE`]; too little to count one twice.
+const CARRIED: usize = ID_LINE.len() - 1;
+
 /// Raw SSE connections that count what they get. Dropping it closes them.
 pub(crate) struct Watchers {
     counts: Arc<Counts>,
@@ -89,12 +96,13 @@ impl Watchers {
 
 /// Counts blocks by their last line, the id: it ends every status of an unfinished job.
 async fn read_blocks(mut socket: TcpStream, counts: Arc<Counts>) {
-    let mut buffer = vec![0; 4 * 1024];
-    while let Ok(read @ 1..) = socket.read(&mut buffer).await {
-        let blocks = buffer[..read]
-            .windows(5)
-            .filter(|window| window == b"\nid: ")
+    let mut buffer = vec![0; CARRIED + 4 * 1024];
+    while let Ok(read @ 1..) = socket.read(&mut buffer[CARRIED..]).await {
+        let blocks = buffer[..CARRIED + read]
+            .windows(ID_LINE.len())
+            .filter(|window| *window == ID_LINE)
             .count();
+        buffer.copy_within(read..CARRIED + read, 0);
         let Some(frame_bytes) = read.checked_div(blocks) else {
             continue;
         };

@@ -275,6 +275,13 @@ impl From<RegistryError> for ApiError {
             RegistryError::Gone => Self::new(ErrorCode::JobGone),
             RegistryError::Exists => Self::new(ErrorCode::JobExists),
             RegistryError::Full => Self::new(ErrorCode::RateLimited).because("Too many jobs"),
+            RegistryError::NoRoom => {
+                Self::new(ErrorCode::RateLimited).because("No room for the input at present")
+            }
+            error @ RegistryError::Interrupted => Self {
+                cause: Some(error.to_string()),
+                ..Self::new(ErrorCode::Internal)
+            },
             RegistryError::Store(error) => error.into(),
             RegistryError::Refused(Refusal::Invalid(error)) => error.into(),
             RegistryError::Refused(refusal @ Refusal::Finished(_)) => {
@@ -288,10 +295,11 @@ impl From<RegistryError> for ApiError {
 }
 
 fn shortened(message: Cow<'static, str>) -> Cow<'static, str> {
-    match message.char_indices().nth(MOST_MESSAGE_CHARS) {
-        Some((end, _)) => format!("{}…", &message[..end]).into(),
-        None => message,
+    if message.char_indices().nth(MOST_MESSAGE_CHARS).is_none() {
+        return message;
     }
+    let kept = message.chars().take(MOST_MESSAGE_CHARS - 1);
+    kept.chain(['…']).collect::<String>().into()
 }
 
 /// A cause as a sentence for people: our own errors are lower-case phrases.

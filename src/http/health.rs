@@ -15,7 +15,7 @@ pub(super) async fn liveness() -> Json<Value> {
 /// `GET /readyz`: the server can do its work; 503 while it cannot, or is shutting down.
 pub(super) async fn readiness(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
     let word = |is_ok: bool| if is_ok { "ok" } else { "failed" };
-    let store = app.registry.store().ping().await;
+    let store = app.registry.ping().await;
     if let Err(error) = &store {
         tracing::warn!(%error, "not ready: the store does not answer");
     }

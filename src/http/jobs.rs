@@ -244,7 +244,7 @@ fn is_array(body: &Bytes) -> bool {
     body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
 }
 
-/// The status, where to go on, and the token for a browser, in one flat object.
+/// The status and where to go on, in one flat object. `watch_token` is null: no token is made yet.
 fn creation_answer(status: StatusCode, job: &Job) -> Response {
     #[derive(Serialize)]
     struct Links {

@@ -20,8 +20,7 @@ use super::{
 };
 use crate::{
     job::{JobId, Json},
-    registry::JobHandle,
-    store::StoreError,
+    registry::{JobHandle, RegistryError},
 };
 
 /// Rows of a page unless asked otherwise, and at most.
@@ -123,7 +122,7 @@ pub(super) async fn download(
 }
 
 /// The columns of all rows that are there: what a first pass finds.
-async fn columns_of(job: &JobHandle) -> Result<Columns, StoreError> {
+async fn columns_of(job: &JobHandle) -> Result<Columns, RegistryError> {
     let mut columns = Columns::default();
     let mut from = 0;
     loop {
@@ -136,23 +135,19 @@ async fn columns_of(job: &JobHandle) -> Result<Columns, StoreError> {
     }
 }
 
-/// The file, slice by slice. A store that stops answering breaks the download off.
+/// The file, slice by slice. A store that stops answering, or the job's removal, breaks the
+/// download off: half a file must not look like a whole one.
 fn write_rows(
     job: JobHandle,
     format: Format,
     columns: Columns,
-) -> impl Stream<Item = Result<Bytes, StoreError>> {
+) -> impl Stream<Item = Result<Bytes, RegistryError>> {
     let start = Some((job, columns, 0_u64));
     stream::try_unfold(start, move |state| async move {
         let Some((job, columns, from)) = state else {
             return Ok(None);
         };
         let found = job.rows(from, DOWNLOAD_SLICE).await?;
-        if found.total < from {
-            // The job was removed meanwhile: half a file must not look like a whole one.
-            let reason = "the rows went away during a download".to_owned();
-            return Err(StoreError::Unavailable(reason));
-        }
         let is_first = from == 0;
         let is_last = found.rows.is_empty();
         let bytes = match format {

@@ -7,6 +7,8 @@
 //! existed, so it never sees them. If `join` comes first, the state does not contain the change,
 //! and the reader, which already exists, finds the frames. No third order exists. A reader that
 //! lagged goes through [`Reader::rejoin`], which does the same two things in one section again.
+//! `publish_gap` changes the state and tells every present reader in one section that it lagged:
+//! each rejoins, and finds the state or a later one.
 //!
 //! Reading first and subscribing afterwards would lose the frame that falls between; the model
 //! in `tests/it/joining_model.rs` explores this file's interleavings against a checker's lock.

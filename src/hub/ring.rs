@@ -1,8 +1,8 @@
 //! The frames of one job that some reader has not read yet. Plain data, no lock.
 //!
 //! One ring for all readers: what is bounded is the job's backlog, however many readers are slow.
-//! A frame leaves when the last reader has read it, or when the ring is full; whoever had not
-//! read it then has *lagged*, which is told, never hidden.
+//! A frame leaves when the last reader has read it, when the ring is full, or when all are told to
+//! look at the state anew; whoever had not read it then has *lagged*, which is told, never hidden.
 
 use std::{collections::VecDeque, task::Waker};
 

@@ -27,7 +27,14 @@ impl Writer {
         };
         let job_id = JobId::parse("job-1").expect("a valid name");
         let created_at = Timestamp::from_micros(1);
-        let mut job = NewJob::default().into_job(job_id, None, None, &defaults, created_at);
+        let mut job = NewJob::default().into_job(
+            job_id,
+            None,
+            None,
+            &defaults,
+            uuid::Uuid::nil(),
+            created_at,
+        );
         job.seq = seq(1);
         Self {
             hub: Hub::new(Arc::new(job.clone()), INTERVAL),

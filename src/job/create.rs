@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::{
     Bounds, Count, FieldError, Job, JobId, Json, Timestamp,
@@ -68,6 +69,8 @@ pub struct Digest([u8; 32]);
 pub struct Origin {
     /// The job's name.
     pub job_id: JobId,
+    /// Tells the job from others that had its name before, or will have it later.
+    pub incarnation: Uuid,
     /// What sort of work it is.
     pub kind: Option<Arc<str>>,
     /// What is counted.
@@ -150,11 +153,13 @@ impl NewJob {
         owner: Option<String>,
         input: Option<(&str, &[u8])>,
         defaults: &Defaults,
+        incarnation: Uuid,
         now: Timestamp,
     ) -> Job {
         let digest = self.digest(owner.as_deref(), input);
         let origin = Origin {
             job_id,
+            incarnation,
             kind: self.kind.map(Arc::from),
             unit: self.unit.map(Arc::from),
             owner: owner.map(Arc::from),

@@ -40,7 +40,7 @@ fn created(body: Value) -> Job {
         .expect("the test's creation is valid");
     let job_id = JobId::parse("job-1").expect("a valid name");
     let owner = new_job.owner.clone();
-    new_job.into_job(job_id, owner, None, &DEFAULTS, at(0))
+    new_job.into_job(job_id, owner, None, &DEFAULTS, uuid::Uuid::nil(), at(0))
 }
 
 fn new_job() -> Job {

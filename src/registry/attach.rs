@@ -7,6 +7,10 @@
 //! with a seq above its cursor and not above S; every such event was committed before S was
 //! shown, so a read of the store that begins after the join finds it, unless retention has
 //! dropped it, and then the store's `dropped` is above the cursor and the status says `gap`.
+//! Whoever falls behind goes through the same: [`JobHandle::catch_up`] rejoins in one section
+//! and reads what lies between the last change it has seen, its cursor now, and the new S.
+//! A job that takes the name of a removed one begins above every seq of the old one, so that
+//! the events of neither pass for those of the other.
 //! Events above S that the same read may find are left to the subscription. A paced status that
 //! was waiting at the time of joining tells of no more than S and falls away by its seq.
 
@@ -71,11 +75,7 @@ impl Cursor {
 impl JobHandle {
     /// Joins the job as a watcher that stands at `cursor`.
     pub async fn attach(&self, cursor: Cursor) -> Result<Attachment, StoreError> {
-        let (mut snapshot, live) = self.slot.hub().join();
-        if self.inner.draining.is_cancelled() {
-            // Draining may have begun after it looked for slots; this one must not be missed.
-            snapshot.ending = snapshot.ending.or(Some(Ending::Draining));
-        }
+        let (snapshot, live) = self.slot.hub().join();
         let job = &snapshot.job;
         let is_finished = job.is_finished();
         let is_over = is_finished && cursor == Cursor::At(job.seq);

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Inner, RegistryError, Settings,
-    slot::{Slot, Task},
+    slot::{Errand, Slot},
 };
 use crate::{
     hub::Snapshot,
@@ -67,7 +67,7 @@ impl JobHandle {
     /// Queues a command; its place among the job's commands is fixed when this returns.
     pub fn submit(&self, command: Command, report_id: Option<ReportId>) -> Submission {
         self.slot
-            .enqueue(&self.inner, Task::Apply(command), report_id)
+            .enqueue(&self.inner, Errand::Apply(command), report_id)
     }
 
     /// Queues commands that belong together, result rows with the progress that they are, say:
@@ -96,24 +96,35 @@ impl JobHandle {
             .now()
             .plus_seconds(self.inner.settings.gone_seconds);
         self.slot
-            .enqueue(&self.inner, Task::Remove { gone_until }, None)
+            .enqueue(&self.inner, Errand::Remove { gone_until }, None)
             .await
             .map(drop)
     }
 
     /// Result rows from index `from` on, at most `limit`.
-    pub async fn rows(&self, from: u64, limit: usize) -> Result<Rows, StoreError> {
-        self.inner.store.rows(self.id(), from, limit).await
+    ///
+    /// # Errors
+    /// [`RegistryError::Gone`] when the job was removed, also when another has its name now.
+    pub async fn rows(&self, from: u64, limit: usize) -> Result<Rows, RegistryError> {
+        let rows = self
+            .inner
+            .store
+            .rows(self.slot.origin(), from, limit)
+            .await?;
+        rows.ok_or(RegistryError::Gone)
     }
 
     /// What the job's runner reads.
     pub async fn input(&self) -> Result<Option<Input>, StoreError> {
-        self.inner.store.input(self.id()).await
+        self.inner.store.input(self.slot.origin()).await
     }
 
     /// Kept events above `after`.
     pub(super) async fn events_after(&self, after: Seq) -> Result<KeptEvents, StoreError> {
-        self.inner.store.events_after(self.id(), after).await
+        self.inner
+            .store
+            .events_after(self.slot.origin(), after)
+            .await
     }
 
     /// Cancelled once the job has ended, was removed, or somebody asked for its cancellation.
@@ -133,8 +144,8 @@ impl Future for Submission {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.0).poll(context).map(|received| {
-            let lost = StoreError::Unavailable("the writer ended before it answered".to_owned());
-            received.unwrap_or(Err(RegistryError::Store(lost)))
+            // The writer was cut off; whether it had done this is unknown.
+            received.unwrap_or(Err(RegistryError::Interrupted))
         })
     }
 }

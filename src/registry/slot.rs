@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Inner, RegistryError, handle::Submission, timekeeper::Alarm};
 use crate::{
     hub::Hub,
-    job::{Answer, Command, Job, JobId, Ledger, ReportId, Timestamp},
+    job::{Answer, Command, Job, JobId, Ledger, Origin, ReportId, Timestamp},
     store::Stored,
 };
 
@@ -33,15 +33,16 @@ const MOST_REQUESTS: usize = 256;
 
 /// One job on this node.
 pub(super) struct Slot {
-    job_id: JobId,
+    origin: Arc<Origin>,
     hub: Hub,
     // A plain lock over the queue: sections are short and never await.
-    writer: Mutex<Writer>,
+    desk: Mutex<Desk>,
     /// Cancelled when a runner should stop; made when somebody first asks.
     stop: OnceLock<CancellationToken>,
 }
 
-struct Writer {
+/// What the writer works with.
+struct Desk {
     queue: VecDeque<Request>,
     /// Whether somebody is at work on the queue.
     is_busy: bool,
@@ -58,15 +59,15 @@ struct Writer {
     is_verified: bool,
 }
 
-/// Something that waits for the writer.
+/// Something that waits for the desk.
 struct Request {
-    task: Task,
+    errand: Errand,
     at: Timestamp,
     report_id: Option<ReportId>,
     reply: oneshot::Sender<Result<Answer, RegistryError>>,
 }
 
-pub(super) enum Task {
+pub(super) enum Errand {
     /// Applies the rules to a command.
     Apply(Command),
     /// Removes the job.
@@ -79,10 +80,10 @@ pub(super) enum Task {
 }
 
 impl Request {
-    fn new(task: Task, at: Timestamp, report_id: Option<ReportId>) -> (Self, Submission) {
+    fn new(errand: Errand, at: Timestamp, report_id: Option<ReportId>) -> (Self, Submission) {
         let (reply, answer) = oneshot::channel();
         let request = Self {
-            task,
+            errand,
             at,
             report_id,
             reply,
@@ -103,32 +104,46 @@ fn run_writer(slot: Arc<Slot>, inner: Arc<Inner>) {
 }
 
 async fn work_off(slot: Arc<Slot>, inner: Arc<Inner>) {
-    // Should a commit panic, its outcome is unknown, and the next request finds the place of the
-    // writer free.
-    struct Busy<'slot>(&'slot Slot);
-    impl Drop for Busy<'_> {
-        fn drop(&mut self) {
-            let mut writer = self.0.lock();
-            writer.is_busy = false;
-            writer.is_doubtful = true;
-        }
-    }
-    loop {
-        let busy = Busy(&slot);
+    let mut shift = Shift {
+        slot: &slot,
+        is_over: false,
+    };
+    while !shift.is_over {
         if let Some(requests) = slot.take_requests() {
             slot.serve(&inner, requests).await;
         }
-        std::mem::forget(busy);
         {
             // Whether the queue is empty and whether a writer is at work change together, else a
             // request that arrives in between would wait for ever.
-            let mut writer = slot.lock();
-            if writer.queue.is_empty() {
-                writer.is_busy = false;
-                return;
-            }
+            let mut desk = slot.lock();
+            desk.is_busy = !desk.queue.is_empty();
+            shift.is_over = !desk.is_busy;
         }
-        tokio::task::yield_now().await;
+        if !shift.is_over {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// A writer's time at the desk. When it is cut off, by a panic in a commit or by the end of the
+/// runtime, the outcome is unknown: what still waits is told so rather than left to wait, and
+/// the next request finds the desk free.
+struct Shift<'slot> {
+    slot: &'slot Slot,
+    is_over: bool,
+}
+
+impl Drop for Shift<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let mut desk = self.slot.lock();
+            desk.is_busy = false;
+            desk.is_doubtful = true;
+            // Dropping a request answers it.
+            let stranded = std::mem::take(&mut desk.queue);
+            drop(desk);
+            drop(stranded);
+        }
     }
 }
 
@@ -136,9 +151,9 @@ impl Slot {
     /// The slot of a job. One that others could already change needs [`Slot::verify`].
     pub(super) fn new(hub: Hub, stored: Stored, is_verified: bool) -> Self {
         Self {
-            job_id: stored.job.id().clone(),
+            origin: Arc::clone(&stored.job.origin),
             hub,
-            writer: Mutex::new(Writer {
+            desk: Mutex::new(Desk {
                 queue: VecDeque::new(),
                 is_busy: false,
                 current: stored.job,
@@ -153,7 +168,12 @@ impl Slot {
     }
 
     pub(super) fn job_id(&self) -> &JobId {
-        &self.job_id
+        &self.origin.job_id
+    }
+
+    /// Which job it is: never another one of the same name.
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     pub(super) fn hub(&self) -> &Hub {
@@ -164,14 +184,14 @@ impl Slot {
         self.hub.job()
     }
 
-    /// Queues a task; its place among the job's tasks is fixed when this returns.
+    /// Queues an errand; its place among the job's errands is fixed when this returns.
     pub(super) fn enqueue(
         self: &Arc<Self>,
         inner: &Arc<Inner>,
-        task: Task,
+        errand: Errand,
         report_id: Option<ReportId>,
     ) -> Submission {
-        let (request, submission) = Request::new(task, inner.clock.now(), report_id);
+        let (request, submission) = Request::new(errand, inner.clock.now(), report_id);
         self.enqueue_all(inner, [request]);
         submission
     }
@@ -185,7 +205,7 @@ impl Slot {
         let at = inner.clock.now();
         let (requests, submissions): (Vec<_>, _) = commands
             .into_iter()
-            .map(|(command, report_id)| Request::new(Task::Apply(command), at, report_id))
+            .map(|(command, report_id)| Request::new(Errand::Apply(command), at, report_id))
             .unzip();
         self.enqueue_all(inner, requests);
         submissions
@@ -197,9 +217,9 @@ impl Slot {
         requests: impl IntoIterator<Item = Request>,
     ) {
         let is_writer_needed = {
-            let mut writer = self.lock();
-            writer.queue.extend(requests);
-            !std::mem::replace(&mut writer.is_busy, true)
+            let mut desk = self.lock();
+            desk.queue.extend(requests);
+            !std::mem::replace(&mut desk.is_busy, true)
         };
         if is_writer_needed {
             run_writer(Arc::clone(self), Arc::clone(inner));
@@ -216,45 +236,45 @@ impl Slot {
 
     /// Has the writer read the store.
     pub(super) async fn refresh(self: &Arc<Self>, inner: &Arc<Inner>) -> Result<(), RegistryError> {
-        self.enqueue(inner, Task::Refresh, None).await.map(drop)
+        self.enqueue(inner, Errand::Refresh, None).await.map(drop)
     }
 
     /// See [`JobHandle::stop_signal`](super::JobHandle::stop_signal).
     pub(super) fn stop_signal(&self) -> CancellationToken {
         let signal = self.stop.get_or_init(CancellationToken::new).clone();
         // The job may have ended before the token existed.
-        self.signal_stop();
+        self.stop_if_over();
         signal
     }
 
-    fn lock(&self) -> MutexGuard<'_, Writer> {
-        self.writer
+    fn lock(&self) -> MutexGuard<'_, Desk> {
+        self.desk
             .lock()
-            .expect("no section under a writer's lock panics")
+            .expect("no section under a desk's lock panics")
     }
 
-    /// Up to [`MOST_REQUESTS`] commands, or one task of another sort.
+    /// Up to [`MOST_REQUESTS`] commands, or one errand of another sort.
     fn take_requests(&self) -> Option<Vec<Request>> {
-        let mut writer = self.lock();
-        let is_command = |request: &Request| matches!(request.task, Task::Apply(_));
-        let commands = writer
+        let mut desk = self.lock();
+        let is_command = |request: &Request| matches!(request.errand, Errand::Apply(_));
+        let commands = desk
             .queue
             .iter()
             .take(MOST_REQUESTS)
             .take_while(|next| is_command(next))
             .count();
-        let taken = commands.max(1).min(writer.queue.len());
-        (taken > 0).then(|| writer.queue.drain(..taken).collect())
+        let taken = commands.max(1).min(desk.queue.len());
+        (taken > 0).then(|| desk.queue.drain(..taken).collect())
     }
 
-    fn signal_stop(&self) {
+    fn stop_if_over(&self) {
         let Some(signal) = self.stop.get() else {
             return;
         };
         let must_stop = {
-            let writer = self.lock();
-            let job = &writer.current;
-            writer.is_removed || job.is_finished() || job.face.cancel_requested
+            let desk = self.lock();
+            let job = &desk.current;
+            desk.is_removed || job.is_finished() || job.face.cancel_requested
         };
         if must_stop {
             signal.cancel();
@@ -272,11 +292,11 @@ impl Slot {
     /// Sets an alarm, unless an earlier one is set already.
     fn set_alarm(self: &Arc<Self>, inner: &Inner, at: Timestamp) {
         {
-            let mut writer = self.lock();
-            if writer.is_removed || writer.alarm_at.is_some_and(|alarm_at| alarm_at <= at) {
+            let mut desk = self.lock();
+            if desk.is_removed || desk.alarm_at.is_some_and(|alarm_at| alarm_at <= at) {
                 return;
             }
-            writer.alarm_at = Some(at);
+            desk.alarm_at = Some(at);
         }
         let micros = at.as_micros().saturating_sub(inner.clock.now().as_micros());
         let at = Instant::now() + Duration::from_micros(micros);
@@ -288,14 +308,14 @@ impl Slot {
     /// An alarm fired: the job is looked at when its deadline has come; reports may have moved it.
     pub(super) fn on_deadline(self: &Arc<Self>, inner: &Arc<Inner>) {
         let is_due = {
-            let mut writer = self.lock();
-            writer.alarm_at = None;
-            let deadline = writer.current.next_deadline();
-            writer.is_doubtful || deadline.is_some_and(|deadline| deadline <= inner.clock.now())
+            let mut desk = self.lock();
+            desk.alarm_at = None;
+            let deadline = desk.current.next_deadline();
+            desk.is_doubtful || deadline.is_some_and(|deadline| deadline <= inner.clock.now())
         };
         if is_due {
             // What comes of it is shown; nobody waits for the answer.
-            drop(self.enqueue(inner, Task::Apply(Command::Tick), None));
+            drop(self.enqueue(inner, Errand::Apply(Command::Tick), None));
         } else {
             self.watch_the_clock(inner);
         }

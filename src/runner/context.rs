@@ -45,9 +45,7 @@ impl JobContext {
     /// Committed result rows from index `from` on, at most `limit`.
     pub async fn rows(&self, from: u64, limit: usize) -> Result<Rows, JobError> {
         let job = &self.worker.job;
-        self.worker
-            .until_answered(|| async { Ok(job.rows(from, limit).await?) })
-            .await
+        self.worker.until_answered(|| job.rows(from, limit)).await
     }
 
     /// Whether to stop: somebody cancelled, ended or removed the job, or the server is draining.

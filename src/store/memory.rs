@@ -15,12 +15,13 @@ use std::{
 };
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use super::{
     Commit, Committed, Created, Filter, Input, KeptEvents, Loaded, Position, Rows, Store,
     StoreError, Stored,
 };
-use crate::job::{Answer, Job, JobId, Json, Ledger, Seq, Timestamp};
+use crate::job::{Answer, Job, JobId, Json, Ledger, Origin, Seq, Timestamp};
 use events::{EventBudget, EventLog};
 use index::Index;
 
@@ -49,8 +50,8 @@ pub struct MemoryLimits {
 #[derive(Debug)]
 pub struct Memory {
     limits: MemoryLimits,
-    // The locks below are held for single operations, never across an await. Where two are
-    // needed they are taken in the order of these fields.
+    // The locks are held for single operations, never across an await. Where two are needed they
+    // are taken in this order: the index, the budget's queue, a record.
     index: RwLock<Index>,
     budget: EventBudget,
     /// The newest seq of any job: a clock that steps back takes no job's seqs below those of
@@ -61,6 +62,7 @@ pub struct Memory {
 /// One job; its own lock, so that jobs do not wait for each other.
 #[derive(Debug)]
 struct Record {
+    incarnation: Uuid,
     state: Mutex<RecordState>,
     input: Option<Input>,
 }
@@ -100,8 +102,11 @@ impl Memory {
             .expect("no section under the index lock panics")
     }
 
-    fn record(&self, job_id: &JobId) -> Option<Arc<Record>> {
-        self.read().jobs.get(job_id).cloned()
+    /// The record of that very job.
+    fn record(&self, origin: &Origin) -> Option<Arc<Record>> {
+        let index = self.read();
+        let record = index.jobs.get(&origin.job_id)?;
+        (record.incarnation == origin.incarnation).then(|| Arc::clone(record))
     }
 
     /// The first seq of a change made on `prev`.
@@ -175,6 +180,7 @@ impl Store for Memory {
             is_removed: false,
         };
         let record = Record {
+            incarnation: job.origin.incarnation,
             state: Mutex::new(state),
             input: input.cloned(),
         };
@@ -217,12 +223,12 @@ impl Store for Memory {
         })
     }
 
-    async fn input(&self, job_id: &JobId) -> Result<Option<Input>, StoreError> {
-        Ok(self.record(job_id).and_then(|record| record.input.clone()))
+    async fn input(&self, origin: &Origin) -> Result<Option<Input>, StoreError> {
+        Ok(self.record(origin).and_then(|record| record.input.clone()))
     }
 
     async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
-        let Some(record) = self.record(commit.job.id()) else {
+        let Some(record) = self.record(&commit.job.origin) else {
             return Ok(Committed::Missing);
         };
         let row_bytes: usize = commit.rows.iter().map(|row| row.as_str().len()).sum();
@@ -276,10 +282,11 @@ impl Store for Memory {
             // the rows together, so that a removal takes off what was added and no more.
             if !state.is_removed {
                 state.row_bytes += row_bytes;
+                let bytes = state.row_bytes + record.input_bytes();
                 drop(state);
                 index.bulk_bytes += row_bytes;
                 if let Some(expires_at) = expires_at {
-                    index.finished.insert((expires_at, commit.job.id().clone()));
+                    index.finish(commit.job.id(), expires_at, bytes);
                 }
                 index.trim(&self.limits, &self.budget);
             }
@@ -287,9 +294,9 @@ impl Store for Memory {
         Ok(Committed::Done { prev, first })
     }
 
-    async fn events_after(&self, job_id: &JobId, after: Seq) -> Result<KeptEvents, StoreError> {
+    async fn events_after(&self, origin: &Origin, after: Seq) -> Result<KeptEvents, StoreError> {
         let kept = self
-            .record(job_id)
+            .record(origin)
             .map(|record| record.lock().events.after(after));
         Ok(kept.unwrap_or_default())
     }
@@ -334,23 +341,32 @@ impl Store for Memory {
         }
     }
 
-    async fn rows(&self, job_id: &JobId, from: u64, limit: usize) -> Result<Rows, StoreError> {
-        let Some(record) = self.record(job_id) else {
-            return Ok(Rows::default());
+    async fn rows(
+        &self,
+        origin: &Origin,
+        from: u64,
+        limit: usize,
+    ) -> Result<Option<Rows>, StoreError> {
+        let Some(record) = self.record(origin) else {
+            return Ok(None);
         };
         let state = record.lock();
         let start = usize::try_from(from)
             .unwrap_or(usize::MAX)
             .min(state.rows.len());
         let end = start.saturating_add(limit).min(state.rows.len());
-        Ok(Rows {
+        Ok(Some(Rows {
             total: state.rows.len() as u64,
             rows: state.rows[start..end].to_vec(),
-        })
+        }))
     }
 
-    async fn remove(&self, job_id: &JobId, gone_until: Timestamp) -> Result<(), StoreError> {
-        self.write().remove(job_id, gone_until, &self.budget);
+    async fn remove(&self, origin: &Origin, gone_until: Timestamp) -> Result<(), StoreError> {
+        let mut index = self.write();
+        let held = index.jobs.get(&origin.job_id);
+        if held.is_some_and(|record| record.incarnation == origin.incarnation) {
+            index.remove(&origin.job_id, gone_until, &self.budget);
+        }
         Ok(())
     }
 

@@ -8,13 +8,17 @@ use progressd::{
     job::{
         Bounds, Command, Defaults, EventName, Job, JobId, Json, NewEvent, NewJob, Report, ReportId,
     },
-    registry::{JobHandle, Registry, RegistryError, Settings},
+    registry::{Cursor, JobHandle, Registry, RegistryError, Settings},
     store::MemoryLimits,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::support::gated_store::GatedStore;
+use crate::support::{
+    in_time,
+    jobs::{roomy_limits, roomy_settings},
+    staged_store::StagedStore,
+};
 
 mod commits;
 mod creation;
@@ -23,59 +27,28 @@ mod joining;
 mod lagging;
 mod lifetime;
 
-const SETTINGS: Settings = Settings {
-    bounds: Bounds {
-        message_chars: 1_000,
-        step_chars: 200,
-        kind_chars: 64,
-        unit_chars: 64,
-        tag_chars: 64,
-        tags: 20,
-        data_bytes: 65_536,
-        result_bytes: 65_536,
-        event_data_bytes: 65_536,
-    },
-    defaults: Defaults {
-        lease_seconds: 60,
-        ttl_seconds: 3_600,
-        abandon_after_seconds: 604_800,
-    },
-    // Every change is sent, so that a test can say which frames there are.
-    update_interval: Duration::ZERO,
-    max_jobs: 1_000,
-    gone_seconds: 3_600,
-};
-
-const LIMITS: MemoryLimits = MemoryLimits {
-    events_per_job: 1_000,
-    event_bytes_per_job: 1 << 20,
-    event_bytes: 1 << 24,
-    finished_jobs: 1_000,
-    row_bytes: 1 << 24,
-};
-
-/// A registry over a gated store; its tasks end with it.
+/// A registry over a staged store; its tasks end with it.
 struct Stage {
     registry: Registry,
-    store: Arc<GatedStore>,
+    store: Arc<StagedStore>,
     _stop: DropGuard,
 }
 
 impl Stage {
     fn new() -> Self {
-        Self::with(SETTINGS, LIMITS)
+        Self::with(roomy_settings(), roomy_limits())
     }
 
     fn with(settings: Settings, limits: MemoryLimits) -> Self {
-        Self::over(Arc::new(GatedStore::new(limits)), settings)
+        Self::over(StagedStore::with(limits), settings)
     }
 
     /// Another registry over the same store: this one after a restart, or a second node.
     fn beside(&self) -> Self {
-        Self::over(Arc::clone(&self.store), SETTINGS)
+        Self::over(Arc::clone(&self.store), roomy_settings())
     }
 
-    fn over(store: Arc<GatedStore>, settings: Settings) -> Self {
+    fn over(store: Arc<StagedStore>, settings: Settings) -> Self {
         let stop = CancellationToken::new();
         let registry = Registry::start(Arc::clone(&store) as _, settings, stop.clone());
         Self {
@@ -97,7 +70,7 @@ impl Stage {
         key: Option<&str>,
     ) -> Result<(JobHandle, bool), RegistryError> {
         let body = body.to_string();
-        let new_job = NewJob::parse(body.as_bytes(), &SETTINGS.bounds).expect("a valid creation");
+        let new_job = NewJob::parse(body.as_bytes(), &Bounds::default()).expect("a valid creation");
         let owner = new_job.owner.clone();
         let key = key.map(report_id);
         self.registry
@@ -110,6 +83,15 @@ impl Stage {
     }
 }
 
+/// Watches a job from now on.
+async fn watch(handle: &JobHandle) -> Subscription {
+    let attached = handle
+        .attach(Cursor::Absent)
+        .await
+        .expect("the store answers");
+    attached.live.expect("unfinished")
+}
+
 fn job_id(name: &str) -> JobId {
     JobId::parse(name).expect("a valid name")
 }
@@ -120,7 +102,7 @@ fn report_id(text: &str) -> ReportId {
 
 fn report(body: Value) -> Command {
     let addressed =
-        Report::parse(body.to_string().as_bytes(), &SETTINGS.bounds).expect("a valid report");
+        Report::parse(body.to_string().as_bytes(), &Bounds::default()).expect("a valid report");
     Command::Report(Box::new(addressed.report))
 }
 
@@ -162,9 +144,7 @@ async fn until(live: &Subscription, is_wanted: impl Fn(&Frame) -> bool) -> Vec<F
     while !frames[looked_at..].iter().any(&is_wanted) {
         looked_at = frames.len();
         let received = poll_fn(|context| live.poll_receive(context, &mut frames));
-        // Far longer than anything here takes; a frame that never comes must not hang the run.
-        let received = tokio::time::timeout(Duration::from_secs(20), received).await;
-        assert_eq!(received, Ok(Received::Frames));
+        assert_eq!(in_time("a frame", received).await, Received::Frames);
     }
     frames
 }

@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use reqwest::{Method, StatusCode, Version};
 use serde_json::json;
 
-use crate::support::{server::TestServer, sse::SseStream, transcript::redact, wire::RawClient};
+use crate::support::{
+    raw_client::RawClient, server::TestServer, sse::SseStream, transcript::redact,
+};
 
 const PATH: &str = "/api/v1/jobs/j/stream";
 

@@ -1,21 +1,18 @@
 //! What the tests share.
 
-pub(crate) mod broken_store;
 pub(crate) mod client_program;
 pub(crate) mod cut_proxy;
 pub(crate) mod dns;
-pub(crate) mod gated;
-pub(crate) mod gated_store;
+pub(crate) mod gated_runner;
 pub(crate) mod jobs;
 pub(crate) mod ndjson;
 pub(crate) mod people;
 pub(crate) mod process;
-pub(crate) mod raw;
+pub(crate) mod raw_client;
 pub(crate) mod server;
 pub(crate) mod sse;
+pub(crate) mod staged_store;
 pub(crate) mod transcript;
-pub(crate) mod unsteady;
-pub(crate) mod wire;
 
 use std::time::Duration;
 

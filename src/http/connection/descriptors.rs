@@ -2,8 +2,8 @@
 
 use std::io;
 
-/// Descriptors kept back for everything that is not a client: the listeners, the store's
-/// file or connections, a resolver's sockets, JWKS fetches, standard streams, epoll.
+/// Descriptors kept back for everything that is not a client: the listener, a
+/// resolver's sockets, standard streams, epoll.
 const RESERVE: u64 = 256;
 
 /// More connections than one node holds in any setting we have measured; containers

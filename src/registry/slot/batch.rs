@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Request, Task, serve::answer_of};
+use super::{Errand, Request, serve::answer_of};
 use crate::{
     job::{
         Answer, Bounds, Command, Event, Job, Json, Ledger, NewEvent, ReportId, Seq, Timestamp, step,
@@ -80,7 +80,7 @@ impl Batch {
     }
 
     fn take(&mut self, request: &Request, ledger: &Ledger, bounds: &Bounds) -> Outcome {
-        let Task::Apply(command) = &request.task else {
+        let Errand::Apply(command) = &request.errand else {
             return Outcome::Refused(RegistryError::Gone);
         };
         if let Some(report_id) = &request.report_id {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Request, Slot, Task, batch::Batch};
+use super::{Errand, Request, Slot, batch::Batch};
 use crate::{
     frame::Ending,
     hub::Reminder,
@@ -21,22 +21,22 @@ impl Slot {
     /// Does what is asked, in order, and answers it.
     pub(super) async fn serve(self: &Arc<Self>, inner: &Arc<Inner>, requests: Vec<Request>) {
         let (is_removed, is_doubtful) = {
-            let writer = self.lock();
-            (writer.is_removed, writer.is_doubtful || !writer.is_verified)
+            let desk = self.lock();
+            (desk.is_removed, desk.is_doubtful || !desk.is_verified)
         };
         if is_removed {
             return answer_all(requests, &RegistryError::Gone);
         }
-        let task = &requests.first().expect("only what waits is taken").task;
-        if (is_doubtful || matches!(task, Task::Refresh))
+        let errand = &requests.first().expect("only what waits is taken").errand;
+        if (is_doubtful || matches!(errand, Errand::Refresh))
             && let Err(error) = self.reread(inner).await
         {
             return answer_all(requests, &error);
         }
-        match *task {
-            Task::Apply(_) => self.apply(inner, requests).await,
-            Task::Remove { gone_until } => self.remove(inner, requests, gone_until).await,
-            Task::Refresh => self.answer_current(requests),
+        match *errand {
+            Errand::Apply(_) => self.apply(inner, requests).await,
+            Errand::Remove { gone_until } => self.remove(inner, requests, gone_until).await,
+            Errand::Refresh => self.answer_current(requests),
         }
     }
 
@@ -46,7 +46,7 @@ impl Slot {
         requests: Vec<Request>,
         gone_until: Timestamp,
     ) {
-        match inner.store.remove(&self.job_id, gone_until).await {
+        match inner.store.remove(&self.origin, gone_until).await {
             Ok(()) => {
                 self.forget(inner);
                 self.answer_current(requests);
@@ -58,8 +58,8 @@ impl Slot {
     async fn apply(self: &Arc<Self>, inner: &Arc<Inner>, requests: Vec<Request>) {
         for _ in 0..MOST_CONFLICTS {
             let batch = {
-                let writer = self.lock();
-                Batch::step(&writer.current, &writer.ledger, &requests, &inner.settings)
+                let desk = self.lock();
+                Batch::step(&desk.current, &desk.ledger, &requests, &inner.settings)
             };
             if !batch.needs_commit() {
                 self.keep(inner, Arc::new(batch.job.clone()));
@@ -69,11 +69,13 @@ impl Slot {
                 Ok(Committed::Done { prev, first }) => {
                     return self.show(inner, batch, requests, prev, first);
                 }
-                Ok(Committed::Conflict(stored)) => {
-                    if let Err(error) = self.adopt(inner, *stored).await {
+                Ok(Committed::Conflict(stored)) => match self.adopt(inner, *stored).await {
+                    Ok(()) => {}
+                    Err(RegistryError::Store(error)) => {
                         return self.give_up(inner, requests, error).await;
                     }
-                }
+                    Err(error) => return answer_all(requests, &error),
+                },
                 Ok(Committed::Missing) => {
                     self.forget(inner);
                     return answer_all(requests, &RegistryError::Gone);
@@ -105,23 +107,23 @@ impl Slot {
     /// hold after it is another job of the same name.
     async fn reread(self: &Arc<Self>, inner: &Arc<Inner>) -> Result<(), RegistryError> {
         if !self.lock().current.is_finished() {
-            let loaded = inner.store.load(&self.job_id, inner.clock.now()).await;
+            let loaded = inner.store.load(self.job_id(), inner.clock.now()).await;
             let outcome = match loaded {
                 Ok(Loaded::Job(stored)) => self.adopt(inner, *stored).await,
                 Ok(Loaded::Gone | Loaded::Unknown) => {
                     self.forget(inner);
                     return Err(RegistryError::Gone);
                 }
-                Err(error) => Err(error),
+                Err(error) => Err(error.into()),
             };
             if let Err(error) = outcome {
                 self.set_alarm(inner, inner.clock.now().plus_seconds(RETRY_SECONDS));
-                return Err(error.into());
+                return Err(error);
             }
         }
-        let mut writer = self.lock();
-        writer.is_doubtful = false;
-        writer.is_verified = true;
+        let mut desk = self.lock();
+        desk.is_doubtful = false;
+        desk.is_verified = true;
         Ok(())
     }
 
@@ -137,9 +139,9 @@ impl Slot {
         batch.settle(prev, first);
         let job = Arc::new(batch.job.clone());
         {
-            let mut writer = self.lock();
+            let mut desk = self.lock();
             for (report_id, answer) in batch.remembered() {
-                writer.ledger.remember(report_id, answer, batch.now);
+                desk.ledger.remember(report_id, answer, batch.now);
             }
         }
         for stage in batch.stages(prev, first) {
@@ -152,12 +154,21 @@ impl Slot {
         batch.answer(requests);
     }
 
-    /// Takes over a state that was committed elsewhere, or whose commit was not answered.
-    async fn adopt(self: &Arc<Self>, inner: &Arc<Inner>, stored: Stored) -> Result<(), StoreError> {
+    /// Takes over a state that was committed elsewhere, or whose commit was not answered. That of
+    /// another job which has taken the name is none of this slot's, nor of its clients'.
+    async fn adopt(
+        self: &Arc<Self>,
+        inner: &Arc<Inner>,
+        stored: Stored,
+    ) -> Result<(), RegistryError> {
         let Stored { job, ledger } = stored;
+        if job.origin.incarnation != self.origin.incarnation {
+            self.forget(inner);
+            return Err(RegistryError::Gone);
+        }
         let before = self.job().seq;
         if job.seq > before {
-            let kept = inner.store.events_after(&self.job_id, before).await?;
+            let kept = inner.store.events_after(&self.origin, before).await?;
             let reminder = if kept.dropped > before {
                 // Some of the events that came with it are lost: everybody must be told.
                 self.hub.publish_gap(Arc::clone(&job));
@@ -180,7 +191,7 @@ impl Slot {
     fn keep(self: &Arc<Self>, inner: &Arc<Inner>, job: Arc<Job>) {
         let is_finished = job.is_finished();
         self.lock().current = job;
-        self.signal_stop();
+        self.stop_if_over();
         if is_finished {
             inner.let_go(self);
         } else {
@@ -193,7 +204,7 @@ impl Slot {
         self.lock().is_removed = true;
         inner.let_go(self);
         self.hub.end(Ending::Removed);
-        self.signal_stop();
+        self.stop_if_over();
     }
 
     fn answer_current(&self, requests: Vec<Request>) {

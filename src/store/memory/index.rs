@@ -1,7 +1,7 @@
 //! Where each job of the store is found: by name, by age, by the end of its retention.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -24,6 +24,10 @@ pub(super) struct Index {
     pub(super) reservations: Names<Arc<str>, JobId>,
     /// Bytes of rows and inputs of all jobs.
     pub(super) bulk_bytes: usize,
+    /// The finished jobs among those that have such bytes, by the end of their retention.
+    bulky: BTreeMap<(Timestamp, JobId), usize>,
+    /// Bytes of the bulky ones: what their leaving makes room for.
+    reclaimable_bytes: usize,
 }
 
 impl Default for Index {
@@ -35,6 +39,8 @@ impl Default for Index {
             gone: Names::new(MOST_NAMES),
             reservations: Names::new(MOST_NAMES),
             bulk_bytes: 0,
+            bulky: BTreeMap::new(),
+            reclaimable_bytes: 0,
         }
     }
 }
@@ -49,7 +55,9 @@ impl Index {
         state.is_removed = true;
         self.by_age.remove(&Position::of(&state.job));
         if let Some(expires_at) = state.job.expires_at() {
-            self.finished.remove(&(expires_at, job_id.clone()));
+            let place = (expires_at, job_id.clone());
+            self.finished.remove(&place);
+            self.reclaimable_bytes -= self.bulky.remove(&place).unwrap_or(0);
         }
         self.bulk_bytes -= state.row_bytes + record.input_bytes();
         budget.release(state.events.clear());
@@ -60,17 +68,31 @@ impl Index {
     /// Keeps finished jobs and all rows within their bounds, at the cost of the jobs that expire
     /// first; each is known as gone for as long as it should have been there.
     pub(super) fn trim(&mut self, limits: &MemoryLimits, budget: &EventBudget) {
-        while self.finished.len() > limits.finished_jobs || self.bulk_bytes > limits.row_bytes {
-            let Some((expires_at, job_id)) = self.finished.first().cloned() else {
-                return;
-            };
+        while self.finished.len() > limits.finished_jobs
+            && let Some((expires_at, job_id)) = self.finished.first().cloned()
+        {
+            self.remove(&job_id, expires_at, budget);
+        }
+        // A job without rows or input makes no room for them, and stays.
+        while self.bulk_bytes > limits.row_bytes
+            && let Some((expires_at, job_id)) = self.bulky.keys().next().cloned()
+        {
             self.remove(&job_id, expires_at, budget);
         }
     }
 
-    /// Whether `bytes` more of rows or input fit in, if need be in the place of finished jobs.
+    /// Whether `bytes` more of rows or input fit in, if need be in the place of finished jobs'.
     pub(super) fn has_room(&self, bytes: usize, limits: &MemoryLimits) -> bool {
-        self.bulk_bytes + bytes <= limits.row_bytes || !self.finished.is_empty()
+        bytes == 0 || self.bulk_bytes - self.reclaimable_bytes + bytes <= limits.row_bytes
+    }
+
+    /// Counts a job that has finished with `bytes` of rows and input.
+    pub(super) fn finish(&mut self, job_id: &JobId, expires_at: Timestamp, bytes: usize) {
+        let place = (expires_at, job_id.clone());
+        self.finished.insert(place.clone());
+        if bytes > 0 && self.bulky.insert(place, bytes).is_none() {
+            self.reclaimable_bytes += bytes;
+        }
     }
 
     pub(super) fn forget_outdated(&mut self, now: Timestamp) {

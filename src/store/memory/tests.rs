@@ -6,14 +6,15 @@ use futures_util::FutureExt as _;
 
 use super::*;
 use crate::{
-    job::{Bounds, Command, Defaults, EventName, NewEvent, NewJob, Report, State, step},
+    job::{Bounds, Command, Defaults, EventName, NewEvent, NewJob, Origin, Report, State, step},
     store::InputFormat,
 };
 
 const LIMITS: MemoryLimits = MemoryLimits {
     events_per_job: 3,
     event_bytes_per_job: 1_000,
-    event_bytes: 100,
+    // Two events of 40 bytes of text, and what an event costs besides.
+    event_bytes: 356,
     finished_jobs: 2,
     row_bytes: 1_000,
 };
@@ -26,13 +27,25 @@ fn id(name: &str) -> JobId {
     JobId::parse(name).expect("a valid name")
 }
 
+/// What names the job of that name, as [`new_job`] makes it.
+fn origin(name: &str) -> Arc<Origin> {
+    new_job(name, 60, 0).origin
+}
+
 fn new_job(name: &str, ttl_seconds: u64, seconds: u64) -> Job {
     let defaults = Defaults {
         lease_seconds: 60,
         ttl_seconds,
         abandon_after_seconds: 0,
     };
-    NewJob::default().into_job(id(name), None, None, &defaults, at(seconds))
+    NewJob::default().into_job(
+        id(name),
+        None,
+        None,
+        &defaults,
+        uuid::Uuid::nil(),
+        at(seconds),
+    )
 }
 
 /// The store's futures are ready at once.
@@ -121,7 +134,7 @@ fn rows(bytes: usize) -> Extra {
 }
 
 fn kept(store: &Memory, name: &str) -> (Vec<String>, bool) {
-    let kept = done(store.events_after(&id(name), Seq::ZERO)).expect("memory answers");
+    let kept = done(store.events_after(&origin(name), Seq::ZERO)).expect("memory answers");
     let texts = kept
         .events
         .iter()
@@ -156,7 +169,7 @@ fn removing_a_job_frees_its_events_for_others() {
         let job = put(&store, new_job("a", 60, round), None);
         commit(&store, &job, State::Processing, &events(&[&text]), round).expect("room");
         assert_eq!(kept(&store, "a").0.len(), 1);
-        done(store.remove(&id("a"), at(round))).expect("memory answers");
+        done(store.remove(&origin("a"), at(round))).expect("memory answers");
     }
 }
 
@@ -171,7 +184,7 @@ fn a_removed_job_leaves_nothing_of_its_input_behind() {
     let job = put(&store, new_job("a", 60, 1), Some(&input));
     drop(input);
     commit(&store, &job, State::Processing, &events(&["x"]), 2).expect("room");
-    done(store.remove(&id("a"), at(3))).expect("memory answers");
+    done(store.remove(&origin("a"), at(3))).expect("memory answers");
     assert_eq!(
         Arc::strong_count(&content),
         1,
@@ -205,7 +218,8 @@ fn rows_push_finished_jobs_out_and_are_refused_when_there_is_none() {
         panic!("the job stays");
     };
     assert_eq!(stored.job.seq, job.seq, "a refused commit changes nothing");
-    let page = done(store.rows(&id("a"), 0, 10)).expect("memory answers");
+    let page = done(store.rows(&origin("a"), 0, 10)).expect("memory answers");
+    let page = page.expect("the job is there");
     assert_eq!((page.total, page.rows.len()), (1, 1));
     commit(&store, &job, State::Completed, &rows(400), 6).expect("exactly the room that is left");
 }
@@ -218,7 +232,7 @@ fn a_clock_that_steps_back_takes_no_seq_back() {
     let b = put(&store, new_job("b", 60, 500), None);
     assert!(b.seq > a.seq, "a later change of another job");
     let b = commit(&store, &b, State::Processing, &Extra::default(), 500).expect("room");
-    done(store.remove(&id("b"), at(500))).expect("memory answers");
+    done(store.remove(&origin("b"), at(500))).expect("memory answers");
     let again = put(&store, new_job("b", 60, 400), None);
     assert!(
         again.seq > b.seq,
@@ -247,14 +261,14 @@ fn rows_are_counted_right_when_removals_meet_commits() {
     thread::scope(|scope| {
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
-                done(store.remove(&id("a"), at(0))).expect("memory answers");
+                done(store.remove(&origin("a"), at(0))).expect("memory answers");
             }
         });
         for round in 1..=20_000 {
             let job = put(&store, new_job("a", 60, round), None);
             let (_, committed) = propose(&store, &job, State::Processing, &rows(10), round);
             committed.expect("there is always room for so little");
-            done(store.remove(&id("a"), at(0))).expect("memory answers");
+            done(store.remove(&origin("a"), at(0))).expect("memory answers");
         }
         is_over.store(true, Ordering::Relaxed);
     });

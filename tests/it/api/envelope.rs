@@ -7,7 +7,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::support::{
-    raw::exchange,
+    raw_client::RawClient,
     server::{Answer, TestServer},
 };
 
@@ -188,7 +188,7 @@ async fn paths_that_are_almost_right_are_unknown() {
         let request = format!(
             "GET /api/v1/jobs/{name}/status HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
         );
-        let answer = exchange(&server, request.as_bytes()).await;
+        let answer = RawClient::exchange(&server.url, request).await;
         assert!(answer.contains("\"JOB_NOT_FOUND\""), "{answer}");
     }
     // A name may be written in escapes.
@@ -240,14 +240,14 @@ async fn what_is_no_http_is_refused_without_harm() {
         "POST /api/v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n{}",
         "POST /api/v1/jobs HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip\r\n\r\n{}",
     ] {
-        let answer = exchange(&server, request.as_bytes()).await;
+        let answer = RawClient::exchange(&server.url, request).await;
         assert!(
             answer.starts_with("HTTP/1.1 400 "),
             "{request:?}: {answer:?}"
         );
     }
     let chunk = "POST /api/v1/jobs HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n";
-    let answer = exchange(&server, chunk.as_bytes()).await;
+    let answer = RawClient::exchange(&server.url, chunk).await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer:?}");
     assert!(answer.contains("\"INVALID_REQUEST\""), "{answer:?}");
     server.get("/healthz").await.expect(StatusCode::OK);

@@ -7,10 +7,10 @@ use reqwest::{Body, Method};
 use serde_json::{Value, json};
 
 use crate::support::{
-    broken_store::{BrokenStore, Health},
     people::{self, token},
-    raw::exchange,
+    raw_client::RawClient,
     server::{Answer, TestServer},
+    staged_store::{Fate, StagedStore},
 };
 
 const JOBS: &str = "/api/v1/jobs";
@@ -140,11 +140,11 @@ async fn each_code_has_its_status_its_headers_and_its_body() {
         &server.get(JOBS).await,
     );
 
-    let store = BrokenStore::new();
+    let store = StagedStore::new();
     let server = TestServer::over(store.clone(), "").await;
-    store.become_(Health::Failing);
+    store.every_call(Fate::Failed);
     show(&mut seen, "a store that fails", &server.get(JOBS).await);
-    store.become_(Health::Panicking);
+    store.every_call(Fate::Panics);
     show(&mut seen, "a fault of the server", &server.get(JOBS).await);
 
     let server = TestServer::with(&people::configuration()).await;
@@ -184,7 +184,7 @@ async fn a_head_above_its_bound_is_431_from_below_the_routes() {
     let server = TestServer::start().await;
     let padding = "x".repeat(17 * 1024);
     let request = format!("GET /healthz HTTP/1.1\r\nhost: x\r\nx-padding: {padding}\r\n\r\n");
-    let answer = exchange(&server, request.as_bytes()).await;
+    let answer = RawClient::exchange(&server.url, request).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
 }
 
@@ -195,7 +195,7 @@ async fn a_body_too_large_is_refused_before_it_is_sent() {
         "POST {JOBS} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
          content-length: {TOO_LARGE}\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n"
     );
-    let answer = exchange(&server, head.as_bytes()).await;
+    let answer = RawClient::exchange(&server.url, head).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }
 

@@ -4,9 +4,9 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::{
-    broken_store::{BrokenStore, CAUSE, Health},
     ndjson::{Reporter, refusal},
     server::{Answer, TestServer},
+    staged_store::{CAUSE, Fate, StagedStore},
 };
 
 /// Calls that need the store, on the unfinished job `a` and the finished job `done`.
@@ -26,8 +26,8 @@ fn calls() -> Vec<(Method, &'static str, Value)> {
     ]
 }
 
-async fn with_jobs() -> (std::sync::Arc<BrokenStore>, TestServer) {
-    let store = BrokenStore::new();
+async fn with_jobs() -> (std::sync::Arc<StagedStore>, TestServer) {
+    let store = StagedStore::new();
     let server = TestServer::over(store.clone(), "").await;
     for job_id in ["a", "done"] {
         server.create(json!({"job_id": job_id})).await;
@@ -51,7 +51,7 @@ async fn call(server: &TestServer, (method, path, body): (Method, &str, Value)) 
 async fn a_failing_store_is_unavailable_by_every_call_and_says_no_more() {
     let (store, server) = with_jobs().await;
     let before = server.status("a").await;
-    store.become_(Health::Failing);
+    store.every_call(Fate::Failed);
     for request in calls() {
         let answer = call(&server, request).await;
         answer.error(503, "STORE_UNAVAILABLE");
@@ -60,7 +60,7 @@ async fn a_failing_store_is_unavailable_by_every_call_and_says_no_more() {
     }
     // What this node holds can still be read.
     assert_eq!(server.status("a").await, before);
-    store.become_(Health::Well);
+    store.every_call(Fate::Done);
     assert_eq!(
         server.status("a").await,
         before,
@@ -77,12 +77,12 @@ async fn a_failing_store_is_unavailable_by_every_call_and_says_no_more() {
 async fn a_line_of_reports_is_refused_and_the_next_ones_are_not() {
     let (store, server) = with_jobs().await;
     let mut reporter = Reporter::open(&server).await;
-    store.become_(Health::Failing);
+    store.every_call(Fate::Failed);
     reporter.report(&json!({"job_id": "a", "processed_increment": 1}));
     let line = reporter.next().await.expect("a refusal");
     assert_eq!(refusal(&line), (1, Some("a"), "STORE_UNAVAILABLE"));
     assert!(!line.to_string().contains(CAUSE));
-    store.become_(Health::Well);
+    store.every_call(Fate::Done);
     reporter.report(&json!({"job_id": "a", "processed_increment": 1}));
     reporter.finish();
     assert_eq!(
@@ -96,12 +96,12 @@ async fn a_line_of_reports_is_refused_and_the_next_ones_are_not() {
 async fn a_refused_report_is_not_remembered_as_answered() {
     let (store, server) = with_jobs().await;
     let report = json!({"processed_increment": 1, "report_id": "r"});
-    store.become_(Health::Failing);
+    store.every_call(Fate::Failed);
     server
         .patch("/api/v1/jobs/a", report.clone())
         .await
         .error(503, "STORE_UNAVAILABLE");
-    store.become_(Health::Well);
+    store.every_call(Fate::Done);
     server.report("a", report.clone()).await;
     server.report("a", report).await;
     assert_eq!(server.status("a").await["processed_count"], 1);
@@ -115,7 +115,7 @@ async fn readiness_tells_which_part_failed_and_liveness_does_not_care() {
         ready,
         json!({"status": "ok", "checks": {"store": "ok", "accepting": "ok"}})
     );
-    store.become_(Health::Failing);
+    store.every_call(Fate::Failed);
     let answer = server
         .get("/readyz")
         .await
@@ -123,7 +123,7 @@ async fn readiness_tells_which_part_failed_and_liveness_does_not_care() {
     let checks = json!({"store": "failed", "accepting": "ok"});
     assert_eq!(answer.json(), json!({"status": "failed", "checks": checks}));
     server.get("/healthz").await.expect(StatusCode::OK);
-    store.become_(Health::Well);
+    store.every_call(Fate::Done);
     server.get("/readyz").await.expect(StatusCode::OK);
     server.registry().drain();
     let answer = server
@@ -138,7 +138,7 @@ async fn readiness_tells_which_part_failed_and_liveness_does_not_care() {
 #[tokio::test]
 async fn a_panic_is_an_internal_error_of_its_request_alone() {
     let (store, server) = with_jobs().await;
-    store.become_(Health::Panicking);
+    store.every_call(Fate::Panics);
     for path in ["/jobs", "/jobs/done", "/jobs/a/results"] {
         let answer = call(&server, (Method::GET, path, Value::Null)).await;
         assert_eq!(answer.error(500, "INTERNAL"), "Internal server error");
@@ -149,7 +149,7 @@ async fn a_panic_is_an_internal_error_of_its_request_alone() {
         .patch("/api/v1/jobs/a", json!({"processed_increment": 1}))
         .await;
     assert!(answer.status.is_server_error(), "{}", answer.text);
-    store.become_(Health::Well);
+    store.every_call(Fate::Done);
     server.report("a", json!({"processed_increment": 1})).await;
     assert_eq!(server.status("a").await["processed_count"], 1);
 }

@@ -31,13 +31,14 @@ async fn a_preface_in_two_parts_is_recognised() {
     let server = TestServer::start(app, limits()).await;
     let mut client = server.connect().await;
     client.send("PRI * HTTP/2.0\r\n").await;
-    client.stream.set_nodelay(true).expect("a TCP socket");
+    client.socket().set_nodelay(true).expect("a TCP socket");
     tokio::task::yield_now().await;
     // The rest of the preface, then an empty SETTINGS frame; the server's own begins
     // with the three bytes of its length and the type 4.
     client.send(b"\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    let mut socket = client.into_socket();
     let mut frame = [0; 4];
-    let read = tokio::io::AsyncReadExt::read_exact(&mut client.stream, &mut frame);
+    let read = tokio::io::AsyncReadExt::read_exact(&mut socket, &mut frame);
     in_time(read).await.expect("the server speaks HTTP/2");
     assert_eq!(frame[3], 4);
 }
@@ -200,7 +201,8 @@ async fn a_connection_without_streams_is_closed() {
     let connection = tokio::spawn(connection);
     let (_, body) = get(&mut client, "/stream").await;
     let stream = in_time(streams.recv()).await.expect("the handler ran");
-    // A stream keeps the connection open for longer than the time without one.
+    // A stream keeps the connection open for longer than the time without one. That nothing is
+    // closed meanwhile is no event that could be waited for.
     tokio::time::sleep(SHORT * 2).await;
     stream.blocks.send("on".into()).expect("the body is there");
     drop(stream.blocks);
@@ -221,9 +223,11 @@ async fn a_client_that_says_nothing_after_the_preface_is_cut() {
     let server = TestServer::start(app, limits).await;
     let mut client = server.connect().await;
     client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    // Its SETTINGS frame is no text.
+    let mut socket = client.into_socket();
     let mut answer = Vec::new();
     in_time(tokio::io::AsyncReadExt::read_to_end(
-        &mut client.stream,
+        &mut socket,
         &mut answer,
     ))
     .await

@@ -43,14 +43,14 @@ async fn a_client_that_dribbles_its_head_is_cut() {
     };
     let server = TestServer::start(app, limits).await;
     let client = server.connect().await;
-    let (mut reader, mut writer) = client.stream.into_split();
+    let (mut reader, mut writer) = client.into_socket().into_split();
     let dribble = tokio::spawn(async move {
         use tokio::io::AsyncWriteExt;
         loop {
-            // A byte now and then is what the test is about: each alone is in time.
             if writer.write_all(b"X").await.is_err() {
                 return;
             }
+            // The time between two bytes is what the test is about: each alone is in time.
             tokio::time::sleep(SHORT / 10).await;
         }
     });
@@ -125,7 +125,7 @@ async fn a_client_that_stops_reading_is_cut() {
     };
     let server = TestServer::start(app, limits).await;
     let mut client = server.connect().await;
-    SockRef::from(&client.stream)
+    SockRef::from(client.socket())
         .set_recv_buffer_size(8 * 1024)
         .expect("a socket has a receive buffer");
     client.send(GET_STREAM).await;

@@ -1,4 +1,4 @@
-//! A server on a free port, an app that can be steered, and a client that speaks bytes.
+//! A server on a free port, and an app that can be steered.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -13,26 +13,17 @@ use http_body::Frame;
 use progressd::http::connection::{
     CloseGuard, ConnectionHandle, ConnectionLimits, Drained, bind, serve,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Longer than anything here takes, so that a broken server fails instead of hanging.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+use crate::support::{self, raw_client::RawClient};
 
 /// A running server; `drain` or dropping it ends it.
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     drain: CancellationToken,
     served: JoinHandle<Drained>,
-}
-
-/// A client that writes and reads bytes.
-pub(crate) struct RawClient {
-    pub(crate) stream: TcpStream,
-    received: Vec<u8>,
 }
 
 /// The sending end of a streamed body: dropped, it ends the body; `gone` reports that
@@ -113,11 +104,7 @@ impl TestServer {
     }
 
     pub(crate) async fn connect(&self) -> RawClient {
-        let stream = TcpStream::connect(self.address).await.expect("a listener");
-        RawClient {
-            stream,
-            received: Vec::new(),
-        }
+        RawClient::connect(&format!("http://{}", self.address)).await
     }
 
     pub(crate) fn start_drain(&self) {
@@ -138,42 +125,6 @@ impl Drop for TestServer {
     }
 }
 
-impl RawClient {
-    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        in_time(self.stream.write_all(bytes.as_ref()))
-            .await
-            .expect("the server reads");
-    }
-
-    /// Reads up to and including `end`, and returns that.
-    pub(crate) async fn read_until(&mut self, end: &str) -> String {
-        loop {
-            let found = self
-                .received
-                .windows(end.len())
-                .position(|window| window == end.as_bytes());
-            if let Some(position) = found {
-                let rest = self.received.split_off(position + end.len());
-                let head = std::mem::replace(&mut self.received, rest);
-                return String::from_utf8(head).expect("the tests send text");
-            }
-            let read = in_time(self.stream.read_buf(&mut self.received))
-                .await
-                .expect("the connection is not reset");
-            let received = String::from_utf8_lossy(&self.received);
-            assert_ne!(read, 0, "ended without {end:?} after {received:?}");
-        }
-    }
-
-    /// Reads what is left until the server closes; a reset is a failure.
-    pub(crate) async fn read_to_end(&mut self) -> String {
-        in_time(self.stream.read_to_end(&mut self.received))
-            .await
-            .expect("the connection is closed, not reset");
-        String::from_utf8(std::mem::take(&mut self.received)).expect("the tests send text")
-    }
-}
-
 impl HttpBody for StreamBody {
     type Data = Bytes;
     type Error = std::convert::Infallible;
@@ -189,7 +140,5 @@ impl HttpBody for StreamBody {
 
 /// Waits for `future`, but not for ever.
 pub(crate) async fn in_time<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .expect("this comes about in time")
+    support::in_time("what the test waits for", future).await
 }

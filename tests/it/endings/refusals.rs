@@ -6,12 +6,12 @@ use serde_json::json;
 
 use super::expect_ending;
 use crate::support::{
-    broken_store::{BrokenStore, Health},
     people,
+    raw_client::RawClient,
     server::{Answer, TestServer},
     sse::SseStream,
+    staged_store::{Fate, StagedStore},
     transcript::redact,
-    wire::RawClient,
 };
 
 const PATH: &str = "/api/v1/jobs/j/stream";
@@ -52,9 +52,9 @@ async fn while_the_server_drains() {
 
 #[tokio::test]
 async fn while_the_store_does_not_answer() {
-    let store = BrokenStore::new();
+    let store = StagedStore::new();
     let server = TestServer::over(store.clone(), "").await;
-    store.become_(Health::Failing);
+    store.every_call(Fate::Failed);
     expect_refusal(
         &server,
         503,
@@ -66,9 +66,9 @@ async fn while_the_store_does_not_answer() {
 
 #[tokio::test]
 async fn when_joining_panics() {
-    let store = BrokenStore::new();
+    let store = StagedStore::new();
     let server = TestServer::over(store.clone(), "").await;
-    store.become_(Health::Panicking);
+    store.every_call(Fate::Panics);
     expect_refusal(&server, 500, "INTERNAL", "Internal server error").await;
 }
 

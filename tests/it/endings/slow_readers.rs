@@ -9,11 +9,11 @@ use tokio::io::AsyncReadExt as _;
 
 use super::{ending, expect_ending};
 use crate::support::{
-    broken_store::{BrokenStore, Health},
     in_time,
+    raw_client::RawClient,
     server::TestServer,
     sse::{Block, SseStream},
-    wire::RawClient,
+    staged_store::{Fate, StagedStore},
 };
 
 /// More than the kernel keeps for a connection between here and a reader with a small buffer:
@@ -171,12 +171,12 @@ async fn a_reader_that_missed_events_is_told_and_gets_those_that_are_kept() {
 
 #[tokio::test]
 async fn a_stream_that_cannot_catch_up_ends_with_an_internal_error() {
-    let store = BrokenStore::new();
+    let store = StagedStore::new();
     let server = TestServer::over(store.clone(), PATIENT).await;
     server.create(json!({"job_id": "j"})).await;
     let client = stalled(&server).await;
     flood(&server).await;
-    store.become_(Health::Failing);
+    store.every_call(Fate::Failed);
     let blocks = rest_of(client).await;
     let last = blocks.last().expect("an end");
     expect_ending(last, "INTERNAL", "Internal server error");

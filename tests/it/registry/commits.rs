@@ -1,11 +1,6 @@
 //! One commit at a time: nothing before it, what arrives meanwhile folds into the next, and a
 //! client that leaves takes nothing with it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
-
 use futures_util::{FutureExt as _, future::join_all};
 use progressd::{
     frame::{Ending, FrameKind},
@@ -15,17 +10,13 @@ use progressd::{
 use serde_json::json;
 
 use super::*;
+use crate::support::staged_store::{Call, Fate};
 
 #[tokio::test]
 async fn nothing_is_shown_or_answered_before_its_commit() {
     let stage = Stage::new();
     let handle = stage.create(json!({"job_id": "j"})).await;
-    let live = handle
-        .attach(Cursor::Absent)
-        .await
-        .expect("joined")
-        .live
-        .expect("unfinished");
+    let live = watch(&handle).await;
     let before = handle.snapshot();
     stage.store.commits.shut();
     let mut report_answer = handle.submit(report(json!({"message": "m"})), None);
@@ -88,8 +79,7 @@ async fn what_arrives_during_a_commit_folds_into_the_next() {
 async fn without_a_pace_each_of_the_reports_that_folded_is_shown_between_its_events() {
     let stage = Stage::new();
     let handle = stage.create(json!({"job_id": "j"})).await;
-    let attached = handle.attach(Cursor::Absent).await.expect("joined");
-    let live = attached.live.expect("unfinished");
+    let live = watch(&handle).await;
     stage.store.commits.shut();
     let first = handle.submit(report(json!({"processed_count": 1})), None);
     stage.store.commits.until_arrivals(1).await;
@@ -136,12 +126,7 @@ async fn no_more_than_one_commit_is_in_flight() {
 async fn a_client_that_leaves_takes_no_commit_with_it() {
     let stage = Stage::new();
     let handle = stage.create(json!({"job_id": "j"})).await;
-    let live = handle
-        .attach(Cursor::Absent)
-        .await
-        .expect("joined")
-        .live
-        .expect("unfinished");
+    let live = watch(&handle).await;
     stage.store.commits.shut();
     let leaving = tokio::spawn({
         let handle = handle.clone();
@@ -230,12 +215,7 @@ async fn a_repeat_of_the_end_is_answered_after_it() {
 async fn a_removal_waits_for_the_commit_in_flight_and_refuses_what_follows() {
     let stage = Stage::new();
     let handle = stage.create(json!({"job_id": "j"})).await;
-    let live = handle
-        .attach(Cursor::Absent)
-        .await
-        .expect("joined")
-        .live
-        .expect("unfinished");
+    let live = watch(&handle).await;
     stage.store.commits.shut();
     let in_flight = handle.submit(events(0, 1), None);
     stage.store.commits.until_arrivals(1).await;
@@ -258,20 +238,17 @@ async fn a_writer_on_the_spot_serves_its_own_batch_and_leaves_the_rest_to_a_task
     const REPORTS: usize = 50;
     let stage = Stage::new();
     let handle = stage.create(json!({"job_id": "j"})).await;
-    let live = handle
-        .attach(Cursor::Absent)
-        .await
-        .expect("joined")
-        .live
-        .expect("unfinished");
+    let live = watch(&handle).await;
     // Others keep reporting: with every commit there is one more to serve.
-    let sent = Arc::new(AtomicUsize::new(1));
-    stage.store.on_commit({
+    let mut sent = 1;
+    stage.store.follow({
         let handle = handle.clone();
-        move || {
-            if sent.fetch_add(1, Ordering::SeqCst) < REPORTS {
+        move |call| {
+            if call == Call::Commit && sent < REPORTS {
+                sent += 1;
                 drop(handle.submit(report(json!({"processed_increment": 1})), None));
             }
+            Fate::Done
         }
     });
     let answer = handle.submit(report(json!({"processed_increment": 1})), None);

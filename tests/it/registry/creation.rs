@@ -100,7 +100,7 @@ async fn of_two_different_requests_for_one_name_one_creates() {
         let request = |kind: &str| {
             let registry = stage.registry.clone();
             let body = json!({"job_id": format!("j-{round}"), "kind": kind}).to_string();
-            let new_job = NewJob::parse(body.as_bytes(), &SETTINGS.bounds).expect("valid");
+            let new_job = NewJob::parse(body.as_bytes(), &Bounds::default()).expect("valid");
             tokio::spawn(async move { registry.create(new_job, None, None, None).await })
         };
         let requests = [request("a"), request("b")];
@@ -120,9 +120,9 @@ async fn of_two_different_requests_for_one_name_one_creates() {
 async fn beyond_the_most_jobs_only_what_is_there_is_answered() {
     let settings = Settings {
         max_jobs: 2,
-        ..SETTINGS
+        ..roomy_settings()
     };
-    let stage = Stage::with(settings, LIMITS);
+    let stage = Stage::with(settings, roomy_limits());
     let handle = stage.create(json!({"job_id": "a"})).await;
     stage.create(json!({"job_id": "b"})).await;
     let full = stage.try_create(json!({"job_id": "c"}), None).await;
@@ -176,6 +176,69 @@ async fn a_removed_name_is_gone_and_can_be_used_anew() {
     assert!(attached.missed.is_empty());
     assert_eq!(attached.snapshot.job.face.state, State::Pending);
     assert_eq!(stage.find("j").await.expect("there").watchers(), 1);
+}
+
+/// A finished job's handle, found by a request whose body came slowly, meets another job under
+/// the name: nothing of the one reaches the other, whatever its holder does.
+#[tokio::test]
+async fn a_handle_never_reaches_another_job_that_took_the_name() {
+    let stage = Stage::new();
+    let old = stage.create(json!({"job_id": "j"})).await;
+    old.apply(row(1), None).await.expect("committed");
+    old.apply(report(json!({"status": "completed"})), None)
+        .await
+        .expect("committed");
+    let old = stage.find("j").await.expect("finished");
+    stage
+        .find("j")
+        .await
+        .expect("finished")
+        .remove()
+        .await
+        .expect("removed");
+    let new = stage.create(json!({"job_id": "j", "owner": "ann"})).await;
+    new.apply(row(2), None).await.expect("committed");
+    let before = new.snapshot();
+
+    let end = report(json!({"status": "completed", "result": "not yours"}));
+    let repeated = old.apply(end, Some(report_id("r"))).await;
+    assert!(matches!(repeated, Err(RegistryError::Gone)), "{repeated:?}");
+    assert!(matches!(old.rows(0, 10).await, Err(RegistryError::Gone)));
+    assert!(matches!(old.remove().await, Err(RegistryError::Gone)));
+    assert_eq!(
+        stage.find("j").await.expect("there").snapshot().json,
+        before.json
+    );
+    assert_eq!(new.rows(0, 10).await.expect("there").total, 1);
+    new.apply(report(json!({"processed_count": 1})), None)
+        .await
+        .expect("the new job goes on");
+}
+
+#[tokio::test]
+async fn a_slot_of_another_node_gives_way_to_the_job_that_took_its_name() {
+    let stage = Stage::new();
+    let elsewhere = stage.beside();
+    stage.create(json!({"job_id": "j"})).await;
+    let old = elsewhere.find("j").await.expect("there");
+    stage
+        .find("j")
+        .await
+        .expect("there")
+        .remove()
+        .await
+        .expect("removed");
+    let new = stage
+        .create(json!({"job_id": "j", "kind": "another"}))
+        .await;
+    let stepped = old.apply(report(json!({"processed_count": 5})), None).await;
+    assert!(matches!(stepped, Err(RegistryError::Gone)), "{stepped:?}");
+    let found = elsewhere.find("j").await.expect("the new one");
+    assert_eq!(found.job().origin.incarnation, new.job().origin.incarnation);
+    assert_eq!(
+        shown(&found.job(), "processed_count"),
+        serde_json::Value::Null
+    );
 }
 
 #[tokio::test]

@@ -1,19 +1,11 @@
 //! A store that fails: what was stepped on a failed commit is refused, what was committed without
 //! an answer is found again, and no deadline is lost.
 
-use progressd::{hub::Subscription, job::Seq, registry::Cursor};
+use progressd::{job::Seq, registry::Cursor};
 use serde_json::json;
 
 use super::*;
-use crate::support::gated_store::Fate;
-
-async fn watch(handle: &JobHandle) -> Subscription {
-    let attached = handle
-        .attach(Cursor::Absent)
-        .await
-        .expect("the store answers");
-    attached.live.expect("unfinished")
-}
+use crate::support::staged_store::Fate;
 
 fn is_store_error<T>(outcome: &Result<T, RegistryError>) -> bool {
     matches!(outcome, Err(RegistryError::Store(_)))
@@ -190,6 +182,30 @@ async fn a_removal_whose_answer_was_lost_is_a_removal() {
 }
 
 #[tokio::test]
+async fn a_commit_that_panics_leaves_nobody_behind_it_without_an_answer() {
+    let stage = Stage::new();
+    let handle = stage.create(json!({"job_id": "j"})).await;
+    let live = watch(&handle).await;
+    let increment = || report(json!({"processed_increment": 1}));
+    stage.store.commits.shut();
+    stage.store.plan(&[Fate::Panics]);
+    let first = handle.submit(increment(), None);
+    stage.store.commits.until_arrivals(1).await;
+    let queued = [increment(), events(0, 1)].map(|command| handle.submit(command, None));
+    stage.store.commits.open();
+    for answer in [first].into_iter().chain(queued) {
+        let answer = in_time("an answer", answer).await;
+        assert!(matches!(answer, Err(RegistryError::Interrupted)));
+    }
+    assert!(waiting(&live).is_empty());
+    // The job goes on as if nothing had been said.
+    let next = in_time("an answer", handle.apply(increment(), None)).await;
+    assert_eq!(next.expect("committed").seq, handle.job().seq);
+    assert_eq!(shown(&handle.job(), "processed_count"), 1);
+    assert_eq!(waiting(&live).len(), 1);
+}
+
+#[tokio::test]
 async fn a_conflict_with_another_node_is_adopted_and_the_report_applied_on_top() {
     let stage = Stage::new();
     let here = stage.create(json!({"job_id": "j"})).await;
@@ -233,9 +249,9 @@ async fn a_conflict_with_another_node_is_adopted_and_the_report_applied_on_top()
 async fn events_that_were_dropped_before_they_could_be_adopted_are_told_as_a_gap() {
     let limits = MemoryLimits {
         events_per_job: 3,
-        ..LIMITS
+        ..roomy_limits()
     };
-    let stage = Stage::with(SETTINGS, limits);
+    let stage = Stage::with(roomy_settings(), limits);
     let handle = stage.create(json!({"job_id": "j"})).await;
     let live = watch(&handle).await;
     let seen = handle.job().seq;

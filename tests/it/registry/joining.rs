@@ -185,9 +185,9 @@ async fn what_happens_between_joining_and_reading_comes_once_and_live() {
 async fn events_that_are_dropped_between_joining_and_reading_are_told_as_a_gap() {
     let limits = MemoryLimits {
         events_per_job: 2,
-        ..LIMITS
+        ..roomy_limits()
     };
-    let stage = Stage::with(SETTINGS, limits);
+    let stage = Stage::with(roomy_settings(), limits);
     let handle = stage.create(json!({"job_id": "j"})).await;
     handle.apply(events(0, 2), None).await.expect("allowed");
     let attaching = attach_half(&stage, &handle, Cursor::At(Seq::ZERO)).await;

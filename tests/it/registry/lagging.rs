@@ -63,9 +63,9 @@ async fn a_watcher_that_lagged_gets_every_kept_event_and_goes_on() {
 async fn a_watcher_that_lagged_too_far_is_told_of_the_gap() {
     let limits = MemoryLimits {
         events_per_job: 50,
-        ..LIMITS
+        ..roomy_limits()
     };
-    let stage = Stage::with(SETTINGS, limits);
+    let stage = Stage::with(roomy_settings(), limits);
     let (_, attached, _) = lagging(&stage).await;
     assert!(attached.has_gap);
     assert_eq!(
@@ -78,14 +78,8 @@ async fn a_watcher_that_lagged_too_far_is_told_of_the_gap() {
 async fn a_watcher_that_lagged_past_the_end_gets_the_last_status() {
     let stage = Stage::new();
     let handle = stage.create(json!({"job_id": "j"})).await;
-    let attached = handle
-        .attach(Cursor::Absent)
-        .await
-        .expect("the store answers");
-    let (seen, live) = (
-        attached.snapshot.job.seq,
-        attached.live.expect("unfinished"),
-    );
+    let seen = handle.job().seq;
+    let live = watch(&handle).await;
     // One request's worth is enough.
     handle
         .apply(events(0, TOO_MANY), None)
@@ -109,14 +103,8 @@ async fn a_watcher_that_lagged_past_the_end_gets_the_last_status() {
 async fn large_events_let_a_watcher_lag_by_their_bytes() {
     let stage = Stage::new();
     let handle = stage.create(json!({"job_id": "j"})).await;
-    let attached = handle
-        .attach(Cursor::Absent)
-        .await
-        .expect("the store answers");
-    let (seen, live) = (
-        attached.snapshot.job.seq,
-        attached.live.expect("unfinished"),
-    );
+    let seen = handle.job().seq;
+    let live = watch(&handle).await;
     for _ in 0..6 {
         let large = NewEvent {
             name: EventName::parse("large").expect("a valid name"),
@@ -142,19 +130,19 @@ async fn kept_events_are_bounded_in_number_in_bytes_and_in_all() {
     for limits in [
         MemoryLimits {
             events_per_job: 10,
-            ..LIMITS
+            ..roomy_limits()
         },
-        // Each weighs five bytes and a bit: its name and its number.
+        // Each weighs its name and its number, and the 128 bytes that any event costs.
         MemoryLimits {
-            event_bytes_per_job: 60,
-            ..LIMITS
+            event_bytes_per_job: 1_400,
+            ..roomy_limits()
         },
         MemoryLimits {
-            event_bytes: 60,
-            ..LIMITS
+            event_bytes: 1_400,
+            ..roomy_limits()
         },
     ] {
-        let stage = Stage::with(SETTINGS, limits);
+        let stage = Stage::with(roomy_settings(), limits);
         let handle = stage.create(json!({"job_id": "j"})).await;
         let created = handle.job().seq;
         let answer = handle.apply(events(10, 80), None).await.expect("committed");

@@ -1,17 +1,9 @@
 //! Time by the real clock, in seconds as short as they can be: leases, abandonment, retention.
 
-use progressd::{frame::Ending, job::State, registry::Cursor};
+use progressd::{frame::Ending, job::State};
 use serde_json::json;
 
 use super::*;
-
-async fn watch(handle: &JobHandle) -> Subscription {
-    let attached = handle
-        .attach(Cursor::Absent)
-        .await
-        .expect("the store answers");
-    attached.live.expect("unfinished")
-}
 
 fn is_stalled(frame: &Frame) -> bool {
     text(frame).contains("\"stalled\":true")
@@ -90,14 +82,14 @@ async fn a_stalled_job_fails_when_it_is_to() {
 async fn a_job_that_nobody_reports_on_is_given_up() {
     let defaults = Defaults {
         abandon_after_seconds: 1,
-        ..SETTINGS.defaults
+        ..roomy_settings().defaults
     };
     let stage = Stage::with(
         Settings {
             defaults,
-            ..SETTINGS
+            ..roomy_settings()
         },
-        LIMITS,
+        roomy_limits(),
     );
     let handle = stage.create(json!({"job_id": "j"})).await;
     let frames = until(&watch(&handle).await, is_terminal).await;
@@ -131,9 +123,9 @@ async fn after_its_retention_a_job_is_gone_then_unknown_and_its_name_is_free() {
     for (gone_seconds, is_gone) in [(3_600, true), (0, false)] {
         let settings = Settings {
             gone_seconds,
-            ..SETTINGS
+            ..roomy_settings()
         };
-        let stage = Stage::with(settings, LIMITS);
+        let stage = Stage::with(settings, roomy_limits());
         let body = || json!({"job_id": "j", "ttl_seconds": 0});
         let handle = stage.create(body()).await;
         let live = watch(&handle).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use progressd::{
     job::{Command, Count, Job, Seq, State},
-    registry::{JobHandle, Registry},
+    registry::{Cursor, JobHandle, Registry},
     runner::{Demo, Runner, Runners},
     store::InputFormat,
 };
@@ -35,8 +35,8 @@ async fn demo_goes_through_its_steps_and_completes() {
     assert_eq!(ended.face.progress.total(), Some(Count::saturating(40)));
     assert_eq!(ended.face.step.as_deref(), Some("Save"));
     assert_eq!(result(&ended), json!({"items": 40, "seconds": 0}));
-    let kept = registry.store().events_after(job.id(), Seq::ZERO).await;
-    let kept = kept.expect("the store answers").events;
+    let joined = job.attach(Cursor::At(Seq::ZERO)).await;
+    let kept = joined.expect("the store answers").missed;
     assert_eq!(kept.len(), 10);
     let first: Value = serde_json::from_str(kept[0].data.as_str()).expect("JSON");
     assert_eq!(kept[0].name.as_str(), "partial_result");
@@ -49,8 +49,8 @@ async fn demo_of_one_item_without_events_is_a_demo_too() {
     let script = json!({"items": 1, "seconds": 0, "events": false});
     let job = start(&registry, script).await;
     assert_eq!(finished(&job).await.face.state, State::Completed);
-    let kept = registry.store().events_after(job.id(), Seq::ZERO).await;
-    assert!(kept.expect("the store answers").events.is_empty());
+    let joined = job.attach(Cursor::At(Seq::ZERO)).await;
+    assert!(joined.expect("the store answers").missed.is_empty());
 }
 
 #[tokio::test]

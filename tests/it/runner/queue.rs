@@ -9,7 +9,7 @@ use progressd::{
 };
 
 use crate::support::{
-    gated::Gated,
+    gated_runner::Gated,
     jobs::{create, finished, memory, registry, wait_until},
 };
 

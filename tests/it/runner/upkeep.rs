@@ -1,14 +1,11 @@
 //! What a runner's job is spared: panics, silence, an unsteady store, too much to say.
 
-use std::{
-    num::NonZeroUsize,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use progressd::{
     job::{Command, Count, EventName, Json, NewEvent, NewJob, Patch, Report, Seq, State},
+    registry::Cursor,
     runner::{JobContext, JobError, Runner, Runners},
     store::{Input, InputFormat},
 };
@@ -16,7 +13,7 @@ use progressd::{
 use crate::support::{
     in_time,
     jobs::{create, finished, input, memory, registry, rows, wait_until},
-    unsteady::Unsteady,
+    staged_store::{Call, Fate, StagedStore},
 };
 
 /// Does what its input says, one job at a time.
@@ -39,7 +36,8 @@ impl Runner for Obedient {
             b"large" => return Ok(json(&"x".repeat(100_000))),
             b"long" => return Err(JobError::failed("LONG", "ä".repeat(100_000))),
             b"stop" => return Err(JobError::Stopped),
-            // Nothing but time makes a lease run out.
+            // Nothing but time makes a lease run out, and leases are counted in seconds: this is
+            // longer than the one of the test.
             b"silence" => tokio::time::sleep(Duration::from_secs(3)).await,
             b"be deaf" => {
                 let message = Patch::Set("I hear nothing".to_owned());
@@ -75,6 +73,30 @@ fn json<T: serde::Serialize + ?Sized>(value: &T) -> Json {
 
 fn runners() -> Runners {
     Runners::of([Arc::new(Obedient) as Arc<dyn Runner>])
+}
+
+/// Two of five commits, and every second look at rows and inputs, say that they failed; one of
+/// those two commits was done nevertheless.
+fn unsteady() -> impl FnMut(Call) -> Fate {
+    let (mut commits, mut looks) = (0, 0);
+    move |call| match call {
+        Call::Commit => {
+            commits += 1;
+            match commits % 5 {
+                2 => Fate::Failed,
+                4 => Fate::AnswerLost,
+                _ => Fate::Done,
+            }
+        }
+        Call::Rows | Call::Input => {
+            looks += 1;
+            match looks % 2 {
+                1 => Fate::Failed,
+                _ => Fate::Done,
+            }
+        }
+        _ => Fate::Done,
+    }
 }
 
 fn order(text: &str) -> Option<Input> {
@@ -150,19 +172,19 @@ async fn silent_runner_does_not_look_stalled() {
 
 #[tokio::test]
 async fn unsteady_store_loses_nothing_and_doubles_nothing() {
-    let registry = registry(Unsteady::new(memory()));
+    let store = StagedStore::new();
+    store.follow(unsteady());
+    let registry = registry(store);
     let job = create(&registry, "obedient", order("rows")).await;
     assert!(runners().start(job.clone()));
     let ended = finished(&job).await;
     assert_eq!(ended.face.state, State::Completed);
     assert_eq!(ended.face.progress.processed(), Some(Count::saturating(10)));
-    let kept = registry
-        .store()
-        .events_after(job.id(), Seq::ZERO)
-        .await
-        .expect("events are always read");
-    let told: Vec<_> = kept
-        .events
+    let joined = job.attach(Cursor::At(Seq::ZERO)).await;
+    let told: Vec<_> = joined
+        .as_ref()
+        .expect("events are always read")
+        .missed
         .iter()
         .map(|event| event.data.as_str())
         .collect();
@@ -178,14 +200,13 @@ async fn unsteady_store_loses_nothing_and_doubles_nothing() {
 
 #[tokio::test]
 async fn rows_and_their_progress_are_one_commit() {
-    let store = Unsteady::steady(memory());
-    let commits = store.commits();
-    let registry = registry(store);
+    let store = StagedStore::new();
+    let registry = registry(store.clone());
     let job = create(&registry, "obedient", order("rows")).await;
     assert!(runners().start(job.clone()));
     finished(&job).await;
     // One to begin, ten times rows and an event, one to end.
-    assert_eq!(commits.load(Ordering::Relaxed), 22);
+    assert_eq!(store.commits.arrivals(), 22);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::PATH;
-use crate::support::{server::TestServer, wire::RawClient};
+use crate::support::{raw_client::RawClient, server::TestServer};
 
 /// A second of silence, less up to 10 %.
 const HEARTBEATS: &str = "[stream]\nheartbeat_seconds = 1";

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::PATH;
-use crate::support::{server::TestServer, transcript::redact, wire::RawClient};
+use crate::support::{raw_client::RawClient, server::TestServer, transcript::redact};
 
 /// A server that sends every report, with the job `j`, and the first block of its stream read.
 async fn watched(job: Value) -> (TestServer, RawClient) {

@@ -12,31 +12,41 @@ use tokio_util::sync::CancellationToken;
 
 use super::PATIENCE;
 
-/// A memory store that is never full.
-pub(crate) fn memory() -> Memory {
-    Memory::new(MemoryLimits {
+/// Room for all that a test brings.
+pub(crate) fn roomy_limits() -> MemoryLimits {
+    MemoryLimits {
         events_per_job: 1_000,
         event_bytes_per_job: 1 << 20,
         event_bytes: 1 << 24,
         finished_jobs: 1_000,
         row_bytes: 1 << 30,
-    })
+    }
 }
 
-/// A registry over `store` that shows every report at once.
-pub(crate) fn registry(store: impl Store) -> Registry {
-    let settings = Settings {
+/// A memory store that is never full.
+pub(crate) fn memory() -> Arc<Memory> {
+    Arc::new(Memory::new(roomy_limits()))
+}
+
+/// Times and bounds that no test runs into by chance; every change is sent, so that a test can
+/// say which frames there are.
+pub(crate) fn roomy_settings() -> Settings {
+    Settings {
         bounds: Bounds::default(),
         defaults: Defaults {
             lease_seconds: 60,
-            ttl_seconds: 600,
-            abandon_after_seconds: 0,
+            ttl_seconds: 3_600,
+            abandon_after_seconds: 604_800,
         },
         update_interval: Duration::ZERO,
         max_jobs: 1_000,
-        gone_seconds: 600,
-    };
-    Registry::start(Arc::new(store), settings, CancellationToken::new())
+        gone_seconds: 3_600,
+    }
+}
+
+/// A registry over `store`.
+pub(crate) fn registry(store: Arc<dyn Store>) -> Registry {
+    Registry::start(store, roomy_settings(), CancellationToken::new())
 }
 
 /// An input as it comes from outside.

@@ -1,4 +1,4 @@
-//! A client that speaks bytes, for what a library would hide.
+//! A client that speaks bytes, for what a library would hide and for what none would send.
 
 use std::fmt::Write as _;
 
@@ -23,7 +23,9 @@ impl RawClient {
     /// Connects to a server's base URL.
     pub(crate) async fn connect(url: &str) -> Self {
         let address = url.strip_prefix("http://").expect("a plain URL");
-        let stream = TcpStream::connect(address).await.expect("a listener");
+        let stream = in_time("a connection", TcpStream::connect(address))
+            .await
+            .expect("a listener");
         Self {
             stream,
             received: Vec::new(),
@@ -40,6 +42,16 @@ impl RawClient {
         }
         client.send(format!("{head}\r\n")).await;
         client
+    }
+
+    /// Sends `request` on a connection of its own and reads until the server closes it: the
+    /// request says `Connection: close`, or is one after which the server does so itself.
+    pub(crate) async fn exchange(url: &str, request: impl AsRef<[u8]>) -> String {
+        let mut client = Self::connect(url).await;
+        // A server that has refused already need not read the rest.
+        let sending = client.stream.write_all(request.as_ref());
+        let _ = in_time("room to write", sending).await;
+        client.read_to_end().await
     }
 
     /// Sends bytes.
