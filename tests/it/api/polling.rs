@@ -3,6 +3,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::support::in_time;
 use crate::support::server::{Answer, TestServer};
 
 const STATUS: &str = "/api/v1/jobs/a/status";
@@ -109,19 +110,26 @@ async fn when_the_time_is_up_the_answer_is_what_is_there() {
 /// answers no poll, but a change that must not wait does, and brings the count along.
 #[tokio::test]
 async fn polls_keep_the_pace_of_the_stream() {
-    let (server, created) = with_job("[stream]\nupdate_interval_ms = 60000\n").await;
+    let (server, _) = with_job("[stream]\nupdate_interval_ms = 60000\n").await;
     let mut stream = server.watch("a").await;
     server.report("a", json!({"processed_count": 1})).await;
-    stream
+    let first = stream
         .status_where(|status| status["processed_count"] == 1)
-        .await;
+        .await
+        .json()["seq"]
+        .clone();
     let changing = async {
-        while server.report("a", json!({})).await["watchers"] != 2 {}
+        in_time("a second watcher", async {
+            while server.watchers("a").await != 2 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
         server.report("a", json!({"processed_count": 2})).await;
         let cancelling = server.post("/api/v1/jobs/a/cancel", json!({})).await;
         cancelling.expect(StatusCode::ACCEPTED);
     };
-    let (answer, ()) = tokio::join!(poll(&server, &created), changing);
+    let (answer, ()) = tokio::join!(poll(&server, &first), changing);
     let status = answer.expect(StatusCode::OK).json();
     assert_eq!(
         (&status["processed_count"], &status["cancel_requested"]),
