@@ -1,6 +1,6 @@
 //! The binary: reads the command line and does what it says.
 
-use std::{io, process::ExitCode};
+use std::{io, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -10,6 +10,11 @@ use progressd::cli::{self, Cli, Command};
 // allocator. Huge pages are switched off by its feature, since they cost 8 KiB a connection.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long threads may go on when the work is done. Nobody waits for what they do, and all of it
+/// ends by itself in less, unless it hangs: then the process must end all the same, since the
+/// signals that could end it are no longer listened to.
+const LAST_THREADS_TIME: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
@@ -37,6 +42,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
 fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .build();
-    runtime.context("start the runtime")?.block_on(work)
+        .build()
+        .context("start the runtime")?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_timeout(LAST_THREADS_TIME);
+    result
 }

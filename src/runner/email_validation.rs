@@ -11,10 +11,11 @@ use std::{
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     JobContext, JobError, Runner,
-    email::{AddressList, Checker, CheckerConfig, Row, Summary},
+    email::{AddressList, Checker, CheckerConfig, InputError, Row, Summary},
     worker::internal_failure,
 };
 use crate::{
@@ -98,7 +99,7 @@ impl Runner for EmailValidation {
             ..Report::default()
         };
         context.report(report).await?;
-        let list = Arc::new(read(input, self.max_emails).await?);
+        let list = Arc::new(read(&context, input, self.max_emails).await?);
         let mut summary = summarize(&context).await?;
         let report = Report {
             processed_count: Some(Count::saturating(context.row_count())),
@@ -177,15 +178,30 @@ impl Chunk {
     }
 }
 
-/// Reads the list on a thread where it holds nobody up: 32 MiB take a while.
-async fn read(input: Option<Input>, max_emails: usize) -> Result<AddressList, JobError> {
+/// Reads the list on a thread where it holds nobody up: 32 MiB take a while. Stops with the job.
+async fn read(
+    context: &JobContext,
+    input: Option<Input>,
+    max_emails: usize,
+) -> Result<AddressList, JobError> {
     let Some(input) = input else {
         let message = "The job has no input; it needs a list of e-mail addresses";
         return Err(JobError::failed(INVALID_INPUT, message));
     };
-    let parse = move || AddressList::parse(&input.content, input.format, max_emails);
-    match tokio::task::spawn_blocking(parse).await {
-        Ok(list) => list.map_err(|error| JobError::failed(INVALID_INPUT, error.to_string())),
+    let stop = CancellationToken::new();
+    // A thread does not end with the future that waits for it, unless it is told.
+    let _stop_with_us = stop.clone().drop_guard();
+    let is_stopped = move || stop.is_cancelled();
+    let parse = move || AddressList::parse(&input.content, input.format, max_emails, &is_stopped);
+    let read = tokio::select! {
+        read = tokio::task::spawn_blocking(parse) => read,
+        // Without a wait for the thread, so that no thread can hold up a cancellation or a drain.
+        () = context.stopped() => return Err(JobError::Stopped),
+    };
+    match read {
+        Ok(Ok(list)) => Ok(list),
+        Ok(Err(InputError::Stopped)) => Err(JobError::Stopped),
+        Ok(Err(error)) => Err(JobError::failed(INVALID_INPUT, error.to_string())),
         Err(ended) if ended.is_panic() => resume_unwind(ended.into_panic()),
         // The runtime is shutting down.
         Err(_) => Err(JobError::Stopped),

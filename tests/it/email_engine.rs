@@ -24,7 +24,10 @@ fn list<S: AsRef<str>>(emails: &[S]) -> Arc<AddressList> {
         .iter()
         .map(|email| format!("{}\n", email.as_ref()))
         .collect();
-    Arc::new(AddressList::parse(text.as_bytes(), InputFormat::Text, usize::MAX).expect("a list"))
+    Arc::new(
+        AddressList::parse(text.as_bytes(), InputFormat::Text, usize::MAX, &|| false)
+            .expect("a list"),
+    )
 }
 
 fn checker(dns: &TestDns, concurrency: usize, timeout: Duration) -> Checker {
@@ -296,7 +299,8 @@ async fn row_has_the_documented_json() {
 async fn bundled_list_shows_every_class_without_any_network() {
     let csv = include_bytes!("../../assets/demo-emails.csv");
     let list = Arc::new(
-        AddressList::parse(csv, InputFormat::Csv, 1_000).expect("the bundled list is a list"),
+        AddressList::parse(csv, InputFormat::Csv, 1_000, &|| false)
+            .expect("the bundled list is a list"),
     );
     assert!((300..=400).contains(&list.len()), "{}", list.len());
     let rows: Vec<Row> = offline().rows(list, 0).collect().await;
@@ -335,7 +339,7 @@ proptest! {
         )
     ) {
         let input = serde_json::to_vec(&emails).expect("strings are JSON");
-        let list = AddressList::parse(&input, InputFormat::Json, 20).expect("strings are a list");
+        let list = AddressList::parse(&input, InputFormat::Json, 20, &|| false).expect("strings are a list");
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let rows: Vec<Row> = runtime.block_on(offline().rows(Arc::new(list), 0).collect());
         prop_assert_eq!(rows.len(), emails.len());

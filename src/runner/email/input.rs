@@ -13,7 +13,8 @@
 //!
 //! Spaces around an address and a byte order mark are dropped. An address over
 //! [`super::syntax::MAX_INPUT_BYTES`] is kept cut, with an ellipsis, for its row; so a list takes
-//! at most that much per address, however long its lines.
+//! at most that much per address, however long its lines. Reading takes memory for the list and
+//! for one row or string of the file beside it, whatever the file is like.
 
 mod collect;
 mod csv;
@@ -34,12 +35,17 @@ pub struct AddressList {
 }
 
 impl AddressList {
-    /// Reads a whole file.
+    /// Reads a whole file, or until `is_stopped` says so: it is asked every few thousand lines.
     ///
     /// # Errors
     /// When the file is unusable as a whole; wrong addresses are no error, they get rows of their
-    /// own.
-    pub fn parse(bytes: &[u8], format: InputFormat, max_emails: usize) -> Result<Self, InputError> {
+    /// own. [`InputError::Stopped`] when the reading was stopped.
+    pub fn parse(
+        bytes: &[u8],
+        format: InputFormat,
+        max_emails: usize,
+        is_stopped: &dyn Fn() -> bool,
+    ) -> Result<Self, InputError> {
         let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
         if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") {
             return Err(InputError::Utf16);
@@ -47,7 +53,7 @@ impl AddressList {
         if bytes.contains(&0) {
             return Err(InputError::NotText);
         }
-        let mut collector = Collector::new(max_emails);
+        let mut collector = Collector::new(max_emails, is_stopped);
         match format {
             InputFormat::Text => collect_lines(utf8(bytes)?, &mut collector)?,
             InputFormat::Csv => csv::collect(bytes, &mut collector)?,
@@ -95,11 +101,22 @@ pub enum InputError {
     /// No address at all.
     #[error("The list is empty")]
     Empty,
+    /// Somebody wanted the list no longer.
+    #[error("The reading of the list was stopped")]
+    Stopped,
     /// More addresses than allowed.
     #[error("The list has {found} addresses; at most {max} are allowed")]
     TooMany {
         /// How many there are.
         found: usize,
+        /// How many may be.
+        max: usize,
+    },
+    /// So many more that nobody counted them to the end.
+    #[error("The list has over {counted} addresses; at most {max} are allowed")]
+    FarTooMany {
+        /// How many were counted.
+        counted: usize,
         /// How many may be.
         max: usize,
     },
@@ -139,18 +156,22 @@ pub enum InputError {
 
 /// Plain text: every line is an address.
 fn collect_lines(text: &str, collector: &mut Collector) -> Result<(), InputError> {
-    let lines = || {
-        text.split(['\n', '\r'])
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-    };
-    for line in lines() {
-        collector.push(line);
-    }
     // One wrong line deserves a row that says so, but a text without any address is another file's
     // content.
-    let count = lines().count();
-    if count > 0 && !text.contains('@') {
+    let has_addresses = text.contains('@');
+    let mut count = 0;
+    for line in text.split(['\n', '\r']) {
+        collector.step()?;
+        let line = line.trim();
+        if line.is_empty() {
+            continue;
+        }
+        count += 1;
+        if has_addresses {
+            collector.push(line)?;
+        }
+    }
+    if count > 0 && !has_addresses {
         return Err(InputError::NoAddresses { lines: count });
     }
     Ok(())

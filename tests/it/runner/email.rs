@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use progressd::{
     config::{DnsSource, EmailRunnerConfig},
-    job::{Command, Count, State},
+    job::{Command, Count, Job, State},
     runner::{EmailValidation, Runner, Runners},
     store::{Input, InputFormat},
 };
@@ -148,6 +148,43 @@ async fn message_that_quotes_a_huge_input_is_cut() {
     let ended = finished(&job).await;
     let failure = ended.failure().expect("it failed");
     assert_eq!(failure.message.chars().count(), 1_000);
+}
+
+#[test]
+fn reading_that_waits_for_a_thread_stops_with_its_job_or_the_server() {
+    // The one thread for readings is taken, so that they cannot end before they are stopped.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .expect("a runtime");
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    runtime.block_on(async {
+        let busy = tokio::task::spawn_blocking(move || released.recv());
+        let registry = registry(memory());
+        let runners = runners(DnsSource::Off, NEVER_MS);
+        let is_reading = |job: &Job| job.face.step.as_deref() == Some("Reading the list");
+        let list = || text(["ann@gmail.com".to_owned()]);
+
+        let job = create(&registry, KIND, list()).await;
+        assert!(runners.start(job.clone()));
+        wait_until(&job, is_reading).await;
+        job.apply(Command::Cancel, None).await.expect("it runs");
+        let ended = finished(&job).await;
+        assert_eq!(ended.face.state, State::Cancelled);
+        assert_eq!(ended.face.progress.total(), None);
+
+        let job = create(&registry, KIND, list()).await;
+        assert!(runners.start(job.clone()));
+        wait_until(&job, is_reading).await;
+        runners.drain(Duration::from_secs(10)).await;
+        assert_eq!(runners.jobs(), 0);
+        assert_eq!(job.job().face.state, State::Processing);
+
+        release.send(()).expect("the thread waits");
+        let released = busy.await.expect("the thread ends");
+        assert_eq!(released, Ok(()));
+    });
 }
 
 #[tokio::test]

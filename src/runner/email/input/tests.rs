@@ -1,13 +1,15 @@
 //! Lists in every shape that people upload, and what they are told about unusable ones.
 
+use std::cell::Cell;
+
 use proptest::prelude::*;
 
 use super::super::{Reason, syntax};
-use super::AddressList;
+use super::{AddressList, InputError};
 use crate::store::InputFormat;
 
 fn parse(bytes: impl AsRef<[u8]>, format: InputFormat) -> Result<Vec<String>, String> {
-    AddressList::parse(bytes.as_ref(), format, 5)
+    AddressList::parse(bytes.as_ref(), format, 5, &|| false)
         .map(|list| list.iter().map(str::to_owned).collect())
         .map_err(|error| error.to_string())
 }
@@ -231,13 +233,149 @@ fn json_is_a_list_of_addresses_or_objects() {
 #[test]
 fn overlong_addresses_are_kept_cut_and_stay_invalid() {
     let line = format!("{}@gmail.com\nann@gmail.com", "ä".repeat(100_000));
-    let list = AddressList::parse(line.as_bytes(), InputFormat::Text, 5).expect("a list");
+    let list =
+        AddressList::parse(line.as_bytes(), InputFormat::Text, 5, &|| false).expect("a list");
     let cut = list.get(0).expect("the first");
     assert!(cut.len() < 1_200 && cut.ends_with('…'), "{}", cut.len());
     assert_eq!(syntax::parse(cut), Err(Reason::SyntaxTooLong));
     assert_eq!(
         (list.len(), list.get(1), list.get(2)),
         (2, Some("ann@gmail.com"), None)
+    );
+}
+
+#[test]
+fn csv_row_has_no_more_fields_than_a_list_needs() {
+    let wide = |commas: usize| format!("email\n\na@b.de{}\n", ",".repeat(commas));
+    assert_eq!(
+        parse(wide(1_023), InputFormat::Csv),
+        Ok(vec!["a@b.de".to_owned()])
+    );
+    for (commas, problem) in [
+        (1_024, "it has 1025 fields; at most 1024 are allowed"),
+        (999_999, "it has 1000000 fields; at most 1024 are allowed"),
+        (
+            2_000_000,
+            "it has over 1000000 delimiters; at most 1024 fields are allowed",
+        ),
+    ] {
+        let expected = Err(format!("Invalid CSV: line 3: {problem}"));
+        assert_eq!(parse(wide(commas), InputFormat::Csv), expected);
+        // Rows after it that are short must not be as costly as the widest.
+        let rows = format!("{}\n{}x@y.z\n", ",".repeat(commas), "a\n".repeat(998));
+        let expected = Err(format!("Invalid CSV: line 1: {problem}"));
+        assert_eq!(parse(rows, InputFormat::Csv), expected);
+    }
+}
+
+#[test]
+fn csv_delimiters_are_bounded_by_row_and_not_by_file_or_field() {
+    let rows = format!("{}\n", ",".repeat(1_000)).repeat(1_100);
+    let note = "\"Ann, Bo,\n\"\"and\"\" Cy,\n\",,a@b.de\n".repeat(3);
+    let long_note = format!("\"{}\",,c@d.de\n", "well, \n".repeat(100_000));
+    let list = parse(format!("{note}{rows}{long_note}"), InputFormat::Csv);
+    let list = list.expect("a list");
+    assert_eq!(list, ["a@b.de", "a@b.de", "a@b.de", "c@d.de"]);
+
+    let open = format!("note,email\n\"open,a@b.de\n{}", "a,b\n".repeat(1_100_000));
+    assert_eq!(
+        parse(open, InputFormat::Csv),
+        Err("Invalid CSV: line 2: a quoted field is never closed".to_owned())
+    );
+}
+
+#[test]
+fn list_that_is_far_too_long_is_not_counted_to_its_end() {
+    let lists = |count: usize, rest: &str| {
+        let list = vec!["a@b.de"; count];
+        [
+            (list.join("\n") + "\n" + rest, InputFormat::Text),
+            (list.join("\n") + "\n" + rest, InputFormat::Csv),
+            (
+                format!("[\"{}\" {rest}]", list.join("\",\"")),
+                InputFormat::Json,
+            ),
+        ]
+    };
+    for (list, format) in lists(50, "") {
+        assert_eq!(
+            parse(list, format),
+            Err("The list has 50 addresses; at most 5 are allowed".to_owned())
+        );
+    }
+    for (list, format) in lists(51, "\"never read") {
+        assert_eq!(
+            parse(list, format),
+            Err("The list has over 50 addresses; at most 5 are allowed".to_owned())
+        );
+    }
+}
+
+#[test]
+fn reading_of_any_format_ends_soon_after_it_was_stopped() {
+    const COUNT: usize = 200_000;
+    for (bytes, format) in [
+        ("a@b.de\n".repeat(COUNT), InputFormat::Text),
+        ("\n".repeat(COUNT), InputFormat::Text),
+        ("no address\n".repeat(COUNT), InputFormat::Text),
+        ("Ann,a@b.de\n".repeat(COUNT), InputFormat::Csv),
+        ("\n".repeat(COUNT), InputFormat::Csv),
+        (
+            format!("[{}\"a@b.de\"]", "\"a@b.de\",".repeat(COUNT)),
+            InputFormat::Json,
+        ),
+        (
+            format!("{{{}\"emails\":[]}}", "\"a\":0,".repeat(COUNT)),
+            InputFormat::Json,
+        ),
+        (
+            format!("[{{{}\"email\":\"\"}}]", "\"a\":0,".repeat(COUNT)),
+            InputFormat::Json,
+        ),
+    ] {
+        for most_looks in [1, 5, 20] {
+            let looks = Cell::new(0);
+            let is_stopped = || {
+                looks.set(looks.get() + 1);
+                looks.get() >= most_looks
+            };
+            let stopped = AddressList::parse(bytes.as_bytes(), format, usize::MAX, &is_stopped);
+            assert_eq!(
+                stopped,
+                Err(InputError::Stopped),
+                "{:.20} {format:?}",
+                bytes
+            );
+            // It asks once more why it ended, and the search for the delimiter begins three times.
+            assert!(looks.get() <= most_looks + 8, "{} looks", looks.get());
+        }
+    }
+}
+
+#[test]
+fn json_text_in_a_wrong_place_is_quoted_cut() {
+    let text = "\u{7f}".repeat(100_000);
+    for json in [format!("\"{text}\""), format!("{{\"emails\": \"{text}\"}}")] {
+        let message = parse(json, InputFormat::Json).expect_err("no list");
+        assert!(message.starts_with("Invalid JSON: invalid type: string \"\\u{7f}"));
+        assert!(message.len() < 10_000, "{} bytes", message.len());
+    }
+}
+
+#[test]
+fn json_is_skipped_however_deep() {
+    let depth = 1_000_000;
+    let deep = "[".repeat(depth) + &"]".repeat(depth);
+    let json =
+        format!("{{\"other\": {deep}, \"emails\": [{{\"x\": {deep}, \"email\": \"a@b.de\"}}]}}");
+    assert_eq!(
+        parse(json, InputFormat::Json),
+        Ok(vec!["a@b.de".to_owned()])
+    );
+    let message = parse(deep, InputFormat::Json).expect_err("no list");
+    assert!(
+        message.contains("expected entry 1 to be an e-mail address"),
+        "{message}"
     );
 }
 
@@ -250,7 +388,7 @@ proptest! {
         ],
         format in prop_oneof![Just(InputFormat::Text), Just(InputFormat::Csv), Just(InputFormat::Json)],
     ) {
-        if let Ok(list) = AddressList::parse(&bytes, format, 5) {
+        if let Ok(list) = AddressList::parse(&bytes, format, 5, &|| false) {
             prop_assert!((1..=5).contains(&list.len()));
             prop_assert_eq!(list.iter().count(), list.len());
         }
