@@ -126,12 +126,18 @@ async fn the_wish_survives_a_retry() {
 }
 
 #[tokio::test]
-async fn no_body_is_needed_and_none_is_read() {
+async fn no_body_is_needed_and_nothing_can_be_said_in_one() {
     let server = with_job().await;
     server.report("a", json!({})).await;
+    let message = server
+        .post(CANCEL, json!({"reason": "late"}))
+        .await
+        .error(400, "INVALID_REQUEST");
+    assert!(message.starts_with("reason: "), "{message}");
+    assert_eq!(server.status("a").await["cancel_requested"], false);
     for request in [
         server.request(Method::POST, CANCEL),
-        server.request(Method::POST, CANCEL).body("{"),
+        server.request(Method::POST, CANCEL).json(&json!({})),
     ] {
         Answer::of(request).await.expect(StatusCode::ACCEPTED);
     }
