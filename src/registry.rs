@@ -232,9 +232,7 @@ impl Registry {
 
     async fn look_up(&self, job_id: &JobId) -> Result<JobHandle, RegistryError> {
         let inner = &self.inner;
-        let held = inner.read_slots().get(job_id).cloned();
-        if let Some(slot) = held {
-            slot.verify(inner).await?;
+        if let Some(slot) = inner.held(job_id).await? {
             return Ok(self.handle(slot));
         }
         let stored = self.load(job_id).await?;
@@ -242,12 +240,8 @@ impl Registry {
             // The store answers for finished jobs; nothing changes them any more. Only a slot
             // that was held meanwhile goes before it: it may not have shown this end yet, and
             // what it shows next would be older than what was shown here.
-            let held = inner.read_slots().get(job_id).cloned();
-            let Some(slot) = held else {
-                return Ok(self.handle(self.slot(stored, true)));
-            };
-            slot.verify(inner).await?;
-            return Ok(self.handle(slot));
+            let held = inner.held(job_id).await?;
+            return Ok(self.handle(held.unwrap_or_else(|| self.slot(stored, true))));
         }
         // By now the job may have moved on through a slot that was held and let go meanwhile. So
         // the slot is held first and reads the store again afterwards.
@@ -382,6 +376,15 @@ impl Inner {
         self.slots
             .write()
             .expect("no section under the slots' lock panics")
+    }
+
+    /// The slot that is held under the name, if there is one, once it is verified.
+    async fn held(self: &Arc<Self>, job_id: &JobId) -> Result<Option<Arc<Slot>>, RegistryError> {
+        let held = self.read_slots().get(job_id).cloned();
+        if let Some(slot) = &held {
+            slot.verify(self).await?;
+        }
+        Ok(held)
     }
 
     /// Holds a slot of an unfinished job; one that is held already wins.

@@ -23,7 +23,7 @@ use tokio::time::Sleep;
 use crate::{
     frame::{Ending, Frame, FrameKind, HEARTBEAT, HEARTBEAT_EVENT, event_block, status_block},
     hub::{Received, Subscription, as_text, last_block},
-    job::Seq,
+    job::{Seq, Status},
     registry::{Attachment, JobHandle},
     store::StoreError,
 };
@@ -343,8 +343,5 @@ impl fmt::Debug for JobStream {
 
 /// The same status with `"gap": true`: this watcher is told that it has missed events.
 fn with_gap(json: &Bytes) -> Bytes {
-    let open = as_text(json)
-        .strip_suffix('}')
-        .expect("a status is a JSON object");
-    Bytes::from(format!("{open},\"gap\":true}}"))
+    Bytes::from(Status::json_with(as_text(json), "\"gap\":true"))
 }

@@ -234,8 +234,7 @@ impl IntoResponse for ApiError {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Some(after) = self.retry_after {
-            let seconds = after.as_secs_f64().ceil().max(1.0) as u64;
-            headers.insert(header::RETRY_AFTER, seconds.into());
+            headers.insert(header::RETRY_AFTER, whole_seconds(after));
         }
         response.extensions_mut().insert(self);
         response
@@ -292,6 +291,11 @@ impl From<RegistryError> for ApiError {
             }
         }
     }
+}
+
+/// A span as `Retry-After` names it: in whole seconds, rounded up, at least one.
+pub(super) fn whole_seconds(span: Duration) -> HeaderValue {
+    HeaderValue::from(span.as_secs_f64().ceil().max(1.0) as u64)
 }
 
 fn shortened(message: Cow<'static, str>) -> Cow<'static, str> {

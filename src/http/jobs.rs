@@ -274,9 +274,8 @@ fn creation_answer(status: StatusCode, job: &Job) -> Response {
         download: format!("{path}/download"),
     };
     let links = serde_json::to_string(&links).expect("strings serialize");
-    let json = Status(job).to_json();
-    let open = json.strip_suffix('}').expect("a status is a JSON object");
-    let body = format!("{open},\"links\":{links},\"watch_token\":null}}");
+    let fields = format!("\"links\":{links},\"watch_token\":null");
+    let body = Status::json_with(&Status(job).to_json(), &fields);
     let headers = [
         (header::LOCATION, path),
         (header::CONTENT_TYPE, "application/json".to_owned()),

@@ -10,6 +10,7 @@ use axum::{
 
 use super::{
     ApiError, App,
+    error::whole_seconds,
     permit::{Read, Target},
     query::Query,
 };
@@ -58,8 +59,7 @@ fn answer(app: &App, snapshot: Snapshot, headers: &HeaderMap) -> Response {
         answer.insert(header::ETAG, tag);
     }
     if !snapshot.job.is_finished() {
-        let seconds = app.retry_after().as_secs_f64().ceil().max(1.0) as u64;
-        answer.insert(header::RETRY_AFTER, seconds.into());
+        answer.insert(header::RETRY_AFTER, whole_seconds(app.retry_after()));
     }
     response
 }

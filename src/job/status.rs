@@ -14,6 +14,12 @@ pub struct Status<'job>(pub &'job Job);
 struct Rfc3339(Timestamp);
 
 impl Status<'_> {
+    /// A status's JSON with more fields, `"gap":true` say, at its end.
+    pub fn json_with(json: &str, fields: &str) -> String {
+        let open = json.strip_suffix('}').expect("a status is a JSON object");
+        format!("{open},{fields}}}")
+    }
+
     /// The JSON text, on one line.
     pub fn to_json(self) -> String {
         serde_json::to_string(&self).expect("a job consists of JSON, strings and finite numbers")
