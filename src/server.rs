@@ -10,7 +10,7 @@ use crate::{
     auth::Authenticator,
     config::{AuthMode, Config, StoreBackend},
     http::{
-        App,
+        App, Origins,
         connection::{self, ConnectionLimits, Drained},
         router,
     },
@@ -62,6 +62,7 @@ impl Server {
             registry: registry.clone(),
             runners: runners.clone(),
             authenticator: Authenticator::new(&config.auth),
+            origins: Origins::new(config),
             streams: stream_settings(config),
             limits: config.limits.clone(),
         });
@@ -175,6 +176,6 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
         write_timeout: limits.write_timeout(),
         http2_max_streams: limits.http2_max_streams,
         drain: config.stream.drain(),
-        send_buffer_bytes: None,
+        send_buffer_bytes: limits.send_buffer_bytes(),
     }
 }

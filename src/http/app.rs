@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{ApiError, ErrorCode};
+use super::{ApiError, ErrorCode, Origins};
 use crate::{
     auth::{Authenticator, Principal},
     config::LimitsConfig,
@@ -21,6 +21,8 @@ pub struct App {
     pub runners: Runners,
     /// Who may.
     pub authenticator: Authenticator,
+    /// From where.
+    pub origins: Origins,
     /// How streams are paced and ended.
     pub streams: StreamSettings,
     /// What one client may send.
