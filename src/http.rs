@@ -13,6 +13,7 @@ mod health;
 mod jobs;
 mod origin;
 mod permit;
+mod policy;
 mod query;
 mod reports;
 mod results;
@@ -29,6 +30,7 @@ use axum::{
 pub use app::App;
 pub use error::{ApiError, ErrorCode};
 pub use origin::Origins;
+pub use policy::Policy;
 
 /// Every route, on one screen.
 pub fn router(app: Arc<App>) -> Router {

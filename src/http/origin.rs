@@ -116,10 +116,11 @@ pub(super) async fn admit(
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let origins = &app.origins;
+    let policy = app.policy();
+    let origins = &policy.origins;
     let client = Client::of(&request, origins.proxies());
     let host = read_host(&request)?;
-    if app.authenticator.mode() == AuthMode::Open {
+    if policy.authenticator.mode() == AuthMode::Open {
         origins.defend(&request, host.as_ref(), client)?;
     }
     if cors::is_preflight(&request)
