@@ -11,6 +11,7 @@ mod envelope;
 mod error;
 mod health;
 mod jobs;
+mod limits;
 mod origin;
 mod permit;
 mod policy;
@@ -29,6 +30,8 @@ use axum::{
 
 pub use app::App;
 pub use error::{ApiError, ErrorCode};
+pub(crate) use limits::UPKEEP_INTERVAL;
+pub use limits::Usage;
 pub use origin::Origins;
 pub use policy::Policy;
 

@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::{
     config::{AuthMode, Config, StoreBackend},
     http::{
-        App, Policy,
+        App, Policy, UPKEEP_INTERVAL, Usage,
         connection::{self, ConnectionLimits, Drained},
         router,
     },
@@ -65,7 +65,9 @@ impl Server {
             runners: runners.clone(),
             streams: stream_settings(config),
             policy: ArcSwap::from_pointee(Policy::new(config)),
+            usage: Usage::new(&config.limits),
         });
+        tokio::spawn(keep_usage_small(Arc::clone(&app), timers.clone()));
         warn_if_open(&app, address);
         let drain = CancellationToken::new();
         let (connection_limits, limits) = watch::channel(connection_limits(config));
@@ -98,12 +100,18 @@ impl Server {
         &self.registry
     }
 
+    /// What clients hold at present, for whoever embeds it and watches it without HTTP.
+    pub fn usage(&self) -> &Usage {
+        &self.app.usage
+    }
+
     /// Takes keys and limits from a new configuration; everything else of it needs a new start.
     ///
     /// Requests and connections that come after this keep to the new ones.
     pub fn reload(&self, config: &Config) {
         self.app.policy.store(Arc::new(Policy::new(config)));
         let limits = &config.limits;
+        self.app.usage.set_limits(limits);
         self.registry.set_limits(limits.bounds(), limits.max_jobs);
         self.connection_limits
             .send_replace(connection_limits(config));
@@ -137,6 +145,18 @@ fn warn_if_open(app: &App, address: SocketAddr) {
             "NO KEY IS CONFIGURED: whoever reaches this address may read, change and remove every job"
         );
     }
+}
+
+/// Forgets clients that have left, from time to time, until `end`.
+async fn keep_usage_small(app: Arc<App>, end: CancellationToken) {
+    let mut times = tokio::time::interval(UPKEEP_INTERVAL);
+    let upkeep = async {
+        loop {
+            times.tick().await;
+            app.usage.forget_the_idle();
+        }
+    };
+    end.run_until_cancelled(upkeep).await;
 }
 
 fn open_store(config: &Config) -> Arc<dyn Store> {
@@ -189,6 +209,8 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
         max_header_bytes: limits.header_bytes,
         max_connections: limits.max_connections().unwrap_or_else(derived),
         write_timeout: limits.write_timeout(),
+        max_connections_per_address: limits.max_connections_per_address,
+        trusted_proxies: config.server.trusted_proxies.clone(),
         http2_max_streams: limits.http2_max_streams,
         drain: config.stream.drain(),
         send_buffer_bytes: limits.send_buffer_bytes(),

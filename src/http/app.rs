@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 
-use super::{ApiError, ErrorCode, Policy};
+use super::{ApiError, ErrorCode, Policy, Usage, limits::Account};
 use crate::{
     auth::Principal,
     job::JobId,
@@ -24,6 +24,8 @@ pub struct App {
     pub streams: StreamSettings,
     /// Who may, and how much.
     pub policy: ArcSwap<Policy>,
+    /// How much of it is in use.
+    pub usage: Usage,
 }
 
 impl App {
@@ -46,6 +48,12 @@ impl App {
         } else {
             Err(ApiError::new(ErrorCode::Forbidden).because("This job belongs to somebody else"))
         }
+    }
+
+    /// Whom limits count a principal as.
+    pub(super) fn account(&self, principal: &Principal) -> Option<Account> {
+        let mode = self.policy.load().authenticator.mode();
+        self.usage.account(mode, principal)
     }
 
     /// When somebody who was turned away should come back.

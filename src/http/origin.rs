@@ -18,7 +18,7 @@ use axum::{
     response::Response,
 };
 
-use super::{ApiError, App, ErrorCode, client::Client};
+use super::{ApiError, App, ErrorCode, client::Client, permit::Refused, streams::is_event_source};
 use crate::config::{AuthMode, Config, Host, Origin, TrustedProxies};
 
 pub(super) use cors::share;
@@ -122,6 +122,13 @@ pub(super) async fn admit(
     let host = read_host(&request)?;
     if policy.authenticator.mode() == AuthMode::Open {
         origins.defend(&request, host.as_ref(), client)?;
+    }
+    if let Err(error) = app.usage.take_request_of_address(client) {
+        // Who may be anybody needs no credential to be told inside a stream.
+        if policy.authenticator.mode() != AuthMode::Open || !is_event_source(request.headers()) {
+            return Err(error);
+        }
+        request.extensions_mut().insert(Refused(error));
     }
     if cors::is_preflight(&request)
         && only_origin(request.headers()).is_some_and(|origin| origins.allows(origin))

@@ -38,9 +38,15 @@ pub(super) struct Permit<S> {
     scope: PhantomData<S>,
 }
 
+/// Put among a request's extensions by whom the request is refused already, but not before somebody
+/// has looked who asks.
+#[derive(Debug, Clone)]
+pub(super) struct Refused(pub(super) ApiError);
+
 /// The job in the path, which exists, and on which the caller may act with the scope.
 #[derive(Debug)]
 pub(super) struct Target<S> {
+    pub(super) principal: Principal,
     pub(super) job: JobHandle,
     scope: PhantomData<S>,
 }
@@ -68,6 +74,10 @@ impl<S: Needs> FromRequestParts<Arc<App>> for Permit<S> {
         let credentials = parts.headers.get_all(header::AUTHORIZATION);
         let credentials = credentials.iter().map(|value| value.as_bytes());
         let principal = app.policy().authenticator.authenticate(credentials)?;
+        if let Some(Refused(error)) = parts.extensions.get() {
+            return Err(error.clone());
+        }
+        app.usage.take_request(app.account(&principal))?;
         if !principal.may(S::SCOPE) {
             let message = format!("The scope {} is missing", S::SCOPE);
             return Err(ApiError::new(ErrorCode::Forbidden).because(message));
@@ -90,6 +100,7 @@ impl<S: Needs> FromRequestParts<Arc<App>> for Target<S> {
             .unwrap_or_else(|never| match never {});
         let job = app.job(&permit.principal, &job_id).await?;
         Ok(Self {
+            principal: permit.principal,
             job,
             scope: PhantomData,
         })

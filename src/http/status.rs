@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
+    Extension,
     extract::State,
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
@@ -10,7 +11,9 @@ use axum::{
 
 use super::{
     ApiError, App,
+    client::Client,
     error::whole_seconds,
+    limits::Holders,
     permit::{Read, Target},
     query::Query,
 };
@@ -21,7 +24,8 @@ const LONGEST_WAIT: u64 = 60;
 
 /// `GET /jobs/{id}` and `GET /jobs/{id}/status`
 pub(super) async fn status(
-    Target { job, .. }: Target<Read>,
+    Target { job, principal, .. }: Target<Read>,
+    Extension(client): Extension<Client>,
     State(app): State<Arc<App>>,
     method: Method,
     query: Query,
@@ -33,6 +37,12 @@ pub(super) async fn status(
         .min(LONGEST_WAIT);
     let after = query.number("after", 0, Seq::MAX.get())?.and_then(Seq::new);
     let snapshot = if wait > 0 && method == Method::GET {
+        let holders = Holders {
+            account: app.account(&principal),
+            client,
+            job_id: job.id().clone(),
+        };
+        let _seat = app.usage.take_seat(&app.policy().limits, holders)?;
         // Without `after` the wait is for whatever comes next.
         let after = after.unwrap_or_else(|| job.job().seq);
         job.wait(after, Duration::from_secs(wait)).await?

@@ -10,6 +10,7 @@ use std::{
 };
 
 use axum::{
+    Extension,
     body::{Body, Bytes},
     extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header},
@@ -21,8 +22,10 @@ use http_body_util::Full;
 
 use super::{
     ApiError, App, ErrorCode,
+    client::Client,
     connection::{CloseGuard, ConnectionHandle},
     envelope::panic_text,
+    limits::{Holders, Seat},
     permit::{PathId, Permit, Read},
     query::Query,
 };
@@ -39,15 +42,17 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Tells nginx not to buffer the answer.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// The body of a stream together with what closes its connection when it ends.
+/// The body of a stream together with what its end frees, and closes.
 struct Closing<B> {
     body: B,
+    _seat: Option<Seat>,
     _close: Option<CloseGuard>,
 }
 
 /// `GET /jobs/{id}/stream`
 pub(super) async fn stream(
-    Permit { principal, .. }: Permit<Read>,
+    permit: Result<Permit<Read>, ApiError>,
+    Extension(client): Extension<Client>,
     State(app): State<Arc<App>>,
     PathId(job_id): PathId,
     query: Query,
@@ -57,7 +62,11 @@ pub(super) async fn stream(
     let headers = &parts.headers;
     let says_keep_alive = parts.version == Version::HTTP_11 && !asks_to_close(headers);
     let is_head = parts.method == Method::HEAD;
-    let joining = join(&app, &principal, &job_id, &query, headers, is_head);
+    let joining = async {
+        let Permit { principal, .. } = permit?;
+        let watcher = Watcher { principal, client };
+        join(&app, &watcher, &job_id, &query, headers, is_head).await
+    };
     // Caught here rather than around the router: an `EventSource` is told inside a stream.
     let joined = AssertUnwindSafe(joining)
         .catch_unwind()
@@ -72,7 +81,9 @@ pub(super) async fn stream(
         connection.map(ConnectionHandle::close_after_response)
     };
     match joined {
-        Ok(Joined::Stream(stream)) => stream_response(*stream, close(), says_keep_alive),
+        Ok(Joined::Stream(stream, seat)) => {
+            stream_response(*stream, Some(seat), close(), says_keep_alive)
+        }
         Ok(Joined::Head) => {
             // Of unknown length, as the stream's own body is.
             let body = Body::from_stream(empty::<Result<Bytes, Infallible>>());
@@ -88,14 +99,21 @@ pub(super) async fn stream(
             if let Some(cause) = error.cause() {
                 tracing::error!(error.code = error.code().as_str(), cause, "stream refused");
             }
-            stream_response(Full::new(Bytes::from(block)), close(), says_keep_alive)
+            let body = Full::new(Bytes::from(block));
+            stream_response(body, None, close(), says_keep_alive)
         }
         Err(error) => error.into_response(),
     }
 }
 
+/// Who wants to watch, and from where.
+struct Watcher {
+    principal: Principal,
+    client: Client,
+}
+
 enum Joined {
-    Stream(Box<JobStream>),
+    Stream(Box<JobStream>, Seat),
     /// The request is a HEAD: no subscription begins.
     Head,
     /// The watcher has seen the end.
@@ -104,7 +122,7 @@ enum Joined {
 
 async fn join(
     app: &Arc<App>,
-    principal: &Principal,
+    Watcher { principal, client }: &Watcher,
     job_id: &str,
     query: &Query,
     headers: &HeaderMap,
@@ -122,6 +140,12 @@ async fn join(
         let is_over = shown.is_finished() && cursor == Cursor::At(shown.seq);
         return Ok(if is_over { Joined::Over } else { Joined::Head });
     }
+    let holders = Holders {
+        account: app.account(principal),
+        client: *client,
+        job_id: job.id().clone(),
+    };
+    let seat = app.usage.take_seat(&app.policy().limits, holders)?;
     let attachment = job.attach(cursor).await?;
     if attachment.is_over {
         return Ok(Joined::Over);
@@ -131,7 +155,7 @@ async fn join(
         return Err(ApiError::new(ErrorCode::JobGone));
     }
     let stream = JobStream::new(job, attachment, app.streams, options);
-    Ok(Joined::Stream(Box::new(stream)))
+    Ok(Joined::Stream(Box::new(stream), seat))
 }
 
 /// The header wins over the query, where clients put the cursor that cannot set headers.
@@ -177,19 +201,25 @@ fn asks_to_close(headers: &HeaderMap) -> bool {
 }
 
 /// Whether the client is an `EventSource`, which gives up for good on any status but 200.
-fn is_event_source(headers: &HeaderMap) -> bool {
+pub(super) fn is_event_source(headers: &HeaderMap) -> bool {
     headers
         .get(header::ACCEPT)
         .is_some_and(|accept| accept == "text/event-stream")
 }
 
 /// A stream, after whose last block an HTTP/1 connection closes.
-fn stream_response<B>(body: B, close: Option<CloseGuard>, says_keep_alive: bool) -> Response
+fn stream_response<B>(
+    body: B,
+    seat: Option<Seat>,
+    close: Option<CloseGuard>,
+    says_keep_alive: bool,
+) -> Response
 where
     B: http_body::Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
 {
     let body = Closing {
         body,
+        _seat: seat,
         _close: close,
     };
     with_stream_headers(Body::new(body), says_keep_alive)

@@ -15,7 +15,7 @@ use tower_service::Service as _;
 use super::*;
 use crate::{
     config::Config,
-    http::{Policy, router},
+    http::{Policy, Usage, router},
     job::{Bounds, Defaults},
     registry::{Registry, Settings},
     runner::Runners,
@@ -49,6 +49,7 @@ fn app() -> (Router, DropGuard) {
         registry: Registry::start(Arc::new(store), settings, timers.clone()),
         runners: Runners::new(&config.runner),
         policy: ArcSwap::from_pointee(Policy::new(&config)),
+        usage: Usage::new(&config.limits),
         streams: StreamSettings {
             retry: config.stream.retry(),
             heartbeat: config.stream.heartbeat(),

@@ -94,7 +94,7 @@ impl TestServer {
     }
 
     /// The server itself, used with this credential from now on.
-    pub(crate) fn as_owner(mut self, token: &str) -> Self {
+    pub(crate) fn with_token(mut self, token: &str) -> Self {
         self.token = Some(token.to_owned());
         self
     }
