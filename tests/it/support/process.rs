@@ -73,6 +73,17 @@ impl Process {
         in_time(text, line).await
     }
 
+    /// Bytes of memory that it has in use (Linux, proc(5): `statm`, in pages of 4 KiB).
+    pub(crate) fn resident_bytes(&self) -> usize {
+        let pid = self.child.id().expect("a running process");
+        let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).expect("Linux");
+        let pages = statm
+            .split(' ')
+            .nth(1)
+            .and_then(|pages| pages.parse::<usize>().ok());
+        pages.expect("a number of pages") * 4096
+    }
+
     /// Waits for its end.
     pub(crate) async fn exit_code(&mut self) -> Option<i32> {
         let status = in_time("the end of the process", self.child.wait()).await;

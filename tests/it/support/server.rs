@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use progressd::{
-    config::Config, http::connection::Drained, job::JobId, registry::Registry, server::Server,
+    config::Config,
+    http::{Usage, connection::Drained},
+    job::JobId,
+    registry::Registry,
+    server::Server,
     store::Store,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
@@ -64,6 +68,18 @@ impl TestServer {
     pub(crate) fn registry(&self) -> &Registry {
         let server = self.server.as_ref().expect("the server itself, no guest");
         server.registry()
+    }
+
+    /// What its clients hold.
+    pub(crate) fn usage(&self) -> &Usage {
+        let server = self.server.as_ref().expect("the server itself, no guest");
+        server.usage()
+    }
+
+    /// Takes over what a running server takes from another configuration.
+    pub(crate) fn reload(&self, toml: &str) {
+        let server = self.server.as_ref().expect("the server itself, no guest");
+        server.reload(&configured(toml));
     }
 
     /// How many watch or poll a job, seen without asking the server for anything.
