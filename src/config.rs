@@ -25,6 +25,7 @@ pub use self::{
     sections::{
         DnsSource, EmailRunnerConfig, EventsConfig, JobsConfig, LogConfig, LogFormat,
         MemoryStoreConfig, RunnerConfig, ServerConfig, StoreBackend, StoreConfig, StreamConfig,
+        TlsConfig,
     },
 };
 
@@ -58,7 +59,7 @@ pub struct Overrides {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// `[server]`: the address.
+    /// `[server]`: addresses and TLS.
     pub server: ServerConfig,
     /// `[store]`: where jobs are kept.
     pub store: StoreConfig,
@@ -178,6 +179,26 @@ impl Config {
         if self.events.max_bytes > self.events.max_total_bytes {
             problems.push(
                 "`events.max_bytes` must not be above `events.max_total_bytes`: one job may not keep more than all"
+                    .into(),
+            );
+        }
+        match (&self.server.tls.cert, &self.server.tls.key) {
+            (Some(_), None) => problems.push(
+                "`server.tls.cert` is set without `server.tls.key`: TLS needs the certificate and its private key"
+                    .into(),
+            ),
+            (None, Some(_)) => problems.push(
+                "`server.tls.key` is set without `server.tls.cert`: TLS needs the private key and its certificate"
+                    .into(),
+            ),
+            _ => {}
+        }
+        if let Some(admin) = self.server.admin_listen
+            && admin == self.server.listen
+            && admin.port() != 0
+        {
+            problems.push(
+                "`server.admin_listen` must not be the address of `server.listen`: leave it empty to serve metrics there"
                     .into(),
             );
         }

@@ -11,7 +11,7 @@ use crate::{
     config::{AuthMode, Config, StoreBackend},
     http::{
         App,
-        connection::{self, ConnectionLimits, Drained},
+        connection::{self, ConnectionLimits, Drained, Endpoint, Tls, TlsError},
         router,
     },
     job::Defaults,
@@ -25,6 +25,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    tls: Option<Tls>,
     registry: Registry,
     runners: Runners,
     /// Cancelled to stop accepting and to let connections end.
@@ -40,7 +41,7 @@ impl Server {
     /// Binds the address and begins to serve; the listener is open when this returns.
     ///
     /// # Errors
-    /// The address cannot be bound.
+    /// The address cannot be bound, or the certificate not be served.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         Self::start_with(config, open_store(config)).await
     }
@@ -48,8 +49,9 @@ impl Server {
     /// The same over a store of the caller's own.
     ///
     /// # Errors
-    /// The address cannot be bound.
+    /// As [`Server::start`].
     pub async fn start_with(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<Self> {
+        let tls = load_tls(config)?;
         let listen = config.server.listen;
         let listener = connection::bind(listen).with_context(|| format!("listen on {listen}"))?;
         let address = listener
@@ -72,14 +74,16 @@ impl Server {
             );
         }
         let drain = CancellationToken::new();
-        let serving = connection::serve(
+        let endpoint = Endpoint {
             listener,
-            router(app),
-            connection_limits(config),
-            drain.clone(),
-        );
+            tls: tls.clone(),
+            app: router(app),
+            limits: connection_limits(config),
+        };
+        let serving = connection::serve(endpoint, drain.clone());
         Ok(Self {
             address,
+            tls,
             registry,
             runners,
             drain,
@@ -94,14 +98,27 @@ impl Server {
         self.address
     }
 
-    /// The server's base URL, `http://127.0.0.1:8080`.
+    /// The server's base URL, `http://127.0.0.1:8080`, or `https` when it has a certificate.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// The jobs that the server holds, for whoever embeds it and reports without HTTP.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// Takes a new certificate; connections that stand keep the one that they were shown.
+    ///
+    /// Files that cannot be served are logged, and what is served already goes on. Whether there
+    /// is TLS at all is decided at the start.
+    pub fn reload(&self, config: &Config) {
+        if let (Some(tls), Some((cert, key))) = (&self.tls, config.server.tls.files())
+            && let Err(error) = tls.reload(cert, key)
+        {
+            tracing::error!(%error, "the certificate was not reloaded");
+        }
     }
 
     /// Stops accepting and taking work, stops the runners, tells the streams, and waits for the
@@ -121,6 +138,15 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.connections.abort();
     }
+}
+
+/// The certificate and key that a configuration names, read and checked.
+///
+/// # Errors
+/// What is wrong with the files.
+pub fn load_tls(config: &Config) -> Result<Option<Tls>, TlsError> {
+    let files = config.server.tls.files();
+    files.map(|(cert, key)| Tls::load(cert, key)).transpose()
 }
 
 fn open_store(config: &Config) -> Arc<dyn Store> {

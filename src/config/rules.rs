@@ -41,6 +41,9 @@ use Rule::{Number, Secret, Tables, Text, Words};
 /// Every key. `[]` stands for an entry of a list of tables.
 const RULES: &[(&str, Rule)] = &[
     ("server.listen", Text(is_address)),
+    ("server.admin_listen", Text(is_address_or_empty)),
+    ("server.tls.cert", Text(is_path)),
+    ("server.tls.key", Text(is_path)),
     ("store.backend", Text(parses::<StoreBackend>)),
     ("store.memory.max_finished_jobs", Number(1, 1_000_000_000)),
     ("store.memory.max_result_bytes", Number(1, 1_024 * GIB)),
@@ -294,6 +297,23 @@ fn parses<T: FromStr<Err = Must>>(text: &str) -> Result<(), Must> {
 fn is_address(text: &str) -> Result<(), Must> {
     let address = text.parse::<SocketAddr>().map(drop);
     address.map_err(|_| "must be an IP address and a port, such as \"127.0.0.1:8080\"")
+}
+
+fn is_address_or_empty(text: &str) -> Result<(), Must> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    is_address(text)
+        .map_err(|_| "must be an IP address and a port, such as \"127.0.0.1:9090\", or empty")
+}
+
+/// Empty stands for none; what the file holds is looked at when it is read.
+fn is_path(text: &str) -> Result<(), Must> {
+    if text.contains('\0') {
+        Err("must be the name of a file")
+    } else {
+        Ok(())
+    }
 }
 
 fn is_hash(text: &str) -> Result<(), Must> {
