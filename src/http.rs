@@ -11,6 +11,7 @@ mod error;
 mod health;
 mod jobs;
 mod permit;
+mod policy;
 mod query;
 mod reports;
 mod results;
@@ -26,8 +27,9 @@ use axum::{
 
 pub use app::App;
 pub use error::{ApiError, ErrorCode};
+pub use policy::Policy;
 
-/// Every route, on one screen.
+/// Every route, on one screen; `/metrics` only when there is no other address for it.
 pub fn router(app: Arc<App>) -> Router {
     let api = Router::new()
         .route("/jobs", get(jobs::list).post(jobs::create))
@@ -49,8 +51,23 @@ pub fn router(app: Arc<App>) -> Router {
         .fallback(envelope::unknown_route)
         .method_not_allowed_fallback(envelope::wrong_method)
         .with_state(app);
-    // Around the whole router rather than each route, so that every answer leaves in the
-    // envelope, and so that `Allow`, which the router itself adds, can be read.
+    sealed(routes)
+}
+
+/// The routes of `server.admin_listen`, all open: whoever reaches that address is an operator.
+pub fn admin_router(app: Arc<App>) -> Router {
+    let routes = Router::new()
+        .route("/healthz", get(health::liveness))
+        .route("/readyz", get(health::readiness))
+        .fallback(envelope::unknown_route)
+        .method_not_allowed_fallback(envelope::wrong_method)
+        .with_state(app);
+    sealed(routes)
+}
+
+/// The envelope around a whole router rather than each route, so that every answer leaves in it,
+/// and so that `Allow`, which the router itself adds, can be read.
+fn sealed(routes: Router) -> Router {
     Router::new()
         .fallback_service(routes)
         .layer(middleware::from_fn(envelope::seal))

@@ -3,6 +3,7 @@
 //! A binary of its own that starts processes of its own: environment variables belong to a whole process.
 
 mod keys;
+mod server;
 
 use std::{
     ffi::OsString,

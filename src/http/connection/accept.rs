@@ -12,6 +12,7 @@ use axum::Router;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
@@ -40,7 +41,7 @@ pub struct Endpoint {
     /// What answers.
     pub app: Router,
     /// What clients are granted.
-    pub limits: ConnectionLimits,
+    pub limits: watch::Receiver<ConnectionLimits>,
 }
 
 /// How the connections of a listener ended after its drain had begun.
@@ -71,6 +72,8 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves an endpoint to everyone who connects, until `drain` is cancelled.
 ///
+/// New limits hold for the connections that come after them.
+///
 /// Then the listener is closed and every connection told: idle ones end at once, the
 /// others with the response that they are at, which is the app's to bring to an end.
 /// What is left after `limits.drain` is cut. Returns when no connection is left.
@@ -81,10 +84,9 @@ pub async fn serve(endpoint: Endpoint, drain: CancellationToken) -> Drained {
         listener,
         tls,
         app,
-        limits,
+        mut limits,
     } = endpoint;
-    let drain_time = limits.drain;
-    let shared = Shared::new(app, tls, limits);
+    let mut shared = Shared::new(app, tls, limits.borrow_and_update().clone());
     let mut connections = Connections::default();
     let mut acceptor = Acceptor {
         listener,
@@ -94,12 +96,16 @@ pub async fn serve(endpoint: Endpoint, drain: CancellationToken) -> Drained {
         let room = connections.handles.len() < shared.limits.max_connections;
         tokio::select! {
             () = drain.cancelled() => break,
+            Ok(()) = limits.changed() => {
+                let limits = limits.borrow_and_update().clone();
+                shared = Shared::new(shared.app.clone(), shared.tls.clone(), limits);
+            }
             () = connections.next_end(), if !connections.handles.is_empty() => {}
             (stream, peer) = acceptor.accept(), if room => connections.start(stream, peer, &shared),
         }
     }
     drop(acceptor);
-    connections.drain(drain_time).await
+    connections.drain(shared.limits.drain).await
 }
 
 /// Logs the panic that ended a connection's or a stream's task; an abort is no news.

@@ -27,7 +27,7 @@ const SESSION_BUFFER: usize = 16 * 1024;
 
 /// The names of protocols in the handshake (RFC 7301, section 6), the preferred one first.
 const HTTP2: &[u8] = b"h2";
-const HTTP1: &[u8] = b"http/1.1";
+const HTTP1: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
 
 /// The certificate of a listener, and everything else that its handshakes need. Clones
 /// share it.
@@ -152,7 +152,11 @@ fn read_config(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
         .with_no_client_auth()
         .with_single_cert(chain, private_key)
         .map_err(unusable)?;
-    config.alpn_protocols = vec![HTTP2.to_vec(), HTTP1.to_vec()];
+    config.alpn_protocols = [HTTP2]
+        .iter()
+        .chain(&HTTP1)
+        .map(|name| name.to_vec())
+        .collect();
     // Sessions are resumed from what clients keep: a storm of reconnects costs less, and
     // no session is kept here.
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(unusable)?;
