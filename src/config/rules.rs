@@ -246,7 +246,8 @@ fn nearest_key(pattern: &str) -> Option<&'static str> {
         let (known_section, known_name) = known.split_at(split(known));
         match known_section == section {
             true => strsim::normalized_damerau_levenshtein(known_name, name),
-            false => f64::from(u8::from(known_name == name)),
+            // What is missing in an entry of a list stands nowhere else.
+            false => f64::from(u8::from(known_name == name && !section.contains("[]"))),
         }
     };
     RULES
