@@ -32,7 +32,7 @@ pub use error::{ApiError, ErrorCode};
 pub use origin::Origins;
 pub use policy::Policy;
 
-/// Every route, on one screen.
+/// Every route, on one screen; `/metrics` only when there is no other address for it.
 pub fn router(app: Arc<App>) -> Router {
     let api = Router::new()
         .route("/jobs", get(jobs::list).post(jobs::create))
@@ -53,12 +53,29 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/readyz", get(health::readiness))
         .fallback(envelope::unknown_route)
         .method_not_allowed_fallback(envelope::wrong_method)
-        .with_state(app.clone());
-    // Around the whole router rather than each route, so that every answer leaves in the
-    // envelope, and so that `Allow`, which the router itself adds, can be read.
-    Router::new()
-        .fallback_service(routes)
-        .layer(middleware::from_fn_with_state(app.clone(), origin::admit))
+        .with_state(Arc::clone(&app));
+    whole(routes)
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&app),
+            origin::admit,
+        ))
         .layer(middleware::from_fn(envelope::seal))
         .layer(middleware::from_fn_with_state(app, origin::share))
+}
+
+/// The routes of `server.admin_listen`, all open: whoever reaches that address is an operator.
+pub fn admin_router(app: Arc<App>) -> Router {
+    let routes = Router::new()
+        .route("/healthz", get(health::liveness))
+        .route("/readyz", get(health::readiness))
+        .fallback(envelope::unknown_route)
+        .method_not_allowed_fallback(envelope::wrong_method)
+        .with_state(app);
+    whole(routes).layer(middleware::from_fn(envelope::seal))
+}
+
+/// What layers are put around, so that they see a router as one: its fallbacks, and the header
+/// `Allow` that it adds itself, included.
+fn whole(routes: Router) -> Router {
+    Router::new().fallback_service(routes)
 }
