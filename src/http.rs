@@ -12,6 +12,7 @@ mod health;
 mod jobs;
 pub mod openapi;
 mod permit;
+mod policy;
 mod query;
 mod reports;
 mod results;
@@ -25,6 +26,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use app::App;
 pub use error::{ApiError, ErrorCode};
+pub use policy::Policy;
 
 /// Every route, on one screen; each path stands at its handlers too, with the description.
 fn routes() -> OpenApiRouter<Arc<App>> {
