@@ -18,3 +18,4 @@ mod runner;
 mod stream_body;
 mod stream_wire;
 mod support;
+mod tls;

@@ -13,7 +13,7 @@ use progressd::{
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
-use super::{in_time, sse::SseStream};
+use super::{certificate::Certificate, in_time, sse::SseStream};
 
 /// A running server; stops when dropped.
 pub(crate) struct TestServer {
@@ -50,6 +50,14 @@ impl TestServer {
         Self::of(server.expect("a free port"))
     }
 
+    /// A server behind a certificate, and a client that trusts it.
+    pub(crate) async fn secured(certificate: &Certificate, toml: &str) -> Self {
+        let toml = format!("{}{toml}", certificate.toml());
+        let mut server = Self::with(&toml).await;
+        server.client = certificate.client().build().expect("a client");
+        server
+    }
+
     fn of(server: Server) -> Self {
         let url = server.url();
         let client = reqwest::Client::builder()
@@ -64,10 +72,14 @@ impl TestServer {
         }
     }
 
+    /// The server itself.
+    pub(crate) fn server(&self) -> &Server {
+        self.server.as_ref().expect("the server itself, no guest")
+    }
+
     /// The registry behind it.
     pub(crate) fn registry(&self) -> &Registry {
-        let server = self.server.as_ref().expect("the server itself, no guest");
-        server.registry()
+        self.server().registry()
     }
 
     /// What its clients hold.
