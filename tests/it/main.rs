@@ -3,6 +3,7 @@
 mod api;
 mod clients;
 mod connection;
+mod deploy;
 mod email_engine;
 mod endings;
 mod joining_model;

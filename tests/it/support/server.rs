@@ -1,6 +1,6 @@
 //! A real server on a free port, and short ways to talk to it.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use progressd::{
     config::Config, http::connection::Drained, job::JobId, registry::Registry, server::Server,
@@ -66,6 +66,12 @@ impl TestServer {
         server.registry()
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let server = self.server.as_ref().expect("the server itself, no guest");
+        server.address()
+    }
+
     /// How many watch or poll a job, seen without asking the server for anything.
     pub(crate) async fn watchers(&self, job_id: &str) -> usize {
         let job_id = JobId::parse(job_id).expect("a name");
@@ -90,6 +96,14 @@ impl TestServer {
             url: self.url.clone(),
             client: self.client.clone(),
             token: Some(token.to_owned()),
+        }
+    }
+
+    /// The same server as it is reached at another base URL: through a proxy.
+    pub(crate) fn through(&self, url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            ..self.guest()
         }
     }
 

@@ -1,0 +1,3 @@
+//! What is shipped to run progressd in production works as shipped.
+
+mod nginx;
