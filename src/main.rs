@@ -36,6 +36,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Token(arguments) => cli::token::run(arguments, &mut output),
         Command::Key(arguments) => cli::key::run(arguments, &mut output),
         Command::Check(arguments) => cli::check::run(arguments, &mut output),
+        Command::Health(arguments) => block_on(cli::health::run(arguments, &mut output)),
     }
 }
 
