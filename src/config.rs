@@ -12,7 +12,12 @@ mod rules;
 mod secret;
 mod sections;
 
-use std::{collections::BTreeMap, ffi::OsString, fmt, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    fmt,
+    path::PathBuf,
+};
 
 use serde::Deserialize;
 
@@ -32,6 +37,9 @@ use self::layers::Layer;
 
 /// The embedded defaults, at the same time the documented example of a configuration file.
 pub const DEFAULT_TOML: &str = include_str!("../config/default.toml");
+
+/// What the keys begin with whose values a running server takes over on SIGHUP.
+const RELOADED: [&str; 2] = ["auth.", "limits."];
 
 /// Where the layers above the embedded defaults come from.
 ///
@@ -138,6 +146,18 @@ impl Config {
         }
     }
 
+    /// The keys whose values differ in `new` and that only a new start can change, sorted.
+    pub fn keys_for_a_restart(&self, new: &Self) -> Vec<String> {
+        let old = self.changes.iter().map(Change::setting);
+        let new: BTreeMap<_, _> = new.changes.iter().map(Change::setting).collect();
+        let old: BTreeMap<_, _> = old.collect();
+        let keys: BTreeSet<_> = old.keys().chain(new.keys()).copied().collect();
+        keys.into_iter()
+            .filter(|key| old.get(key) != new.get(key) && !is_reloaded(key))
+            .map(str::to_owned)
+            .collect()
+    }
+
     /// The settings that are not at their defaults, sorted by key.
     pub fn changes(&self) -> &[Change] {
         &self.changes
@@ -197,6 +217,12 @@ impl Config {
     }
 }
 
+impl Change {
+    fn setting(&self) -> (&str, &str) {
+        (&self.key, &self.value)
+    }
+}
+
 impl ConfigError {
     /// The mistakes, one sentence each.
     pub fn problems(&self) -> &[String] {
@@ -212,6 +238,11 @@ impl fmt::Display for Change {
             self.key, self.value, self.origin
         )
     }
+}
+
+/// Whether a running server takes the key's value from a new configuration.
+fn is_reloaded(key: &str) -> bool {
+    RELOADED.iter().any(|prefix| key.starts_with(prefix))
 }
 
 /// Compares the layers, the last one winning, with the defaults.

@@ -11,6 +11,7 @@ mod error;
 mod health;
 mod jobs;
 mod permit;
+mod policy;
 mod query;
 mod reports;
 mod results;
@@ -26,6 +27,7 @@ use axum::{
 
 pub use app::App;
 pub use error::{ApiError, ErrorCode};
+pub use policy::Policy;
 
 /// Every route, on one screen.
 pub fn router(app: Arc<App>) -> Router {

@@ -5,6 +5,7 @@
 
 mod attach;
 mod clock;
+mod expiry;
 mod handle;
 mod slot;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -38,12 +40,6 @@ use timekeeper::Timekeeper;
 
 /// How many jobs each further look into the store brings when a list is filtered by who asks.
 const LIST_SLICE: usize = 500;
-
-/// How many finished jobs one sweep removes before it lets others at the store.
-const EXPIRY_SLICE: usize = 1_000;
-
-/// How often jobs whose retention has ended are swept; reads look at the time themselves.
-const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the registry is told by the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +64,7 @@ pub struct Registry {
 
 struct Inner {
     store: Arc<dyn Store>,
-    settings: Settings,
+    settings: ArcSwap<Settings>,
     clock: Clock,
     timekeeper: Timekeeper,
     /// Slots of unfinished jobs. A plain lock: held for single look-ups and never across an await.
@@ -121,20 +117,29 @@ impl Registry {
         let (timekeeper, keeper) = Timekeeper::new(stop.clone());
         let inner = Arc::new(Inner {
             store,
-            settings,
+            settings: ArcSwap::from_pointee(settings),
             clock: Clock,
             timekeeper,
             slots: RwLock::default(),
             draining: CancellationToken::new(),
         });
         tokio::spawn(keeper.run(Arc::downgrade(&inner)));
-        tokio::spawn(expire_forever(Arc::clone(&inner), stop));
+        tokio::spawn(expiry::expire_forever(Arc::clone(&inner), stop));
         Self { inner }
     }
 
     /// What the registry was told by the configuration.
-    pub fn settings(&self) -> &Settings {
-        &self.inner.settings
+    pub fn settings(&self) -> Arc<Settings> {
+        self.inner.settings.load_full()
+    }
+
+    /// From now on these bounds hold for what reports bring, and this number for unfinished jobs.
+    pub fn set_limits(&self, bounds: Bounds, max_jobs: usize) {
+        self.inner.settings.rcu(|settings| Settings {
+            bounds,
+            max_jobs,
+            ..**settings
+        });
     }
 
     /// The time by the clock that jobs are stamped with.
@@ -186,11 +191,11 @@ impl Registry {
             job_id.clone(),
             owner,
             content,
-            &inner.settings.defaults,
+            &inner.settings.load().defaults,
             Uuid::now_v7(),
             now,
         );
-        if inner.read_slots().len() >= inner.settings.max_jobs {
+        if inner.read_slots().len() >= inner.settings.load().max_jobs {
             // Only what is there already can be answered.
             return match self.find(&job_id).await {
                 Ok(existing) => same_request(existing, &job),
@@ -346,7 +351,8 @@ impl Registry {
     }
 
     fn slot(&self, stored: Stored, is_verified: bool) -> Arc<Slot> {
-        let hub = Hub::new(Arc::clone(&stored.job), self.inner.settings.update_interval);
+        let update_interval = self.inner.settings.load().update_interval;
+        let hub = Hub::new(Arc::clone(&stored.job), update_interval);
         Arc::new(Slot::new(hub, stored, is_verified))
     }
 
@@ -421,24 +427,5 @@ fn same_request(existing: JobHandle, job: &Job) -> Result<(JobHandle, bool), Reg
         Ok((existing, false))
     } else {
         Err(RegistryError::Exists)
-    }
-}
-
-async fn expire_forever(inner: Arc<Inner>, stop: CancellationToken) {
-    let mut interval = tokio::time::interval(EXPIRY_INTERVAL);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while stop.run_until_cancelled(interval.tick()).await.is_some() {
-        loop {
-            let gone_seconds = inner.settings.gone_seconds;
-            let now = inner.clock.now();
-            match inner.store.expire(now, gone_seconds, EXPIRY_SLICE).await {
-                Ok(removed) if removed < EXPIRY_SLICE => break,
-                Ok(_) => tokio::task::yield_now().await,
-                Err(error) => {
-                    tracing::warn!(%error, "removing expired jobs failed, trying again in a second");
-                    break;
-                }
-            }
-        }
     }
 }

@@ -3,14 +3,14 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use tokio::task::JoinHandle;
+use arc_swap::ArcSwap;
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
-    auth::Authenticator,
     config::{AuthMode, Config, StoreBackend},
     http::{
-        App,
+        App, Policy,
         connection::{self, ConnectionLimits, Drained},
         router,
     },
@@ -25,6 +25,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    app: Arc<App>,
+    connection_limits: watch::Sender<ConnectionLimits>,
     registry: Registry,
     runners: Runners,
     /// Cancelled to stop accepting and to let connections end.
@@ -61,25 +63,17 @@ impl Server {
         let app = Arc::new(App {
             registry: registry.clone(),
             runners: runners.clone(),
-            authenticator: Authenticator::new(&config.auth),
             streams: stream_settings(config),
-            limits: config.limits.clone(),
+            policy: ArcSwap::from_pointee(Policy::new(config)),
         });
-        if app.authenticator.mode() == AuthMode::Open {
-            tracing::warn!(
-                server.address = %address,
-                "NO KEY IS CONFIGURED: whoever reaches this address may read, change and remove every job"
-            );
-        }
+        warn_if_open(&app, address);
         let drain = CancellationToken::new();
-        let serving = connection::serve(
-            listener,
-            router(app),
-            connection_limits(config),
-            drain.clone(),
-        );
+        let (connection_limits, limits) = watch::channel(connection_limits(config));
+        let serving = connection::serve(listener, router(Arc::clone(&app)), limits, drain.clone());
         Ok(Self {
             address,
+            app,
+            connection_limits,
             registry,
             runners,
             drain,
@@ -104,6 +98,18 @@ impl Server {
         &self.registry
     }
 
+    /// Takes keys and limits from a new configuration; everything else of it needs a new start.
+    ///
+    /// Requests and connections that come after this keep to the new ones.
+    pub fn reload(&self, config: &Config) {
+        self.app.policy.store(Arc::new(Policy::new(config)));
+        let limits = &config.limits;
+        self.registry.set_limits(limits.bounds(), limits.max_jobs);
+        self.connection_limits
+            .send_replace(connection_limits(config));
+        warn_if_open(&self.app, self.address);
+    }
+
     /// Stops accepting and taking work, stops the runners, tells the streams, and waits for the
     /// connections to end: all within `stream.drain_seconds`.
     pub async fn drain(mut self) -> Drained {
@@ -120,6 +126,16 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.connections.abort();
+    }
+}
+
+/// The one loud line of an open server.
+fn warn_if_open(app: &App, address: SocketAddr) {
+    if app.policy().authenticator.mode() == AuthMode::Open {
+        tracing::warn!(
+            server.address = %address,
+            "NO KEY IS CONFIGURED: whoever reaches this address may read, change and remove every job"
+        );
     }
 }
 

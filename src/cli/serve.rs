@@ -14,21 +14,30 @@ use crate::{
 
 /// Reads the configuration, serves, and drains on SIGTERM or SIGINT; a second signal ends at once.
 ///
+/// SIGHUP has the configuration read anew; a wrong one changes nothing.
+///
 /// # Errors
 /// The configuration is wrong, or the address cannot be bound.
 pub async fn run(arguments: ServeArguments, output: &mut impl Write) -> anyhow::Result<()> {
     let overrides = Overrides {
         listen: arguments.listen,
     };
-    let config = Config::load(&Sources::of_process(arguments.config, overrides))?;
+    let sources = Sources::of_process(arguments.config, overrides);
+    let config = Config::load(&sources)?;
     telemetry::init(&config.log)?;
     // Before anybody can know the address: a signal that comes early is not the end of the process.
     let mut signals = Signals::listen()?;
+    let mut reloads = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
     let server = Server::start(&config).await?;
     // The first line of standard output: whoever started us on port 0 reads the address here.
     writeln!(output, "listening on {}", server.url())?;
     output.flush()?;
-    signals.next().await;
+    loop {
+        tokio::select! {
+            () = signals.next() => break,
+            _ = reloads.recv() => reload(&server, &sources, &config),
+        }
+    }
     tracing::info!("shutting down");
     tokio::select! {
         drained = server.drain() => {
@@ -39,6 +48,24 @@ pub async fn run(arguments: ServeArguments, output: &mut impl Write) -> anyhow::
         }
     }
     Ok(())
+}
+
+/// Reads the sources anew and hands them to the server; `started_with` is what it was started with.
+fn reload(server: &Server, sources: &Sources, started_with: &Config) {
+    let config = match Config::load(sources) {
+        Ok(config) => config,
+        Err(error) => {
+            for problem in error.problems() {
+                tracing::error!(problem, "the configuration was not reloaded");
+            }
+            return;
+        }
+    };
+    for key in started_with.keys_for_a_restart(&config) {
+        tracing::warn!(key, "only a restart changes this key");
+    }
+    server.reload(&config);
+    tracing::info!("reloaded keys and limits");
 }
 
 /// SIGTERM and SIGINT, from the moment of its making on.

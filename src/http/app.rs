@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{ApiError, ErrorCode};
+use arc_swap::ArcSwap;
+
+use super::{ApiError, ErrorCode, Policy};
 use crate::{
-    auth::{Authenticator, Principal},
-    config::LimitsConfig,
+    auth::Principal,
     job::JobId,
     registry::{JobHandle, Registry},
     runner::Runners,
@@ -19,15 +20,18 @@ pub struct App {
     pub registry: Registry,
     /// The built-in workers.
     pub runners: Runners,
-    /// Who may.
-    pub authenticator: Authenticator,
     /// How streams are paced and ended.
     pub streams: StreamSettings,
-    /// What one client may send.
-    pub limits: LimitsConfig,
+    /// Who may, and how much.
+    pub policy: ArcSwap<Policy>,
 }
 
 impl App {
+    /// Who may, and how much, at this moment: a request asks once and keeps to the answer.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
+    }
+
     /// The job of that name, when it exists and `principal` may act on it.
     ///
     /// # Errors

@@ -126,7 +126,7 @@ pub(super) async fn report(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = read_json(&headers, body, app.limits.json_body_bytes).await?;
+    let body = read_json(&headers, body, app.policy().limits.json_body_bytes).await?;
     let addressed = Report::parse(&body, &app.registry.settings().bounds)?;
     if addressed.job_id.is_some() {
         return Err(ApiError::invalid(
@@ -151,7 +151,7 @@ pub(super) async fn events(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = read_json(&headers, body, app.limits.json_body_bytes).await?;
+    let body = read_json(&headers, body, app.policy().limits.json_body_bytes).await?;
     let (events, from_body) = parse_events(&body, &app.registry.settings().bounds)?;
     let report_id = report_id(&headers, from_body)?;
     let Answer { job_id, seq, .. } = job.apply(Command::Events(events), report_id).await?;
@@ -169,7 +169,7 @@ pub(super) async fn cancel(
     #[serde(deny_unknown_fields)]
     struct CancelBody {}
 
-    let body = read(body, app.limits.json_body_bytes).await?;
+    let body = read(body, app.policy().limits.json_body_bytes).await?;
     if !body.is_empty() {
         let CancelBody {} = parse_json(&body)?;
     }
@@ -207,17 +207,18 @@ async fn read_creation(
         _ if kind.is_some() => return Err(unsupported("application/json, text/plain or text/csv")),
         _ => return Err(unsupported("application/json")),
     };
-    let json_bytes = app.limits.json_body_bytes;
+    let policy = app.policy();
+    let (json_bytes, upload_bytes) = (policy.limits.json_body_bytes, policy.limits.upload_bytes);
     let most = if is_run_here {
-        app.limits.upload_bytes.max(json_bytes)
+        upload_bytes.max(json_bytes)
     } else {
         json_bytes
     };
     let body = read(body, most).await?;
     let is_input = kind.is_some() && (format != InputFormat::Json || is_array(&body));
     if is_input {
-        if body.len() > app.limits.upload_bytes {
-            return Err(too_large(app.limits.upload_bytes));
+        if body.len() > upload_bytes {
+            return Err(too_large(upload_bytes));
         }
         let input = Input {
             format,

@@ -67,7 +67,7 @@ impl<S: Needs> FromRequestParts<Arc<App>> for Permit<S> {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         let credentials = parts.headers.get_all(header::AUTHORIZATION);
         let credentials = credentials.iter().map(|value| value.as_bytes());
-        let principal = app.authenticator.authenticate(credentials)?;
+        let principal = app.policy().authenticator.authenticate(credentials)?;
         if !principal.may(S::SCOPE) {
             let message = format!("The scope {} is missing", S::SCOPE);
             return Err(ApiError::new(ErrorCode::Forbidden).because(message));

@@ -90,7 +90,7 @@ pub(super) async fn reports(
         .expires_at()
         .map(|at| Instant::now() + time_until(at));
     let intake = Intake {
-        codec: LinesCodec::new_with_max_length(app.limits.ndjson_line_bytes),
+        codec: LinesCodec::new_with_max_length(app.policy().limits.ndjson_line_bytes),
         app,
         principal,
         body: body.into_data_stream(),
@@ -181,7 +181,7 @@ impl Intake {
                 }
                 Err(LinesCodecError::MaxLineLengthExceeded) => {
                     self.line += 1;
-                    let most = self.app.limits.ndjson_line_bytes;
+                    let most = self.codec.max_length();
                     let message = format!("The line must have at most {most} bytes");
                     let error = ApiError::new(ErrorCode::PayloadTooLarge).because(message);
                     self.refuse(self.line, None, &error);
@@ -199,9 +199,9 @@ impl Intake {
     }
 
     async fn take_line(&mut self, text: &str) {
-        let bounds = &self.app.registry.settings().bounds;
+        let settings = self.app.registry.settings();
         let line = self.line;
-        let addressed = match Report::parse(text.as_bytes(), bounds) {
+        let addressed = match Report::parse(text.as_bytes(), &settings.bounds) {
             Ok(addressed) => addressed,
             Err(error) => return self.refuse(line, named_job(text), &error.into()),
         };

@@ -55,8 +55,8 @@ impl JobHandle {
     }
 
     /// What the registry was told by the configuration.
-    pub fn settings(&self) -> &Settings {
-        &self.inner.settings
+    pub fn settings(&self) -> Arc<Settings> {
+        self.inner.settings.load_full()
     }
 
     /// How many watch the job on this node.
@@ -94,7 +94,7 @@ impl JobHandle {
             .inner
             .clock
             .now()
-            .plus_seconds(self.inner.settings.gone_seconds);
+            .plus_seconds(self.inner.settings.load().gone_seconds);
         self.slot
             .enqueue(&self.inner, Errand::Remove { gone_until }, None)
             .await

@@ -79,7 +79,8 @@ impl Worker {
 
     /// A report on this attempt, within its bounds; only a result that is too large has no remedy.
     pub(super) fn command(&self, mut report: Report) -> Result<Command, JobError> {
-        let bounds = &self.job.settings().bounds;
+        let settings = self.job.settings();
+        let bounds = &settings.bounds;
         report.attempt = Some(self.attempt);
         if let Patch::Set(step) = &mut report.step {
             clip(step, bounds.step_chars);

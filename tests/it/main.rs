@@ -11,6 +11,7 @@ mod lifecycle;
 mod pace;
 mod readme;
 mod registry;
+mod reload;
 mod resume;
 mod runner;
 mod stream_body;

@@ -40,12 +40,12 @@ impl Watched {
         Self { server, job }
     }
 
-    fn bounds(&self) -> &Bounds {
-        &self.server.registry().settings().bounds
+    fn bounds(&self) -> Bounds {
+        self.server.registry().settings().bounds
     }
 
     async fn report(&self, report: Value) {
-        let report = Report::parse(report.to_string().as_bytes(), self.bounds());
+        let report = Report::parse(report.to_string().as_bytes(), &self.bounds());
         let report = Box::new(report.expect("a report").report);
         self.job
             .apply(Command::Report(report), None)
@@ -55,7 +55,7 @@ impl Watched {
 
     async fn events(&self, count: usize) {
         let events = Value::from(vec![json!({"event": "line", "data": 1}); count]);
-        let parsed = parse_events(events.to_string().as_bytes(), self.bounds());
+        let parsed = parse_events(events.to_string().as_bytes(), &self.bounds());
         let events = parsed.expect("events").0;
         self.job
             .apply(Command::Events(events), None)

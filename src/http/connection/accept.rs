@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
@@ -55,6 +56,8 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves `app` to everyone who connects, until `drain` is cancelled.
 ///
+/// New limits hold for the connections that come after them.
+///
 /// Then the listener is closed and every connection told: idle ones end at once, the
 /// others with the response that they are at, which is the app's to bring to an end.
 /// What is left after `limits.drain` is cut. Returns when no connection is left.
@@ -63,11 +66,10 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 pub async fn serve(
     listener: TcpListener,
     app: Router,
-    limits: ConnectionLimits,
+    mut limits: watch::Receiver<ConnectionLimits>,
     drain: CancellationToken,
 ) -> Drained {
-    let drain_time = limits.drain;
-    let shared = Shared::new(app, limits);
+    let mut shared = Shared::new(app, limits.borrow_and_update().clone());
     let mut connections = Connections::default();
     let mut acceptor = Acceptor {
         listener,
@@ -77,12 +79,15 @@ pub async fn serve(
         let room = connections.handles.len() < shared.limits.max_connections;
         tokio::select! {
             () = drain.cancelled() => break,
+            Ok(()) = limits.changed() => {
+                shared = Shared::new(shared.app.clone(), limits.borrow_and_update().clone());
+            }
             () = connections.next_end(), if !connections.handles.is_empty() => {}
             (stream, peer) = acceptor.accept(), if room => connections.start(stream, peer, &shared),
         }
     }
     drop(acceptor);
-    connections.drain(drain_time).await
+    connections.drain(shared.limits.drain).await
 }
 
 /// Logs the panic that ended a connection's or a stream's task; an abort is no news.

@@ -1,5 +1,6 @@
 //! How silence ends a request, on a clock of the test's own.
 
+use arc_swap::ArcSwap;
 use axum::{
     Router,
     extract::Request,
@@ -13,9 +14,8 @@ use tower_service::Service as _;
 
 use super::*;
 use crate::{
-    auth::Authenticator,
     config::Config,
-    http::router,
+    http::{Policy, router},
     job::{Bounds, Defaults},
     registry::{Registry, Settings},
     runner::Runners,
@@ -48,14 +48,13 @@ fn app() -> (Router, DropGuard) {
     let app = App {
         registry: Registry::start(Arc::new(store), settings, timers.clone()),
         runners: Runners::new(&config.runner),
-        authenticator: Authenticator::new(&config.auth),
+        policy: ArcSwap::from_pointee(Policy::new(&config)),
         streams: StreamSettings {
             retry: config.stream.retry(),
             heartbeat: config.stream.heartbeat(),
             max_duration: config.stream.max_duration(),
             drain: config.stream.drain(),
         },
-        limits: config.limits,
     };
     (router(Arc::new(app)), timers.drop_guard())
 }

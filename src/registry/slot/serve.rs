@@ -59,7 +59,12 @@ impl Slot {
         for _ in 0..MOST_CONFLICTS {
             let batch = {
                 let desk = self.lock();
-                Batch::step(&desk.current, &desk.ledger, &requests, &inner.settings)
+                Batch::step(
+                    &desk.current,
+                    &desk.ledger,
+                    &requests,
+                    &inner.settings.load(),
+                )
             };
             if !batch.needs_commit() {
                 self.keep(inner, Arc::new(batch.job.clone()));

@@ -13,7 +13,7 @@ use http_body::Frame;
 use progressd::http::connection::{
     CloseGuard, ConnectionHandle, ConnectionLimits, Drained, bind, serve,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -95,6 +95,7 @@ impl TestServer {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
         let drain = CancellationToken::new();
+        let (_, limits) = watch::channel(limits);
         let served = tokio::spawn(serve(listener, app, limits, drain.clone()));
         Self {
             address,

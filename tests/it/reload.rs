@@ -1,0 +1,82 @@
+//! SIGHUP: keys and limits change while the server runs.
+
+use std::fs;
+
+use progressd::auth::KeyHash;
+use reqwest::StatusCode;
+use serde_json::json;
+use tempfile::NamedTempFile;
+
+use crate::support::process::Process;
+
+/// A configuration with one key, and more.
+fn with_key(key: &str, more: &str) -> String {
+    let hash = KeyHash::of(key.as_bytes());
+    format!(
+        "{more}\n[[auth.api_keys]]\nname = 'k'\nsha256 = '{hash}'\nscopes = ['jobs:read', 'jobs:write']\n"
+    )
+}
+
+struct Reloading {
+    file: NamedTempFile,
+    process: Process,
+}
+
+impl Reloading {
+    async fn start(configuration: &str) -> Self {
+        let file = NamedTempFile::new().expect("a temporary file");
+        fs::write(&file, configuration).expect("a writable file");
+        let process = Process::configured_by(file.path()).await;
+        Self { file, process }
+    }
+
+    /// Writes the configuration, sends SIGHUP, and waits for the line of the log that says `outcome`.
+    async fn reload(&mut self, configuration: &str, outcome: &str) -> String {
+        fs::write(&self.file, configuration).expect("a writable file");
+        self.process.signal("HUP").await;
+        self.process.logged(outcome).await
+    }
+
+    async fn create(&self, key: &str, message: &str) -> StatusCode {
+        let client = reqwest::Client::builder().no_proxy().build();
+        let request = client
+            .expect("a client")
+            .post(format!("{}/api/v1/jobs", self.process.url))
+            .bearer_auth(key)
+            .json(&json!({"kind": message}));
+        request.send().await.expect("an answer").status()
+    }
+}
+
+#[tokio::test]
+async fn sighup_takes_over_keys_and_limits() {
+    let mut server = Reloading::start(&with_key("first", "")).await;
+    assert_eq!(server.create("first", "word").await, 201);
+    let second = with_key("second", "limits.kind_chars = 3");
+    server.reload(&second, "reloaded keys and limits").await;
+    assert_eq!(server.create("first", "a").await, 401);
+    assert_eq!(server.create("second", "word").await, 400);
+    assert_eq!(server.create("second", "wor").await, 201);
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_changes_nothing_and_is_named_in_the_log() {
+    let mut server = Reloading::start(&with_key("first", "")).await;
+    let wrong = with_key("second", "limits.kind_chars = 'many'");
+    let line = server
+        .reload(&wrong, "the configuration was not reloaded")
+        .await;
+    assert!(line.contains("limits.kind_chars"), "{line}");
+    assert_eq!(server.create("second", "word").await, 401);
+    assert_eq!(server.create("first", "word").await, 201);
+}
+
+#[tokio::test]
+async fn a_key_that_needs_a_restart_is_named_and_the_rest_taken_over() {
+    let mut server = Reloading::start(&with_key("first", "")).await;
+    let second = with_key("second", "stream.retry_ms = 7000");
+    let line = server.reload(&second, "only a restart").await;
+    assert!(line.contains("stream.retry_ms"), "{line}");
+    server.process.logged("reloaded keys and limits").await;
+    assert_eq!(server.create("second", "word").await, 201);
+}
