@@ -13,7 +13,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(4);
 #[derive(Debug, Args)]
 pub struct HealthArguments {
     /// Base URL of the server
-    #[arg(value_name = "URL", env = "PROGRESSD_URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(
+        value_name = "URL",
+        env = "PROGRESSD_URL",
+        default_value = "http://127.0.0.1:8080"
+    )]
     pub url: Url,
 }
 

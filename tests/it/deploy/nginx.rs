@@ -113,7 +113,10 @@ async fn an_upload_passes_and_one_that_is_too_large_gets_the_servers_own_answer(
     // More than nginx keeps in memory.
     let list = "ann@example.com\n".repeat(20_000);
     upload(list.into()).await.expect(StatusCode::CREATED);
-    let most = Config::from_toml("").expect("the defaults").limits.upload_bytes;
+    let most = Config::from_toml("")
+        .expect("the defaults")
+        .limits
+        .upload_bytes;
     let refused = upload(Bytes::from(vec![b'\n'; most + 1])).await;
     refused.error(413, "PAYLOAD_TOO_LARGE");
 }
@@ -162,7 +165,10 @@ async fn without_a_server_an_event_source_is_told_to_come_back_and_others_the_st
         assert_eq!(answer.header("retry-after"), Some("5"));
     }
     let log = nginx.access_log();
-    assert!(log.contains("\"GET /api/v1/jobs/j/stream HTTP/1.1\" 200"), "{log}");
+    assert!(
+        log.contains("\"GET /api/v1/jobs/j/stream HTTP/1.1\" 200"),
+        "{log}"
+    );
     assert!(!log.contains("not-for-the-log"), "{log}");
 }
 
@@ -170,7 +176,10 @@ async fn without_a_server_an_event_source_is_told_to_come_back_and_others_the_st
 async fn an_event_source_finds_its_way_back_to_a_server_that_was_down() {
     let server = &TestServer::with(&settings()).await;
     let inside = &server.as_bearer("key-all");
-    for program in [ClientProgram::EventSource2, ClientProgram::EventSourceLatest] {
+    for program in [
+        ClientProgram::EventSource2,
+        ClientProgram::EventSourceLatest,
+    ] {
         let job_id = &format!("{program:?}");
         inside.create(json!({"job_id": job_id})).await;
         let mut switch = Switch::before(server.address());
@@ -229,7 +238,9 @@ async fn a_drain_is_told_through_nginx() {
     assert_eq!(last.len(), 1, "{last:?}");
     assert_eq!(last[0].json()["code"], "DRAINING");
     assert!(last[0].retry.is_some());
-    in_time("the end of the drain", drain).await.expect("no panic");
+    in_time("the end of the drain", drain)
+        .await
+        .expect("no panic");
 }
 
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {

@@ -15,6 +15,9 @@ use tokio::{
 
 use super::in_time;
 
+/// Where Debian puts it, which is not on everybody's path.
+const PROGRAM: &str = "/usr/sbin/nginx";
+
 /// The configuration that is shipped.
 pub(crate) const SHIPPED: &str = include_str!("../../../config/deploy/nginx/progressd.conf");
 
@@ -40,7 +43,7 @@ impl Nginx {
                 return nginx;
             }
         }
-        panic!("nginx does not start; is it installed (`apt-get install nginx-light`)?");
+        panic!("nginx does not start; is it installed (`scripts/test` does so)?");
     }
 
     async fn try_start(configuration: &str, upstream: SocketAddr) -> Option<Self> {
@@ -67,7 +70,7 @@ impl Nginx {
             fs::write(folder.path().join(name), text).expect("a file in the folder");
         }
         let prefix = format!("{}/", folder.path().display());
-        let mut child = Command::new("nginx")
+        let mut child = Command::new(PROGRAM)
             .args(["-p", &prefix, "-c", "nginx.conf", "-e", "error.log"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
