@@ -6,6 +6,7 @@ mod connection;
 mod deploy;
 mod email_engine;
 mod endings;
+mod hostile;
 mod joining_model;
 mod lifecycle;
 mod pace;
