@@ -9,8 +9,9 @@ use std::{
 
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
-/// Everything but what the tests' own client says, which repeats the URLs that it asks for.
-const FILTER: &str = "trace,reqwest=off,hyper_util::client=off,tokio_tungstenite=off";
+/// What sees requests says all that it can. Not so the tests' own client, which repeats the URLs that it asks for, and
+/// shuttle, which notes every step of every interleaving.
+const FILTER: &str = "debug,progressd=trace,hyper=trace,h2=trace,shuttle=off,reqwest=off,hyper_util::client=off";
 
 /// How much of what was logged is looked through again when a secret becomes known: the server makes some of its own,
 /// which the tests learn from its answer.
