@@ -30,7 +30,7 @@ pub(super) struct Answer(ResponseBuilder);
 /// Errors that share a status, by the codes that they have in one call or another.
 ///
 /// Each set is a named response of the document, so that a call's errors are a list of names.
-const ERRORS: [&[ErrorCode]; 14] = [
+const ERRORS: [&[ErrorCode]; 15] = [
     &[ErrorCode::InvalidRequest],
     &[ErrorCode::Unauthorized],
     &[ErrorCode::Forbidden],
@@ -43,13 +43,19 @@ const ERRORS: [&[ErrorCode]; 14] = [
     &[ErrorCode::PayloadTooLarge],
     &[ErrorCode::UnsupportedMediaType],
     &[ErrorCode::RateLimited],
+    &[ErrorCode::RateLimited, ErrorCode::TooManyStreams],
     &[ErrorCode::Draining, ErrorCode::StoreUnavailable],
     &[ErrorCode::Internal],
 ];
 
-/// Begins with what any call may answer.
+/// Begins with what any call may answer: also one without a credential has a host and an origin.
 pub(super) fn answers() -> Answers {
-    Answers(Responses::new()).errors(&[ErrorCode::RateLimited, ErrorCode::Internal])
+    Answers(Responses::new()).errors(&[
+        ErrorCode::InvalidRequest,
+        ErrorCode::Forbidden,
+        ErrorCode::RateLimited,
+        ErrorCode::Internal,
+    ])
 }
 
 impl Answers {
@@ -82,9 +88,7 @@ impl Answers {
     /// The errors of every call that asks for a credential.
     pub(super) fn guarded(self) -> Self {
         self.errors(&[
-            ErrorCode::InvalidRequest,
             ErrorCode::Unauthorized,
-            ErrorCode::Forbidden,
             ErrorCode::StoreUnavailable,
             ErrorCode::Draining,
         ])
