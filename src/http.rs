@@ -5,11 +5,13 @@
 
 mod app;
 mod body;
+mod client;
 pub mod connection;
 mod envelope;
 mod error;
 mod health;
 mod jobs;
+mod origin;
 mod permit;
 mod policy;
 mod query;
@@ -27,6 +29,7 @@ use axum::{
 
 pub use app::App;
 pub use error::{ApiError, ErrorCode};
+pub use origin::Origins;
 pub use policy::Policy;
 
 /// Every route, on one screen.
@@ -50,10 +53,12 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/readyz", get(health::readiness))
         .fallback(envelope::unknown_route)
         .method_not_allowed_fallback(envelope::wrong_method)
-        .with_state(app);
+        .with_state(app.clone());
     // Around the whole router rather than each route, so that every answer leaves in the
     // envelope, and so that `Allow`, which the router itself adds, can be read.
     Router::new()
         .fallback_service(routes)
+        .layer(middleware::from_fn_with_state(app.clone(), origin::admit))
         .layer(middleware::from_fn(envelope::seal))
+        .layer(middleware::from_fn_with_state(app, origin::share))
 }

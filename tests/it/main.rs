@@ -9,6 +9,7 @@ mod endings;
 mod hostile;
 mod joining_model;
 mod lifecycle;
+mod origins;
 mod pace;
 mod readme;
 mod registry;

@@ -113,6 +113,13 @@ impl TestServer {
         }
     }
 
+    /// The server itself, used with this credential from now on.
+    pub(crate) fn as_owner(mut self, token: &str) -> Self {
+        secrets::register(token);
+        self.token = Some(token.to_owned());
+        self
+    }
+
     /// Begins a request to a path.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         for secret in secrets_in(path) {
