@@ -51,6 +51,11 @@ pub enum Command {
     /// For the health checks of containers and scripts: the exit code is 0 when the server answers /healthz with
     /// 200 within four seconds, and 1 otherwise. Plain HTTP only.
     Health(health::HealthArguments),
+    /// Print the description of the HTTP API (OpenAPI 3.1, JSON)
+    ///
+    /// The same as a server answers at /openapi.json; the page for people is at /docs.
+    #[command(name = "openapi")]
+    OpenApi,
 }
 
 /// `progressd serve`

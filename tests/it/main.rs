@@ -19,3 +19,4 @@ mod runner;
 mod stream_body;
 mod stream_wire;
 mod support;
+mod tls;

@@ -9,7 +9,7 @@ use progressd::{
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
-use super::{in_time, secrets, sse::SseStream};
+use super::{certificate::Certificate, in_time, secrets, sse::SseStream};
 
 /// A running server; stops when dropped.
 pub(crate) struct TestServer {
@@ -57,6 +57,14 @@ impl TestServer {
         }
     }
 
+    /// A server behind a certificate, and a client that trusts it.
+    pub(crate) async fn secured(certificate: &Certificate, toml: &str) -> Self {
+        let toml = format!("{}{toml}", certificate.toml());
+        let mut server = Self::with(&toml).await;
+        server.client = certificate.client().build().expect("a client");
+        server
+    }
+
     fn of(server: Server) -> Self {
         let outside = Self::at(&server.url());
         Self {
@@ -65,16 +73,19 @@ impl TestServer {
         }
     }
 
+    /// The server itself.
+    pub(crate) fn server(&self) -> &Server {
+        self.server.as_ref().expect("the server itself, no guest")
+    }
+
     /// The registry behind it.
     pub(crate) fn registry(&self) -> &Registry {
-        let server = self.server.as_ref().expect("the server itself, no guest");
-        server.registry()
+        self.server().registry()
     }
 
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
-        let server = self.server.as_ref().expect("the server itself, no guest");
-        server.address()
+        self.server().address()
     }
 
     /// How many watch or poll a job, seen without asking the server for anything.
