@@ -43,10 +43,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Token(arguments) => cli::token::run(arguments, &mut output),
         Command::Key(arguments) => cli::key::run(arguments, &mut output),
         Command::Check(arguments) => cli::check::run(arguments, &mut output),
-        Command::Health(arguments) => block_on(cli::health::run(arguments, &mut output)),
         Command::OpenApi => output
             .write_all(openapi::document().as_bytes())
             .context("print the document"),
+        Command::Health(arguments) => block_on(cli::health::run(arguments, &mut output)),
     }
 }
 

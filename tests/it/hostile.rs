@@ -235,7 +235,10 @@ fn judge(answer: &str, must_be_refused: bool) -> Result<(), &'static str> {
         return Err("a fault of the server");
     }
     let (head, body) = answer.split_once("\r\n\r\n").ok_or("no whole head")?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
     let status: u16 = status.ok_or("no status")?;
     if must_be_refused && !(400..500).contains(&status) {
         return Err("not refused");
@@ -297,7 +300,10 @@ fn the_judge_tells_right_answers_from_wrong_ones() {
     assert_eq!(judge(&with("{\"a\":1}"), true), Err("no envelope"));
     let fault = "HTTP/1.1 503 No\r\n\r\n";
     assert_eq!(judge(fault, false), Err("a fault of the server"));
-    assert_eq!(judge(&format!("{refused}{fault}"), true), Err("a fault of the server"));
+    assert_eq!(
+        judge(&format!("{refused}{fault}"), true),
+        Err("a fault of the server")
+    );
     assert_eq!(judge("HTTP/1.1 200 OK\r\n\r\n", true), Err("not refused"));
     assert_eq!(judge("hello", false), Err("no whole head"));
 }

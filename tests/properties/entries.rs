@@ -10,8 +10,8 @@ use progressd::{
     config::{Config, Overrides, Sources},
     frame,
     job::{
-        Bounds, Command, Defaults, Event, FieldError, Job, JobId, Json, NewJob, Report, Seq, Status,
-        Timestamp, parse_events, step,
+        Bounds, Command, Defaults, Event, FieldError, Job, JobId, Json, NewJob, Report, Seq,
+        Status, Timestamp, parse_events, step,
     },
     registry::Cursor,
 };
@@ -72,8 +72,15 @@ pub(crate) fn events(bytes: &[u8]) {
             data: event.data,
         };
         let heard = heard(&frame::event_block(&event));
-        let expected = (event.name.as_str(), event.data.as_str(), Seq::MAX.to_string());
-        assert_eq!(heard, [expected].map(|(name, data, id)| (name.to_owned(), data.to_owned(), id)));
+        let expected = (
+            event.name.as_str(),
+            event.data.as_str(),
+            Seq::MAX.to_string(),
+        );
+        assert_eq!(
+            heard,
+            [expected].map(|(name, data, id)| (name.to_owned(), data.to_owned(), id))
+        );
     }
 }
 
@@ -81,7 +88,11 @@ pub(crate) fn events(bytes: &[u8]) {
 pub(crate) fn block(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let json = Json::of(&*text).expect("text serializes");
-    let heard = heard(&frame::status_block(json.as_str(), Some(5_000), Some(Seq::MAX)));
+    let heard = heard(&frame::status_block(
+        json.as_str(),
+        Some(5_000),
+        Some(Seq::MAX),
+    ));
     let [(name, data, id)] = &heard[..] else {
         panic!("not one message: {heard:?}");
     };
@@ -98,11 +109,17 @@ pub(crate) fn credential(bytes: &[u8]) {
             "[[auth.api_keys]]\nname = 'k'\nsha256 = '{hash}'\nscopes = ['admin']\n\
              [[auth.jwt]]\nalgorithm = 'HS256'\nsecret = '{SECRET}'\n"
         );
-        Authenticator::new(&Config::from_toml(&keys).expect("a valid configuration").auth)
+        Authenticator::new(
+            &Config::from_toml(&keys)
+                .expect("a valid configuration")
+                .auth,
+        )
     });
     let holds = authenticator.authenticate([bytes]).is_ok();
     let text = String::from_utf8_lossy(bytes);
-    let word = text.split_once([' ', '\t']).map_or("", |(_, word)| word.trim());
+    let word = text
+        .split_once([' ', '\t'])
+        .map_or("", |(_, word)| word.trim());
     assert!(!holds || word == KEY, "{text:?} came in");
 }
 
@@ -110,7 +127,8 @@ pub(crate) fn credential(bytes: &[u8]) {
 pub(crate) fn configuration(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     expect_sentences(Config::from_toml(&text));
-    let with_secret = format!("{text}\n[[auth.jwt]]\nalgorithm = 'HS256'\nsecret = '{SECRET}'\n{text}");
+    let with_secret =
+        format!("{text}\n[[auth.jwt]]\nalgorithm = 'HS256'\nsecret = '{SECRET}'\n{text}");
     expect_sentences(Config::from_toml(&with_secret));
 }
 
@@ -144,7 +162,10 @@ fn job(creation: &[u8]) -> Result<Job, FieldError> {
     };
     let new_job = NewJob::parse(creation, &Bounds::default())?;
     let job_id = JobId::parse("job-1").expect("a name");
-    let (owner, now) = (new_job.owner.clone(), Timestamp::from_micros(1_795_287_600_000_000));
+    let (owner, now) = (
+        new_job.owner.clone(),
+        Timestamp::from_micros(1_795_287_600_000_000),
+    );
     Ok(new_job.into_job(job_id, owner, None, &defaults, uuid::Uuid::nil(), now))
 }
 
@@ -153,7 +174,9 @@ fn expect_status(job: &Job) {
     assert!(!json.contains(['\n', '\r']), "{json}");
     let status: Value = serde_json::from_str(&json).expect("a status is JSON");
     let percentage = &status["progress_percentage"];
-    let is_right = percentage.as_f64().is_none_or(|value| (0.0..=100.0).contains(&value));
+    let is_right = percentage
+        .as_f64()
+        .is_none_or(|value| (0.0..=100.0).contains(&value));
     assert!(is_right, "{percentage}");
 }
 
@@ -178,10 +201,15 @@ fn expect_sentences(outcome: Result<Config, progressd::config::ConfigError>) {
 
 /// What another implementation of the standard makes of a stream: name, data and last id of each message.
 fn heard(stream: &str) -> Vec<(String, String, String)> {
-    let whole = stream::iter([Ok::<_, std::convert::Infallible>(stream.as_bytes().to_vec())]);
+    let whole = stream::iter([Ok::<_, std::convert::Infallible>(
+        stream.as_bytes().to_vec(),
+    )]);
     let messages = whole.eventsource().map(|message| {
         let message = message.expect("a well-formed stream");
         (message.event, message.data, message.id)
     });
-    messages.collect().now_or_never().expect("nothing to wait for")
+    messages
+        .collect()
+        .now_or_never()
+        .expect("nothing to wait for")
 }

@@ -68,7 +68,8 @@ impl Maker {
     }
 
     fn pick<'p>(&mut self, from: &[&'p str]) -> &'p str {
-        from.choose(&mut self.0).expect("there is something to pick from")
+        from.choose(&mut self.0)
+            .expect("there is something to pick from")
     }
 
     fn garbage(&mut self, most: usize) -> Vec<u8> {
@@ -79,15 +80,43 @@ impl Maker {
     /// Garbage that is text, of what means something to somebody.
     fn text(&mut self) -> String {
         let parts = [
-            "\"", "{", "}", "[", "]", ":", ",", "null", "true", "1e999", "-", "18446744073709551616", "\\u0000",
-            "\\ud800", "\\", "'", "job_id", "status", "data", " ", "\t", "ä", "\u{202e}", "%00", "..", "/", "<", "&",
+            "\"",
+            "{",
+            "}",
+            "[",
+            "]",
+            ":",
+            ",",
+            "null",
+            "true",
+            "1e999",
+            "-",
+            "18446744073709551616",
+            "\\u0000",
+            "\\ud800",
+            "\\",
+            "'",
+            "job_id",
+            "status",
+            "data",
+            " ",
+            "\t",
+            "ä",
+            "\u{202e}",
+            "%00",
+            "..",
+            "/",
+            "<",
+            "&",
         ];
         (0..self.below(12)).map(|_| self.pick(&parts)).collect()
     }
 
     /// A request whose head is whole and right.
     fn request(&mut self, line: &str, headers: &str, body: &[u8]) -> Vec<u8> {
-        let head = format!("{line} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer key-bob\r\n{headers}\r\n");
+        let head = format!(
+            "{line} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer key-bob\r\n{headers}\r\n"
+        );
         [head.as_bytes(), body].concat()
     }
 
@@ -121,9 +150,19 @@ impl Maker {
     fn broken_header(&mut self) -> Vec<u8> {
         let mut header = self.garbage(60);
         header.retain(|byte| !b"\r\n".contains(byte));
-        let name = self.pick(&["", "X", "Host", "Content-Length", "Last-Event-ID", "Content-Type", "X-Request-Id"]);
+        let name = self.pick(&[
+            "",
+            "X",
+            "Host",
+            "Content-Length",
+            "Last-Event-ID",
+            "Content-Type",
+            "X-Request-Id",
+        ]);
         let separator = self.pick(&[":", ": ", " : ", "", "\n ", "\r"]);
-        let begin = format!("GET /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer key-bob\r\n{name}{separator}");
+        let begin = format!(
+            "GET /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer key-bob\r\n{name}{separator}"
+        );
         [begin.as_bytes(), &header, b"\r\n\r\n"].concat()
     }
 
@@ -132,12 +171,25 @@ impl Maker {
             let value = "v".repeat(17_000 + self.below(20_000));
             return self.request("GET /healthz", &format!("X-Long: {value}\r\n"), b"");
         }
-        let many: String = (0..120).map(|number| format!("X-{number}: 1\r\n")).collect();
+        let many: String = (0..120)
+            .map(|number| format!("X-{number}: 1\r\n"))
+            .collect();
         self.request("GET /healthz", &many, b"")
     }
 
     fn wrong_length(&mut self) -> Vec<u8> {
-        let length = self.pick(&["-1", "+2", "0x2", "2 ", "18446744073709551616", "", "1,1", "2,2", "NaN", "1"]);
+        let length = self.pick(&[
+            "-1",
+            "+2",
+            "0x2",
+            "2 ",
+            "18446744073709551616",
+            "",
+            "1,1",
+            "2,2",
+            "NaN",
+            "1",
+        ]);
         let line = self.report();
         self.request(&line, &format!("Content-Length: {length}\r\n"), b"{}")
     }
@@ -160,13 +212,21 @@ impl Maker {
 
     fn two_lengths(&mut self) -> Vec<u8> {
         let line = self.report();
-        self.request(&line, "Content-Length: 2\r\nContent-Length: 7\r\n", b"{}     ")
+        self.request(
+            &line,
+            "Content-Length: 2\r\nContent-Length: 7\r\n",
+            b"{}     ",
+        )
     }
 
     fn truncated_body(&mut self) -> Vec<u8> {
         let length = 10 + self.below(1_000);
         let line = self.report();
-        self.request(&line, &format!("Content-Length: {length}\r\n"), b"{\"step\":")
+        self.request(
+            &line,
+            &format!("Content-Length: {length}\r\n"),
+            b"{\"step\":",
+        )
     }
 
     fn bad_chunks(&mut self) -> Vec<u8> {
@@ -182,7 +242,11 @@ impl Maker {
             "2\r\n{}\r\n0\r\nX",
             "\r\n\r\n",
         ]);
-        let line = self.pick(&["POST /api/v1/reports", "PATCH /api/v1/jobs/target", "POST /api/v1/jobs"]);
+        let line = self.pick(&[
+            "POST /api/v1/reports",
+            "PATCH /api/v1/jobs/target",
+            "POST /api/v1/jobs",
+        ]);
         self.request(line, "Transfer-Encoding: chunked\r\n", chunks.as_bytes())
     }
 
@@ -228,7 +292,19 @@ impl Maker {
     fn bad_cursor(&mut self) -> Vec<u8> {
         let beyond = (Seq::MAX.get() + 1).to_string();
         let text = self.text();
-        let cursor = self.pick(&["-1", "1.5", "0x1", "٣", "99999999999999999999", &beyond, "null", " 1 ", &text]).to_owned();
+        let cursor = self
+            .pick(&[
+                "-1",
+                "1.5",
+                "0x1",
+                "٣",
+                "99999999999999999999",
+                &beyond,
+                "null",
+                " 1 ",
+                &text,
+            ])
+            .to_owned();
         if self.0.random() {
             let path = format!("GET /api/v1/jobs/{TARGET}/stream");
             return self.request(&path, &format!("Last-Event-ID: {cursor}\r\n"), b"");
@@ -241,7 +317,17 @@ impl Maker {
     }
 
     fn bad_method(&mut self) -> Vec<u8> {
-        let method = self.pick(&["BREW", "get", "PUT", "TRACE", "CONNECT", "PRI", "G(T", "DELETE\u{e9}", "-"]);
+        let method = self.pick(&[
+            "BREW",
+            "get",
+            "PUT",
+            "TRACE",
+            "CONNECT",
+            "PRI",
+            "G(T",
+            "DELETE\u{e9}",
+            "-",
+        ]);
         let path = self.pick(&["/api/v1/jobs/target/stream", "/api/v1/reports", "/healthz"]);
         self.request(&format!("{method} {path}"), "", b"")
     }
@@ -275,10 +361,21 @@ impl Maker {
     fn bad_credential(&mut self) -> Vec<u8> {
         let long = "A".repeat(8_000);
         let credential = self.pick(&[
-            "Bearer", "Bearer ", "Bearer a.b.c", "Bearer eyJhbGciOiJub25lIn0.e30.", "Basic a2V5LWFsbDo=", "bearer\tkey-all",
-            "Bearer key-all extra", "Bearer \u{0}", "Token key-all", "", &long,
+            "Bearer",
+            "Bearer ",
+            "Bearer a.b.c",
+            "Bearer eyJhbGciOiJub25lIn0.e30.",
+            "Basic a2V5LWFsbDo=",
+            "bearer\tkey-all",
+            "Bearer key-all extra",
+            "Bearer \u{0}",
+            "Token key-all",
+            "",
+            &long,
         ]);
-        let head = format!("GET /api/v1/jobs/job-1/stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: {credential}\r\n\r\n");
+        let head = format!(
+            "GET /api/v1/jobs/job-1/stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: {credential}\r\n\r\n"
+        );
         head.into_bytes()
     }
 
@@ -301,9 +398,18 @@ impl Maker {
     fn mutated(&mut self) -> Vec<u8> {
         let line = self.report();
         let mut bytes = match self.below(3) {
-            0 => self.with_body(&line, b"{\"processed_count\": 5, \"step\": \"s\", \"data\": {\"k\": [1, 2.5, null]}}"),
-            1 => self.with_body("POST /api/v1/jobs", b"{\"job_id\": \"made\", \"tags\": [\"t\"]}"),
-            _ => self.with_body("POST /api/v1/jobs/target/events", b"{\"event\": \"e\", \"data\": {}}"),
+            0 => self.with_body(
+                &line,
+                b"{\"processed_count\": 5, \"step\": \"s\", \"data\": {\"k\": [1, 2.5, null]}}",
+            ),
+            1 => self.with_body(
+                "POST /api/v1/jobs",
+                b"{\"job_id\": \"made\", \"tags\": [\"t\"]}",
+            ),
+            _ => self.with_body(
+                "POST /api/v1/jobs/target/events",
+                b"{\"event\": \"e\", \"data\": {}}",
+            ),
         };
         for _ in 0..=self.below(6) {
             if bytes.len() < 2 {
@@ -333,7 +439,9 @@ impl Maker {
                 0 => self.0.random_range(0..1 << 24),
                 _ => payload.len() as u32,
             };
-            let stream = *[0, 1, 3, 2, 0x7fff_ffff, 0xffff_ffff_u32].choose(&mut self.0).expect("some");
+            let stream = *[0, 1, 3, 2, 0x7fff_ffff, 0xffff_ffff_u32]
+                .choose(&mut self.0)
+                .expect("some");
             bytes.extend(&length.to_be_bytes()[1..]);
             bytes.extend([self.below(12) as u8, self.0.random()]);
             bytes.extend(stream.to_be_bytes());

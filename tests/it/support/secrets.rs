@@ -11,7 +11,8 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 /// What sees requests says all that it can. Not so the tests' own client, which repeats the URLs that it asks for, and
 /// shuttle, which notes every step of every interleaving.
-const FILTER: &str = "debug,progressd=trace,hyper=trace,h2=trace,shuttle=off,reqwest=off,hyper_util::client=off";
+const FILTER: &str =
+    "debug,progressd=trace,hyper=trace,h2=trace,shuttle=off,reqwest=off,hyper_util::client=off";
 
 /// How much of what was logged is looked through again when a secret becomes known: the server makes some of its own,
 /// which the tests learn from its answer.
@@ -85,7 +86,10 @@ impl Watch {
 
     fn look_at(&self, line: &str) -> Result<(), String> {
         let mut watched = self.lock();
-        let secret = watched.secrets.iter().find(|secret| line.contains(&***secret));
+        let secret = watched
+            .secrets
+            .iter()
+            .find(|secret| line.contains(&***secret));
         if let Some(secret) = secret {
             return Err(leak(secret, line));
         }
@@ -141,7 +145,9 @@ impl MakeWriter<'_> for Log {
 #[test]
 fn a_secret_is_found_before_and_after_it_is_known_and_in_the_signature_alone() {
     let watch = Watch(Mutex::new(Watched::new()));
-    watch.look_at("asked with early-secret").expect("not known yet");
+    watch
+        .look_at("asked with early-secret")
+        .expect("not known yet");
     watch.look_at("nothing").expect("nothing");
     assert!(watch.register("early-secret").is_err());
     watch.register("late-secret").expect("not there");

@@ -46,6 +46,14 @@ impl TestServer {
         Self::of(server.expect("a free port"))
     }
 
+    /// A server behind a certificate, and a client that trusts it.
+    pub(crate) async fn secured(certificate: &Certificate, toml: &str) -> Self {
+        let toml = format!("{}{toml}", certificate.toml());
+        let mut server = Self::with(&toml).await;
+        server.client = certificate.client().build().expect("a client");
+        server
+    }
+
     /// One that somebody else has started.
     pub(crate) fn at(url: &str) -> Self {
         let client = reqwest::Client::builder().no_proxy().build();
@@ -55,14 +63,6 @@ impl TestServer {
             client: client.expect("a client"),
             token: None,
         }
-    }
-
-    /// A server behind a certificate, and a client that trusts it.
-    pub(crate) async fn secured(certificate: &Certificate, toml: &str) -> Self {
-        let toml = format!("{}{toml}", certificate.toml());
-        let mut server = Self::with(&toml).await;
-        server.client = certificate.client().build().expect("a client");
-        server
     }
 
     fn of(server: Server) -> Self {
@@ -116,19 +116,19 @@ impl TestServer {
         }
     }
 
+    /// The server itself, used with this credential from now on.
+    pub(crate) fn as_owner(mut self, token: &str) -> Self {
+        secrets::register(token);
+        self.token = Some(token.to_owned());
+        self
+    }
+
     /// The same server as it is reached at another base URL: through a proxy.
     pub(crate) fn through(&self, url: &str) -> Self {
         Self {
             url: url.to_owned(),
             ..self.guest()
         }
-    }
-
-    /// The server itself, used with this credential from now on.
-    pub(crate) fn as_owner(mut self, token: &str) -> Self {
-        secrets::register(token);
-        self.token = Some(token.to_owned());
-        self
     }
 
     /// Begins a request to a path.
