@@ -176,7 +176,9 @@ fn somebody_logs_a_secret() {
     watch_the_log();
     register("a-secret-for-the-log");
     // In a thread whose panic nobody would hear of, and as talkative as the server is.
-    let logging = std::thread::spawn(|| tracing::trace!(target: "progressd", key = "a-secret-for-the-log", "used"));
+    let logging = std::thread::spawn(
+        || tracing::trace!(target: "progressd", key = "a-secret-for-the-log", "used"),
+    );
     let _ = logging.join();
 }
 
