@@ -132,6 +132,7 @@ impl TestServer {
 
     /// The server itself, used with this credential from now on.
     pub(crate) fn with_token(mut self, token: &str) -> Self {
+        secrets::register(token);
         self.token = Some(token.to_owned());
         self
     }
