@@ -1,0 +1,28 @@
+// The Chromium that the programs here use: the one that the variable CHROMIUM names, else the first on the PATH.
+
+import { execFileSync } from 'node:child_process';
+
+// For small machines, containers and root accounts, and without background traffic.
+// Playwright itself adds a fresh user-data-dir, which it removes again.
+export const FLAGS = [
+  '--headless',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
+
+/** The program's path. */
+export function findChromium() {
+  if (process.env.CHROMIUM) {
+    return process.env.CHROMIUM;
+  }
+  try {
+    return execFileSync('which', ['chromium'], { encoding: 'utf8' }).trim();
+  } catch {
+    throw new Error('no chromium on the PATH; install it or name its program in CHROMIUM');
+  }
+}
