@@ -8,6 +8,8 @@
 mod auth;
 mod layers;
 mod limits;
+mod origins;
+mod proxies;
 mod rules;
 mod secret;
 mod sections;
@@ -26,10 +28,13 @@ pub use self::{
         ApiKeyConfig, AuthConfig, AuthMode, AuthSetting, JwtAlgorithm, JwtConfig, MIN_SECRET_BYTES,
     },
     limits::LimitsConfig,
+    origins::{CorsConfig, Host, Origin},
+    proxies::TrustedProxies,
     secret::Secret,
     sections::{
         DnsSource, EmailRunnerConfig, EventsConfig, JobsConfig, LogConfig, LogFormat,
         MemoryStoreConfig, RunnerConfig, ServerConfig, StoreBackend, StoreConfig, StreamConfig,
+        TlsConfig,
     },
 };
 
@@ -39,7 +44,14 @@ use self::layers::Layer;
 pub const DEFAULT_TOML: &str = include_str!("../config/default.toml");
 
 /// What the keys begin with whose values a running server takes over on SIGHUP.
-const RELOADED: [&str; 2] = ["auth.", "limits."];
+const RELOADED: [&str; 6] = [
+    "auth.",
+    "cors.",
+    "limits.",
+    "server.hosts",
+    "server.tls.",
+    "server.trusted_proxies",
+];
 
 /// Where the layers above the embedded defaults come from.
 ///
@@ -66,7 +78,7 @@ pub struct Overrides {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// `[server]`: the address.
+    /// `[server]`: addresses and TLS.
     pub server: ServerConfig,
     /// `[store]`: where jobs are kept.
     pub store: StoreConfig,
@@ -80,6 +92,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// `[runner]`: the built-in workers.
     pub runner: RunnerConfig,
+    /// `[cors]`: the web pages of other origins that may use the server.
+    pub cors: CorsConfig,
     /// `[log]`: what is logged, and how.
     pub log: LogConfig,
     /// `[auth]`: who may.
@@ -201,11 +215,40 @@ impl Config {
                     .into(),
             );
         }
+        for (key, bytes) in [
+            ("json_body_bytes", self.limits.json_body_bytes),
+            ("upload_bytes", self.limits.upload_bytes),
+        ] {
+            if bytes > self.limits.bodies_in_flight_bytes {
+                problems.push(format!(
+                    "`limits.{key}` must not be above `limits.bodies_in_flight_bytes`: one body may not be larger than all"
+                ));
+            }
+        }
+        match (&self.server.tls.cert, &self.server.tls.key) {
+            (Some(_), None) => problems.push(
+                "`server.tls.cert` is set without `server.tls.key`: TLS needs the certificate and its private key"
+                    .into(),
+            ),
+            (None, Some(_)) => problems.push(
+                "`server.tls.key` is set without `server.tls.cert`: TLS needs the private key and its certificate"
+                    .into(),
+            ),
+            _ => {}
+        }
+        if let Some(admin) = self.server.admin_listen
+            && admin == self.server.listen
+            && admin.port() != 0
+        {
+            problems.push(
+                "`server.admin_listen` must not be the address of `server.listen`: leave it empty to serve metrics there"
+                    .into(),
+            );
+        }
         // A mistaken listener on an open server is found by strangers before it is found by its owner.
-        let is_loopback = self.server.listen.ip().to_canonical().is_loopback();
         if self.auth.resolved() == AuthMode::Open
             && self.auth.mode == AuthSetting::Auto
-            && !is_loopback
+            && !self.server.is_on_loopback()
         {
             problems.push(format!(
                 "`server.listen` is {}, where others can reach it, but no key is configured: add one with \

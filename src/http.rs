@@ -5,12 +5,14 @@
 
 mod app;
 mod body;
+mod client;
 pub mod connection;
 mod envelope;
 mod error;
 mod health;
 mod jobs;
 pub mod openapi;
+mod origin;
 mod permit;
 mod policy;
 mod query;
@@ -21,11 +23,12 @@ mod streams;
 
 use std::sync::Arc;
 
-use axum::{Router, middleware};
+use axum::{Router, middleware, routing::get};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use app::App;
 pub use error::{ApiError, ErrorCode};
+pub use origin::Origins;
 pub use policy::Policy;
 
 /// Every route, on one screen; each path stands at its handlers too, with the description.
@@ -55,10 +58,29 @@ pub fn router(app: Arc<App>) -> Router {
     let routes = routes
         .fallback(envelope::unknown_route)
         .method_not_allowed_fallback(envelope::wrong_method)
-        .with_state(app);
-    // Around the whole router rather than each route, so that every answer leaves in the
-    // envelope, and so that `Allow`, which the router itself adds, can be read.
-    Router::new()
-        .fallback_service(routes)
+        .with_state(Arc::clone(&app));
+    whole(routes)
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&app),
+            origin::admit,
+        ))
         .layer(middleware::from_fn(envelope::seal))
+        .layer(middleware::from_fn_with_state(app, origin::share))
+}
+
+/// The routes of `server.admin_listen`, all open: whoever reaches that address is an operator.
+pub fn admin_router(app: Arc<App>) -> Router {
+    let routes = Router::new()
+        .route("/healthz", get(health::liveness))
+        .route("/readyz", get(health::readiness))
+        .fallback(envelope::unknown_route)
+        .method_not_allowed_fallback(envelope::wrong_method)
+        .with_state(app);
+    whole(routes).layer(middleware::from_fn(envelope::seal))
+}
+
+/// What layers are put around, so that they see a router as one: its fallbacks, and the header
+/// `Allow` that it adds itself, included.
+fn whole(routes: Router) -> Router {
+    Router::new().fallback_service(routes)
 }

@@ -6,14 +6,13 @@
 // violations of the page's policy are a part: the browser writes them to the console as errors.
 
 import { parseArgs } from 'node:util';
-import { chromium } from 'playwright-core';
-import { findChromium, FLAGS } from './browser.mjs';
+import { launch } from './browser.mjs';
 
 const { values: options } = parseArgs({
   options: { url: { type: 'string' }, 'wait-for': { type: 'string' }, screenshot: { type: 'string' } },
 });
 
-const browser = await chromium.launch({ executablePath: findChromium(), args: FLAGS });
+const browser = await launch();
 try {
   const page = await browser.newPage({ viewport: { width: 1200, height: 1600 } });
   const requests = [];

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub(crate) mod certificate;
 pub(crate) mod client_program;
 pub(crate) mod cut_proxy;
 pub(crate) mod dns;

@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use super::truth::document;
-use crate::support::{client_program::run_client, server::TestServer};
+use crate::support::{client_program, server::TestServer};
 
 /// Opens an address of the page in Chromium and waits for what it should show; the texts of that.
 async fn open(server: &TestServer, address: &str, wait_for: &str) -> Vec<String> {
     let url = format!("{}{address}", server.url);
-    let lines = run_client(&["page.mjs", "--url", &url, "--wait-for", wait_for]).await;
+    let lines = client_program::run(vec!["page.mjs", "--url", &url, "--wait-for", wait_for]).await;
     let [seen] = &lines[..] else {
         panic!("{lines:#?}");
     };

@@ -28,20 +28,27 @@ impl ClientProgram {
             Self::EventSource2 => &["eventsource.mjs", "--version", "2"],
             Self::EventSourceLatest => &["eventsource.mjs", "--version", "latest"],
         };
-        let arguments = [program, &["--url", url], options].concat();
-        run_client(&arguments).await
+        run([program, &["--url", url], options].concat()).await
     }
 }
 
-/// Runs a program of `tests/clients` to its end; the lines that it printed.
-pub(crate) async fn run_client(arguments: &[&str]) -> Vec<Value> {
+/// Opens the stream at `url` so many times at once in one page of Chromium, and waits for a status
+/// of each; the one line that it printed.
+pub(crate) async fn open_in_one_page(url: &str, count: usize) -> Value {
+    let count = count.to_string();
+    let mut lines = run(vec!["many-streams.mjs", "--url", url, "--count", &count]).await;
+    lines.pop().expect("a line")
+}
+
+/// Runs a program to its end; the lines that it printed.
+pub(crate) async fn run(arguments: Vec<&str>) -> Vec<Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
     assert!(
         folder.join("node_modules").is_dir(),
         "the client programs are not installed: run `npm ci` in tests/clients"
     );
     let running = Command::new("node")
-        .args(arguments)
+        .args(&arguments)
         .current_dir(folder)
         .stdin(Stdio::null())
         // A browser whose program is gone finds its pipe closed and ends too.

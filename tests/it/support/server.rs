@@ -9,7 +9,7 @@ use progressd::{
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
-use super::{in_time, sse::SseStream};
+use super::{certificate::Certificate, in_time, sse::SseStream};
 
 /// A running server; stops when dropped.
 pub(crate) struct TestServer {
@@ -46,6 +46,14 @@ impl TestServer {
         Self::of(server.expect("a free port"))
     }
 
+    /// A server behind a certificate, and a client that trusts it.
+    pub(crate) async fn secured(certificate: &Certificate, toml: &str) -> Self {
+        let toml = format!("{}{toml}", certificate.toml());
+        let mut server = Self::with(&toml).await;
+        server.client = certificate.client().build().expect("a client");
+        server
+    }
+
     fn of(server: Server) -> Self {
         let url = server.url();
         let client = reqwest::Client::builder()
@@ -60,10 +68,14 @@ impl TestServer {
         }
     }
 
+    /// The server itself.
+    pub(crate) fn server(&self) -> &Server {
+        self.server.as_ref().expect("the server itself, no guest")
+    }
+
     /// The registry behind it.
     pub(crate) fn registry(&self) -> &Registry {
-        let server = self.server.as_ref().expect("the server itself, no guest");
-        server.registry()
+        self.server().registry()
     }
 
     /// How many watch or poll a job, seen without asking the server for anything.
@@ -91,6 +103,12 @@ impl TestServer {
             client: self.client.clone(),
             token: Some(token.to_owned()),
         }
+    }
+
+    /// The server itself, used with this credential from now on.
+    pub(crate) fn as_owner(mut self, token: &str) -> Self {
+        self.token = Some(token.to_owned());
+        self
     }
 
     /// Begins a request to a path.
