@@ -153,7 +153,7 @@ fn the_largest_allowed_values_are_taken() {
 #[test]
 fn a_whole_number_may_be_written_with_a_fraction_of_zero() {
     let report = parsed(&json!({"processed_count": 3.0, "total_count": 4e3, "attempt": 2.0}));
-    let report = report.unwrap_or_else(|error| panic!("{error}")).report;
+    let report = report.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(report.processed_count, Some(Count::saturating(3)));
     assert_eq!(report.total_count, Patch::Set(Count::saturating(4_000)));
     assert_eq!(report.attempt, Some(2));
