@@ -45,7 +45,7 @@ pub(super) struct Target<S> {
     scope: PhantomData<S>,
 }
 
-/// The `{id}` of the path, decoded; empty when it is no text.
+/// The `{id}` of the path, or whatever its one part is called, decoded; empty when it is no text.
 #[derive(Debug)]
 pub(super) struct PathId(pub(super) String);
 
