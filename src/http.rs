@@ -10,6 +10,7 @@ mod envelope;
 mod error;
 mod health;
 mod jobs;
+mod metrics;
 mod permit;
 mod policy;
 mod query;
@@ -27,6 +28,7 @@ use axum::{
 
 pub use app::App;
 pub use error::{ApiError, ErrorCode};
+pub use metrics::Metrics;
 pub use policy::Policy;
 
 /// Every route, on one screen; `/metrics` only when there is no other address for it.
@@ -47,11 +49,13 @@ pub fn router(app: Arc<App>) -> Router {
     let routes = Router::new()
         .nest("/api/v1", api)
         .route("/healthz", get(health::liveness))
-        .route("/readyz", get(health::readiness))
-        .fallback(envelope::unknown_route)
-        .method_not_allowed_fallback(envelope::wrong_method)
-        .with_state(app);
-    sealed(routes)
+        .route("/readyz", get(health::readiness));
+    let routes = if app.has_admin_listener {
+        routes
+    } else {
+        routes.route("/metrics", get(metrics::metrics))
+    };
+    sealed(routes, app)
 }
 
 /// The routes of `server.admin_listen`, all open: whoever reaches that address is an operator.
@@ -59,16 +63,18 @@ pub fn admin_router(app: Arc<App>) -> Router {
     let routes = Router::new()
         .route("/healthz", get(health::liveness))
         .route("/readyz", get(health::readiness))
-        .fallback(envelope::unknown_route)
-        .method_not_allowed_fallback(envelope::wrong_method)
-        .with_state(app);
-    sealed(routes)
+        .route("/metrics", get(metrics::open_metrics));
+    sealed(routes, app)
 }
 
 /// The envelope around a whole router rather than each route, so that every answer leaves in it,
 /// and so that `Allow`, which the router itself adds, can be read.
-fn sealed(routes: Router) -> Router {
+fn sealed(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
+    let routes = routes
+        .fallback(envelope::unknown_route)
+        .method_not_allowed_fallback(envelope::wrong_method)
+        .with_state(Arc::clone(&app));
     Router::new()
         .fallback_service(routes)
-        .layer(middleware::from_fn(envelope::seal))
+        .layer(middleware::from_fn_with_state(app, envelope::seal))
 }

@@ -10,6 +10,7 @@ pub(crate) mod ndjson;
 pub(crate) mod people;
 pub(crate) mod process;
 pub(crate) mod raw_client;
+pub(crate) mod scrape;
 pub(crate) mod server;
 pub(crate) mod sse;
 pub(crate) mod staged_store;
