@@ -23,7 +23,7 @@ use crate::support::{
 
 const PATH: &str = "/api/v1/jobs/j/stream";
 
-/// Every reason in the order of the alphabet, with how often a stream has ended by it.
+/// Every reason in alphabetical order, with how often a stream has ended by it.
 fn ends(scrape: &Scrape) -> Vec<(String, f64)> {
     let samples = scrape.samples().iter();
     let of_ends = samples.filter(|sample| sample.metric == "progressd_stream_ends_total");
@@ -32,10 +32,12 @@ fn ends(scrape: &Scrape) -> Vec<(String, f64)> {
         let count = scrape.value("progressd_stream_ends_total", &[("reason", &reason)]);
         (reason, count)
     };
-    of_ends
+    let mut ends: Vec<_> = of_ends
         .map(reason)
         .filter(|(_, count)| *count > 0.0)
-        .collect()
+        .collect();
+    ends.sort_by(|left, right| left.0.cmp(&right.0));
+    ends
 }
 
 /// Waits until no stream is open; exactly one has ended, by this.
