@@ -45,6 +45,11 @@ pub enum Command {
     /// Reads what `serve` would read, the environment included. The exit code is 0 when all is well; otherwise
     /// it is 1, and each mistake is a line on standard error.
     Check(check::CheckArguments),
+    /// Print the description of the HTTP API (OpenAPI 3.1, JSON)
+    ///
+    /// The same as a server answers at /openapi.json; the page for people is at /docs.
+    #[command(name = "openapi")]
+    OpenApi,
 }
 
 /// `progressd serve`

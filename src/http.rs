@@ -5,12 +5,15 @@
 
 mod app;
 mod body;
+mod client;
 pub mod connection;
 mod envelope;
 mod error;
 mod health;
 mod jobs;
 mod metrics;
+pub mod openapi;
+mod origin;
 mod permit;
 mod policy;
 mod query;
@@ -21,60 +24,72 @@ mod streams;
 
 use std::sync::Arc;
 
-use axum::{
-    Router, middleware,
-    routing::{get, post},
-};
+use axum::{Router, middleware, routing::get};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use app::App;
 pub use error::{ApiError, ErrorCode};
 pub use metrics::Metrics;
+pub use origin::Origins;
 pub use policy::Policy;
 
-/// Every route, on one screen; `/metrics` only when there is no other address for it.
-pub fn router(app: Arc<App>) -> Router {
-    let api = Router::new()
-        .route("/jobs", get(jobs::list).post(jobs::create))
-        .route(
-            "/jobs/{id}",
-            get(status::status).patch(jobs::report).delete(jobs::remove),
-        )
-        .route("/jobs/{id}/status", get(status::status))
-        .route("/jobs/{id}/stream", get(streams::stream))
-        .route("/jobs/{id}/events", post(jobs::events))
-        .route("/jobs/{id}/cancel", post(jobs::cancel))
-        .route("/jobs/{id}/results", get(results::page))
-        .route("/jobs/{id}/download", get(results::download))
-        .route("/reports", post(reports::reports));
-    let routes = Router::new()
+/// Every route, on one screen; each path stands at its handlers too, with the description.
+fn routes(has_metrics: bool) -> OpenApiRouter<Arc<App>> {
+    let api = OpenApiRouter::new()
+        .routes(routes!(jobs::list, jobs::create)) // /jobs
+        .routes(routes!(status::job, jobs::report, jobs::remove)) // /jobs/{id}
+        .routes(routes!(status::status)) // /jobs/{id}/status
+        .routes(routes!(streams::stream)) // /jobs/{id}/stream
+        .routes(routes!(jobs::events)) // /jobs/{id}/events
+        .routes(routes!(jobs::cancel)) // /jobs/{id}/cancel
+        .routes(routes!(results::page)) // /jobs/{id}/results
+        .routes(routes!(results::download)) // /jobs/{id}/download
+        .routes(routes!(reports::reports)); // /reports
+    let routes = OpenApiRouter::with_openapi(openapi::base())
         .nest("/api/v1", api)
-        .route("/healthz", get(health::liveness))
-        .route("/readyz", get(health::readiness));
-    let routes = if app.has_admin_listener {
-        routes
+        .routes(routes!(health::liveness)) // /healthz
+        .routes(routes!(health::readiness)) // /readyz
+        .routes(routes!(openapi::json)) // /openapi.json
+        .routes(routes!(openapi::page::page)) // /docs
+        .routes(routes!(openapi::page::file)); // /docs/{file}
+    if has_metrics {
+        routes.routes(routes!(metrics::metrics)) // /metrics
     } else {
-        routes.route("/metrics", get(metrics::metrics))
-    };
-    sealed(routes, app)
+        routes
+    }
 }
 
-/// The routes of `server.admin_listen`, all open: whoever reaches that address is an operator.
+/// The server as a service; `/metrics` is not there when operators have an address of their own.
+pub fn router(app: Arc<App>) -> Router {
+    let (routes, _) = routes(!app.has_admin_listener).split_for_parts();
+    whole(routes, &app)
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&app),
+            origin::admit,
+        ))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&app),
+            envelope::seal,
+        ))
+        .layer(middleware::from_fn_with_state(app, origin::share))
+}
+
+/// The routes of `server.admin_listen`, all open: whoever reaches that address is an operator, by
+/// whatever name of the host.
 pub fn admin_router(app: Arc<App>) -> Router {
     let routes = Router::new()
         .route("/healthz", get(health::liveness))
         .route("/readyz", get(health::readiness))
         .route("/metrics", get(metrics::open_metrics));
-    sealed(routes, app)
+    whole(routes, &app).layer(middleware::from_fn_with_state(app, envelope::seal))
 }
 
-/// The envelope around a whole router rather than each route, so that every answer leaves in it,
-/// and so that `Allow`, which the router itself adds, can be read.
-fn sealed(routes: Router<Arc<App>>, app: Arc<App>) -> Router {
+/// What layers are put around, so that they see a router as one: its fallbacks, and the header
+/// `Allow` that it adds itself, included.
+fn whole(routes: Router<Arc<App>>, app: &Arc<App>) -> Router {
     let routes = routes
         .fallback(envelope::unknown_route)
         .method_not_allowed_fallback(envelope::wrong_method)
-        .with_state(Arc::clone(&app));
-    Router::new()
-        .fallback_service(routes)
-        .layer(middleware::from_fn_with_state(app, envelope::seal))
+        .with_state(Arc::clone(app));
+    Router::new().fallback_service(routes)
 }

@@ -2,12 +2,14 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, str::FromStr};
 
-use ::config::ValueKind;
+use ::config::{Value, ValueKind};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::{
     auth::{AuthSetting, JwtAlgorithm, MIN_SECRET_BYTES},
     layers::{Layer, Setting},
+    origins::{Host, Origin},
+    proxies,
     sections::{DnsSource, LogFormat, StoreBackend},
 };
 use crate::auth::{KeyHash, Scope, Scopes};
@@ -19,6 +21,8 @@ type Must = &'static str;
 const YEAR: u64 = 365 * 86_400;
 /// The upper end of sizes in memory: beyond it a typo is likelier than a wish.
 const GIB: u64 = 1 << 30;
+/// A rate beyond it is none: no machine of ours serves as much.
+const MOST_PER_SECOND: u64 = 10_000_000;
 /// How alike two names must be, from 0 to 1, for the one to be offered when the other was written; found by trying.
 const LIKENESS: f64 = 0.6;
 
@@ -30,17 +34,21 @@ enum Rule {
     Text(fn(&str) -> Result<(), Must>),
     /// Like `Text`, and never shown.
     Secret(fn(&str) -> Result<(), Must>),
-    /// A list of strings, each accepted by the function.
+    /// A list of strings, each accepted by the function, with one at least.
     Words(fn(&str) -> Result<(), Must>),
+    /// A list of strings, each accepted by the function; in the environment separated by commas.
+    List(fn(&str) -> Result<(), Must>),
     /// A list of tables, whose fields have rows of their own.
     Tables,
 }
 
-use Rule::{Number, Secret, Tables, Text, Words};
+use Rule::{List, Number, Secret, Tables, Text, Words};
 
 /// Every key. `[]` stands for an entry of a list of tables.
 const RULES: &[(&str, Rule)] = &[
     ("server.listen", Text(is_address)),
+    ("server.hosts", List(parses::<Host>)),
+    ("server.trusted_proxies", List(is_network)),
     ("server.admin_listen", Text(is_address_or_empty)),
     ("server.tls.cert", Text(is_path)),
     ("server.tls.key", Text(is_path)),
@@ -78,6 +86,27 @@ const RULES: &[(&str, Rule)] = &[
     ("limits.header_bytes", Number(8_192, 1 << 20)),
     ("limits.write_timeout_seconds", Number(1, 3_600)),
     ("limits.http2_max_streams", Number(1, 1_000_000)),
+    ("limits.max_connections_per_address", Number(0, 10_000_000)),
+    ("limits.send_buffer_bytes", Number(0, GIB)),
+    ("limits.bodies_in_flight_bytes", Number(1, 1_024 * GIB)),
+    ("limits.body_timeout_seconds", Number(1, 86_400)),
+    ("limits.max_streams", Number(1, 10_000_000)),
+    ("limits.max_streams_per_principal", Number(0, 10_000_000)),
+    ("limits.max_streams_per_address", Number(0, 10_000_000)),
+    ("limits.max_streams_per_job", Number(0, 10_000_000)),
+    (
+        "limits.requests_per_second_per_address",
+        Number(0, MOST_PER_SECOND),
+    ),
+    (
+        "limits.requests_per_second_per_principal",
+        Number(0, MOST_PER_SECOND),
+    ),
+    (
+        "limits.reports_per_second_per_principal",
+        Number(0, MOST_PER_SECOND),
+    ),
+    ("cors.allowed_origins", List(parses::<Origin>)),
     ("runner.email.dns", Text(parses::<DnsSource>)),
     ("runner.email.max_emails", Number(1, 10_000_000)),
     ("runner.email.max_concurrent_jobs", Number(1, 10_000)),
@@ -130,10 +159,18 @@ pub(super) fn check(layer: &Layer, problems: &mut Vec<String>) {
     }
 }
 
-/// The value for a key as the environment spells it: a number where the key wants one and the text is one.
+/// The value for a key as the environment spells it: a number where the key wants one and the text is one,
+/// a list where the key wants one.
 pub(super) fn kind_of_text(key: &str, text: &str) -> ValueKind {
     match (rule_of(key), text.trim().parse::<i64>()) {
         (Some(Number(..)), Ok(number)) => ValueKind::I64(number),
+        (Some(List(_)), _) => {
+            let entries = text
+                .split(',')
+                .map(str::trim)
+                .filter(|entry| !entry.is_empty());
+            ValueKind::Array(entries.map(Value::from).collect())
+        }
         _ => ValueKind::String(text.to_owned()),
     }
 }
@@ -191,15 +228,21 @@ fn check_setting(setting: &Setting) -> Result<(), String> {
         }
         (Secret(_), _) => Err(format!("`{key}` in {origin} must be a string")),
         (Words(check), ValueKind::Array(words)) if !words.is_empty() => {
-            words.iter().try_for_each(|word| match &word.kind {
-                ValueKind::String(text) => check(text).or_else(refuse),
-                _ => refuse("must be a list of strings"),
-            })
+            check_words(*check, words).or_else(refuse)
         }
         (Words(_), _) => refuse("must be a list of strings, with one at least"),
+        (List(check), ValueKind::Array(words)) => check_words(*check, words).or_else(refuse),
+        (List(_), _) => refuse("must be a list of strings"),
         (Tables, ValueKind::Array(entries)) if entries.is_empty() => Ok(()),
         (Tables, _) => Err(list_of_tables(pattern, origin)),
     }
+}
+
+fn check_words(check: fn(&str) -> Result<(), Must>, words: &[Value]) -> Result<(), Must> {
+    words.iter().try_for_each(|word| match &word.kind {
+        ValueKind::String(text) => check(text),
+        _ => Err("must be a list of strings"),
+    })
 }
 
 /// A key without a row: a section, an entry of a list, or a mistake.
@@ -298,6 +341,10 @@ fn parses<T: FromStr<Err = Must>>(text: &str) -> Result<(), Must> {
 fn is_address(text: &str) -> Result<(), Must> {
     let address = text.parse::<SocketAddr>().map(drop);
     address.map_err(|_| "must be an IP address and a port, such as \"127.0.0.1:8080\"")
+}
+
+fn is_network(text: &str) -> Result<(), Must> {
+    proxies::parse_network(text).map(drop)
 }
 
 fn is_address_or_empty(text: &str) -> Result<(), Must> {

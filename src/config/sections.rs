@@ -10,12 +10,18 @@ use std::{
 
 use serde::{Deserialize, Deserializer, de};
 
+use super::{Host, TrustedProxies};
+
 /// `[server]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerConfig {
     /// Address to listen on; port 0 takes a free one. Default 127.0.0.1:8080.
     pub listen: SocketAddr,
+    /// Hosts that an open server answers to besides those of loopback. Default none.
+    pub hosts: Vec<Host>,
+    /// Proxies whose word on a client's address is believed. Default none.
+    pub trusted_proxies: TrustedProxies,
     /// Address of a second listener, for operators: metrics and health without a credential.
     /// Empty, the default, is none.
     #[serde(deserialize_with = "none_if_empty")]
@@ -163,6 +169,13 @@ pub enum LogFormat {
     Text,
     /// A JSON object on a line.
     Json,
+}
+
+impl ServerConfig {
+    /// Whether only this machine can reach the address.
+    pub fn is_on_loopback(&self) -> bool {
+        self.listen.ip().to_canonical().is_loopback()
+    }
 }
 
 impl TlsConfig {

@@ -111,7 +111,8 @@ impl ErrorCode {
         }
     }
 
-    fn status(self) -> StatusCode {
+    /// The status that it comes with.
+    pub(super) fn status(self) -> StatusCode {
         match self {
             Self::InvalidRequest => StatusCode::BAD_REQUEST,
             Self::Unauthorized | Self::TokenExpired => StatusCode::UNAUTHORIZED,

@@ -11,6 +11,7 @@ use strum::{IntoStaticStr, VariantArray};
 
 use super::{
     App, ErrorCode,
+    openapi::operations as op,
     permit::{Admin, Permit},
 };
 use crate::{
@@ -72,7 +73,18 @@ enum StatusClass {
     ServerError,
 }
 
-/// `GET /metrics` on the main address.
+/// Metrics
+///
+/// In the text format of Prometheus. On `server.admin_listen` alone, without a credential, when that is set.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "getMetrics",
+    tag = "server",
+    params(op::Metrics),
+    responses(op::Metrics),
+    security((), ("bearer" = ["admin"]))
+)]
 pub(super) async fn metrics(_: Permit<Admin>, State(app): State<Arc<App>>) -> Response {
     scrape(&app).await
 }

@@ -1,5 +1,6 @@
 //! What an operator can change while the server runs.
 
+use super::Origins;
 use crate::{
     auth::Authenticator,
     config::{Config, LimitsConfig},
@@ -10,6 +11,8 @@ use crate::{
 pub struct Policy {
     /// Who may.
     pub authenticator: Authenticator,
+    /// From where.
+    pub origins: Origins,
     /// What one client may send.
     pub limits: LimitsConfig,
 }
@@ -19,6 +22,7 @@ impl Policy {
     pub fn new(config: &Config) -> Self {
         Self {
             authenticator: Authenticator::new(&config.auth),
+            origins: Origins::new(config),
             limits: config.limits.clone(),
         }
     }

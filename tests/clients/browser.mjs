@@ -1,10 +1,12 @@
-// The headless Chromium of the client programs: the one that the variable CHROMIUM names, else the first on the PATH.
+// The Chromium that the programs of this folder drive: the one that the variable CHROMIUM names, else the first
+// `chromium` on the PATH.
 
 import { execFileSync } from 'node:child_process';
+import { chromium } from 'playwright-core';
 
 // For small machines, containers and root accounts, and without background traffic.
 // Playwright itself adds a fresh user-data-dir, which it removes again.
-export const FLAGS = [
+const FLAGS = [
   '--headless',
   '--no-sandbox',
   '--disable-gpu',
@@ -15,8 +17,12 @@ export const FLAGS = [
   '--disable-sync',
 ];
 
-/** The path of its program. */
-export function findChromium() {
+/** Starts it, with `flags` besides those that it always needs. */
+export function launch(flags = []) {
+  return chromium.launch({ executablePath: findChromium(), args: [...FLAGS, ...flags] });
+}
+
+function findChromium() {
   if (process.env.CHROMIUM) {
     return process.env.CHROMIUM;
   }

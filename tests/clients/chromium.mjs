@@ -5,8 +5,7 @@
 // The page is one of the stream's own origin (default /healthz), so that the browser treats it as it treats a dashboard.
 // A native `EventSource` sends no headers of its own: the token travels as `?token=`.
 
-import { chromium } from 'playwright-core';
-import { FLAGS, findChromium } from './browser.mjs';
+import { launch } from './browser.mjs';
 import { readCommandLine, Recorder, run, TERMINAL_STATES } from './recorder.mjs';
 
 await run(async () => {
@@ -16,7 +15,7 @@ await run(async () => {
     streamUrl.searchParams.set('token', options.token);
   }
 
-  const browser = await chromium.launch({ executablePath: findChromium(), args: FLAGS });
+  const browser = await launch();
   try {
     // The page is only a foothold on the origin, so a policy of its own against scripts or streams does not matter here.
     const page = await browser.newPage({ bypassCSP: true, viewport: { width: 720, height: 160 } });

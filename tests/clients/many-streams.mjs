@@ -6,13 +6,12 @@
 // more than six of those need HTTP/2. The certificate is not checked, since nobody but the test knows it.
 
 import { parseArgs } from 'node:util';
-import { chromium } from 'playwright-core';
-import { FLAGS, findChromium } from './browser.mjs';
+import { launch } from './browser.mjs';
 import { run } from './recorder.mjs';
 
 await run(async () => {
   const { values } = parseArgs({ options: { url: { type: 'string' }, count: { type: 'string' } } });
-  const browser = await chromium.launch({ executablePath: findChromium(), args: FLAGS });
+  const browser = await launch();
   try {
     const page = await browser.newPage({ bypassCSP: true, ignoreHTTPSErrors: true });
     await page.goto(new URL('/healthz', values.url).href);

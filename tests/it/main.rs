@@ -8,6 +8,7 @@ mod endings;
 mod joining_model;
 mod lifecycle;
 mod metrics;
+mod origins;
 mod pace;
 mod readme;
 mod registry;
