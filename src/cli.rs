@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod health;
 pub mod key;
 pub mod serve;
 pub mod token;
@@ -50,6 +51,11 @@ pub enum Command {
     /// The same as a server answers at /openapi.json; the page for people is at /docs.
     #[command(name = "openapi")]
     OpenApi,
+    /// Ask a server whether it answers
+    ///
+    /// For the health checks of containers and scripts: the exit code is 0 when the server answers /healthz with
+    /// 200 within four seconds, and 1 otherwise. Plain HTTP only.
+    Health(health::HealthArguments),
 }
 
 /// `progressd serve`

@@ -46,6 +46,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::OpenApi => output
             .write_all(openapi::document().as_bytes())
             .context("print the document"),
+        Command::Health(arguments) => block_on(cli::health::run(arguments, &mut output)),
     }
 }
 

@@ -3,8 +3,10 @@
 mod api;
 mod clients;
 mod connection;
+mod deploy;
 mod email_engine;
 mod endings;
+mod hostile;
 mod joining_model;
 mod lifecycle;
 mod metrics;

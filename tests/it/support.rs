@@ -7,13 +7,16 @@ pub(crate) mod dns;
 pub(crate) mod gated_runner;
 pub(crate) mod jobs;
 pub(crate) mod ndjson;
+pub(crate) mod nginx;
 pub(crate) mod people;
 pub(crate) mod process;
 pub(crate) mod raw_client;
 pub(crate) mod scrape;
+pub(crate) mod secrets;
 pub(crate) mod server;
 pub(crate) mod sse;
 pub(crate) mod staged_store;
+pub(crate) mod switch;
 pub(crate) mod transcript;
 
 use std::time::Duration;
