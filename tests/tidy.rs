@@ -13,16 +13,23 @@ const MOST_LINES: usize = 450;
 const SERVERS: &[&str] = &["axum", "hyper"];
 
 /// The layers below HTTP: each module, the others that it may know, and crates that it may not name.
-const NEIGHBOURS: [(&str, &[&str], &[&str]); 7] = [
+///
+/// `metrics` is a leaf: handles, and nothing of who counts with them.
+const NEIGHBOURS: [(&str, &[&str], &[&str]); 8] = [
+    ("metrics", &[], &["axum", "hyper", "tokio"]),
     ("job", &[], &["axum", "hyper", "tokio"]),
     ("frame", &["job"], &["axum", "hyper", "tokio"]),
     ("hub", &["frame", "job"], SERVERS),
-    ("store", &["job"], SERVERS),
-    ("registry", &["frame", "hub", "job", "store"], SERVERS),
+    ("store", &["job", "metrics"], SERVERS),
+    (
+        "registry",
+        &["frame", "hub", "job", "metrics", "store"],
+        SERVERS,
+    ),
     // Its words say who asks an `http_body::Body` for its pieces: hyper, as a rule.
     (
         "stream",
-        &["frame", "hub", "job", "registry", "store"],
+        &["frame", "hub", "job", "metrics", "registry", "store"],
         &["axum"],
     ),
     ("runner", &["config", "job", "registry", "store"], SERVERS),

@@ -31,6 +31,10 @@ pub(super) enum Write {}
 #[derive(Debug)]
 pub(super) enum Cancel {}
 
+/// `admin`
+#[derive(Debug)]
+pub(super) enum Admin {}
+
 /// Somebody who has authenticated and has the scope.
 #[derive(Debug)]
 pub(super) struct Permit<S> {
@@ -59,6 +63,10 @@ impl Needs for Write {
 
 impl Needs for Cancel {
     const SCOPE: Scope = Scope::JobsCancel;
+}
+
+impl Needs for Admin {
+    const SCOPE: Scope = Scope::Admin;
 }
 
 impl<S: Needs> FromRequestParts<Arc<App>> for Permit<S> {

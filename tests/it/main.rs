@@ -9,6 +9,7 @@ mod endings;
 mod hostile;
 mod joining_model;
 mod lifecycle;
+mod metrics;
 mod openapi;
 mod origins;
 mod pace;
