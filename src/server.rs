@@ -14,14 +14,15 @@ use tokio_util::{
 use crate::{
     config::{AuthMode, Config, StoreBackend},
     http::{
-        App, Policy, UPKEEP_INTERVAL, Usage, admin_router,
+        App, FORGET_INTERVAL, Metrics, Policy, Usage, admin_router,
         connection::{self, ConnectionLimits, Drained, Endpoint, Tls, TlsError},
         router,
     },
     job::Defaults,
+    metrics::{ConnectionMetrics, Meter, RegistryMetrics, StoreMetrics},
     registry::{Registry, Settings},
     runner::Runners,
-    store::{Memory, MemoryLimits, Store},
+    store::{Measured, Memory, MemoryLimits, Store},
     stream::StreamSettings,
 };
 
@@ -30,6 +31,10 @@ const ADMIN_CONNECTIONS: usize = 64;
 
 /// How long an operator's answer that is under way has at the very end.
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
+
+/// How often what histograms were told is taken into their buckets: until then each value takes
+/// memory of its own.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A server that is running. Dropping it stops it at once; [`Server::drain`] stops it well.
 #[derive(Debug)]
@@ -77,12 +82,23 @@ impl Server {
         let (listener, address) = bind(config.server.listen)?;
         let admin_listener = config.server.admin_listen.map(bind).transpose()?;
         let timers = CancellationToken::new();
-        let registry = Registry::start(store, settings(config), timers.clone());
+        let meter = Meter::new();
+        tokio::spawn(keep_up(meter.clone(), timers.clone()));
+        let store = Measured::new(store, StoreMetrics::new(&meter));
+        let registry = Registry::start(
+            Arc::new(store),
+            settings(config),
+            RegistryMetrics::new(&meter),
+            timers.clone(),
+        );
         let runners = Runners::new(&config.runner);
+        let connection_metrics = ConnectionMetrics::new(&meter);
         let app = Arc::new(App {
             registry: registry.clone(),
             runners: runners.clone(),
             streams: stream_settings(config),
+            metrics: Metrics::new(meter, &runners),
+            has_admin_listener: admin_listener.is_some(),
             policy: ArcSwap::from_pointee(Policy::new(config)),
             usage: Usage::new(&config.limits),
         });
@@ -95,6 +111,7 @@ impl Server {
             tls: tls.clone(),
             app: router(Arc::clone(&app)),
             limits,
+            metrics: connection_metrics,
         };
         let serving = connection::serve(endpoint, drain.clone());
         let admin = admin_listener.map(|(listener, address)| {
@@ -198,6 +215,8 @@ impl Admin {
             tls: None,
             app,
             limits: watch::channel(limits).1,
+            // Operators' own connections are not what they want to know about.
+            metrics: ConnectionMetrics::new(&Meter::new()),
         };
         let serving = connection::serve(endpoint, drain.clone());
         Self {
@@ -205,6 +224,15 @@ impl Admin {
             drain,
             connections: AbortOnDropHandle::new(tokio::spawn(serving)),
         }
+    }
+}
+
+/// Keeps the memory of measurements bounded, until `stop` is cancelled.
+async fn keep_up(meter: Meter, stop: CancellationToken) {
+    let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(interval.tick()).await.is_some() {
+        meter.run_upkeep();
     }
 }
 
@@ -238,7 +266,7 @@ fn warn_if_open(app: &App, address: SocketAddr) {
 
 /// Forgets clients that have left, from time to time, until `end`.
 async fn keep_usage_small(app: Arc<App>, end: CancellationToken) {
-    let mut times = tokio::time::interval(UPKEEP_INTERVAL);
+    let mut times = tokio::time::interval(FORGET_INTERVAL);
     let upkeep = async {
         loop {
             times.tick().await;

@@ -1,5 +1,6 @@
 //! Where jobs live: one narrow trait, and the backends behind it.
 
+mod measured;
 mod memory;
 
 use std::{fmt, sync::Arc};
@@ -12,6 +13,7 @@ use crate::job::{
     Answer, Event, Job, JobId, Json, Ledger, NewEvent, Origin, ReportId, Seq, State, Timestamp,
 };
 
+pub use measured::Measured;
 pub use memory::{Memory, MemoryLimits};
 
 /// Keeps jobs, their events and their result rows.
@@ -76,6 +78,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         gone_seconds: u64,
         limit: usize,
     ) -> Result<usize, StoreError>;
+
+    /// How many jobs there are, by state. Asked for at every scrape of the metrics: cheap, if need
+    /// be at the price of being some seconds old.
+    async fn counts(&self) -> Result<JobCounts, StoreError>;
 
     /// Whether the store answers.
     async fn ping(&self) -> Result<(), StoreError>;
@@ -219,6 +225,10 @@ pub struct Position {
     pub job_id: JobId,
 }
 
+/// How many jobs there are in each state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct JobCounts([u64; State::ALL.len()]);
+
 /// Why a store did not do what it was asked.
 #[derive(Debug, Clone, Error)]
 pub enum StoreError {
@@ -234,6 +244,18 @@ impl Committed {
             0 => prev,
             place => first.plus(place - 1),
         }
+    }
+}
+
+impl JobCounts {
+    /// How many jobs are in this state.
+    pub fn of(&self, state: State) -> u64 {
+        self.0[state as usize]
+    }
+
+    /// Says how many jobs are in this state.
+    pub fn set(&mut self, state: State, count: u64) {
+        self.0[state as usize] = count;
     }
 }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 
-use super::{ApiError, ErrorCode, Policy, Usage, limits::Account};
+use super::{ApiError, ErrorCode, Metrics, Policy, Usage, limits::Account};
 use crate::{
     auth::Principal,
     job::JobId,
@@ -22,6 +22,10 @@ pub struct App {
     pub runners: Runners,
     /// How streams are paced and ended.
     pub streams: StreamSettings,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Whether operators have an address of their own, so that `/metrics` is served there alone.
+    pub has_admin_listener: bool,
     /// Who may, and how much.
     pub policy: ArcSwap<Policy>,
     /// How much of it is in use.

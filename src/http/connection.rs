@@ -24,6 +24,7 @@ use axum::Router;
 use hyper_util::rt::TokioTimer;
 
 use crate::config::TrustedProxies;
+use crate::metrics::ConnectionMetrics;
 
 pub use accept::{Drained, Endpoint, bind, serve};
 pub use descriptors::{default_max_connections, raise_descriptor_limit};
@@ -66,11 +67,17 @@ struct Shared {
     app: Router,
     tls: Option<Tls>,
     limits: ConnectionLimits,
+    metrics: Arc<ConnectionMetrics>,
     http1: hyper::server::conn::http1::Builder,
 }
 
 impl Shared {
-    fn new(app: Router, tls: Option<Tls>, limits: ConnectionLimits) -> Arc<Self> {
+    fn new(
+        app: Router,
+        tls: Option<Tls>,
+        limits: ConnectionLimits,
+        metrics: Arc<ConnectionMetrics>,
+    ) -> Arc<Self> {
         let mut http1 = hyper::server::conn::http1::Builder::new();
         http1
             .timer(TokioTimer::new())
@@ -84,6 +91,7 @@ impl Shared {
             app,
             tls,
             limits,
+            metrics,
             http1,
         })
     }

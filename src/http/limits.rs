@@ -28,7 +28,7 @@ use crate::{
 pub(super) use self::{bodies::BodyShare, seats::Seat};
 
 /// How often clients that have left are forgotten.
-pub(crate) const UPKEEP_INTERVAL: Duration = Duration::from_secs(60);
+pub(crate) const FORGET_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What clients hold and spend.
 #[derive(Debug)]

@@ -14,6 +14,7 @@ use super::{
     client::Client,
     error::whole_seconds,
     limits::Holders,
+    metrics::AnswerKind,
     openapi::operations as op,
     permit::{Read, Target},
     query::Query,
@@ -62,7 +63,8 @@ pub(super) async fn status(
         .unwrap_or(0)
         .min(LONGEST_WAIT);
     let after = query.number("after", 0, Seq::MAX.get())?.and_then(Seq::new);
-    let snapshot = if wait > 0 && method == Method::GET {
+    let is_poll = wait > 0 && method == Method::GET;
+    let snapshot = if is_poll {
         let holders = Holders {
             account: app.account(&principal),
             client,
@@ -75,7 +77,11 @@ pub(super) async fn status(
     } else {
         job.snapshot()
     };
-    Ok(answer(&app, snapshot, &headers))
+    let mut response = answer(&app, snapshot, &headers);
+    if is_poll {
+        response.extensions_mut().insert(AnswerKind::Wait);
+    }
+    Ok(response)
 }
 
 fn answer(app: &App, snapshot: Snapshot, headers: &HeaderMap) -> Response {

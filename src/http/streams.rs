@@ -33,6 +33,7 @@ use super::{
 use crate::{
     auth::Principal,
     frame::Ending,
+    metrics::Join,
     registry::Cursor,
     stream::{JobStream, StreamOptions, refusal_block},
 };
@@ -107,6 +108,8 @@ pub(super) async fn stream(
             if let Some(cause) = error.cause() {
                 tracing::error!(error.code = error.code().as_str(), cause, "stream refused");
             }
+            app.metrics.refused(error.code());
+            app.metrics.streams.refused();
             let body = Full::new(Bytes::from(block));
             stream_response(body, None, close(), says_keep_alive)
         }
@@ -155,6 +158,14 @@ async fn join(
     };
     let seat = app.usage.take_seat(&app.policy().limits, holders)?;
     let attachment = job.attach(cursor).await?;
+    let seq = attachment.snapshot.job.seq;
+    let metrics = &app.metrics.streams;
+    metrics.joined(match cursor {
+        _ if attachment.is_over => Join::Over,
+        Cursor::Absent => Join::Fresh,
+        Cursor::At(cursor) if cursor <= seq => Join::Resumed,
+        Cursor::At(_) | Cursor::Malformed => Join::Malformed,
+    });
     if attachment.is_over {
         return Ok(Joined::Over);
     }
@@ -162,7 +173,7 @@ async fn join(
         // It was removed between being found and being joined.
         return Err(ApiError::new(ErrorCode::JobGone));
     }
-    let stream = JobStream::new(job, attachment, app.streams, options);
+    let stream = JobStream::new(job, attachment, app.streams, options, metrics.open());
     Ok(Joined::Stream(Box::new(stream), seat))
 }
 

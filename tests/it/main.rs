@@ -10,6 +10,8 @@ mod hostile;
 mod joining_model;
 mod lifecycle;
 mod limits;
+mod metrics;
+mod openapi;
 mod origins;
 mod pace;
 mod readme;

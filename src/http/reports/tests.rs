@@ -15,8 +15,9 @@ use tower_service::Service as _;
 use super::*;
 use crate::{
     config::Config,
-    http::{Policy, Usage, router},
+    http::{Metrics, Policy, Usage, router},
     job::{Bounds, Defaults},
+    metrics::{Meter, RegistryMetrics},
     registry::{Registry, Settings},
     runner::Runners,
     store::{Memory, MemoryLimits},
@@ -45,9 +46,14 @@ fn app() -> (Router, DropGuard) {
         max_jobs: 1,
         gone_seconds: 60,
     };
+    let meter = Meter::new();
+    let runners = Runners::new(&config.runner);
+    let metrics = RegistryMetrics::new(&meter);
     let app = App {
-        registry: Registry::start(Arc::new(store), settings, timers.clone()),
-        runners: Runners::new(&config.runner),
+        registry: Registry::start(Arc::new(store), settings, metrics, timers.clone()),
+        metrics: Metrics::new(meter, &runners),
+        has_admin_listener: false,
+        runners,
         policy: ArcSwap::from_pointee(Policy::new(&config)),
         usage: Usage::new(&config.limits),
         streams: StreamSettings {

@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use progressd::{
     job::{Job, JobId, Origin, Seq, Timestamp},
     store::{
-        Commit, Committed, Created, Filter, Input, KeptEvents, Loaded, Memory, MemoryLimits,
-        Position, Rows, Store, StoreError,
+        Commit, Committed, Created, Filter, Input, JobCounts, KeptEvents, Loaded, Memory,
+        MemoryLimits, Position, Rows, Store, StoreError,
     },
 };
 use tokio::sync::{Semaphore, watch};
@@ -276,6 +276,10 @@ impl Store for StagedStore {
     async fn expire(&self, now: Timestamp, gone: u64, limit: usize) -> Result<usize, StoreError> {
         self.stage(Call::Expire, self.memory.expire(now, gone, limit))
             .await
+    }
+
+    async fn counts(&self) -> Result<JobCounts, StoreError> {
+        self.memory.counts().await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
