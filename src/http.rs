@@ -6,10 +6,12 @@
 mod app;
 mod body;
 pub mod connection;
+mod credentials;
 mod envelope;
 mod error;
 mod health;
 mod jobs;
+mod passes;
 mod permit;
 mod policy;
 mod query;
@@ -17,6 +19,7 @@ mod reports;
 mod results;
 mod status;
 mod streams;
+mod tickets;
 
 use std::sync::Arc;
 
@@ -27,6 +30,7 @@ use axum::{
 
 pub use app::App;
 pub use error::{ApiError, ErrorCode};
+pub use passes::Passes;
 pub use policy::Policy;
 
 /// Every route, on one screen.
@@ -41,9 +45,11 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/jobs/{id}/stream", get(streams::stream))
         .route("/jobs/{id}/events", post(jobs::events))
         .route("/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/jobs/{id}/ticket", post(tickets::sell))
         .route("/jobs/{id}/results", get(results::page))
         .route("/jobs/{id}/download", get(results::download))
-        .route("/reports", post(reports::reports));
+        .route("/reports", post(reports::reports))
+        .layer(middleware::from_fn(tickets::carry_cookie));
     let routes = Router::new()
         .nest("/api/v1", api)
         .route("/healthz", get(health::liveness))

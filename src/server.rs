@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::{
     config::{AuthMode, Config, StoreBackend},
     http::{
-        App, Policy,
+        App, Passes, Policy,
         connection::{self, ConnectionLimits, Drained},
         router,
     },
@@ -58,13 +58,14 @@ impl Server {
             .local_addr()
             .context("read the address that was bound")?;
         let timers = CancellationToken::new();
-        let registry = Registry::start(store, settings(config), timers.clone());
+        let registry = Registry::start(Arc::clone(&store), settings(config), timers.clone());
         let runners = Runners::new(&config.runner);
         let app = Arc::new(App {
             registry: registry.clone(),
             runners: runners.clone(),
             streams: stream_settings(config),
             policy: ArcSwap::from_pointee(Policy::new(config)),
+            passes: Passes::new(store),
         });
         warn_if_open(&app, address);
         let drain = CancellationToken::new();
@@ -100,9 +101,14 @@ impl Server {
 
     /// Takes keys and limits from a new configuration; everything else of it needs a new start.
     ///
-    /// Requests and connections that come after this keep to the new ones.
+    /// Requests and connections that come after this keep to the new ones. Streams, waits and open requests of
+    /// whoever was let in by a key that is not there any more, or not as it was, end.
     pub fn reload(&self, config: &Config) {
-        self.app.policy.store(Arc::new(Policy::new(config)));
+        let older = self.app.policy();
+        let newer = Arc::new(older.renewed(config));
+        self.app.policy.store(Arc::clone(&newer));
+        // Only now: nobody is let in any more by what is ended here.
+        older.authenticator.revoke_all_but(&newer.authenticator);
         let limits = &config.limits;
         self.registry.set_limits(limits.bounds(), limits.max_jobs);
         self.connection_limits

@@ -49,19 +49,22 @@ pub struct StreamSettings {
 }
 
 /// What one watcher asked for, and may have.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Default)]
 pub struct StreamOptions {
     /// Heartbeats as named events instead of comments.
     pub has_visible_heartbeat: bool,
     /// When the watcher's token ends.
     pub expires_in: Option<Duration>,
+    /// Ready when what let the watcher in is taken back; polled with every piece, so it should be cheap to ask.
+    pub revoked: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 /// The stream of one job to one watcher. Dropping it ends the subscription.
 pub struct JobStream {
     job: JobHandle,
     settings: StreamSettings,
-    options: StreamOptions,
+    has_visible_heartbeat: bool,
+    revoked: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     source: Source,
     /// Bytes that are ready to go out.
     ready: Option<Bytes>,
@@ -111,7 +114,8 @@ impl JobStream {
         let mut stream = Self {
             job,
             settings,
-            options,
+            has_visible_heartbeat: options.has_visible_heartbeat,
+            revoked: options.revoked,
             source: Source::Over,
             ready: None,
             is_waiting: false,
@@ -139,6 +143,10 @@ impl JobStream {
                 // Not left to the timer, which a watcher that always has something to read
                 // would never come to.
                 self.end(reason);
+                continue;
+            }
+            if !self.is_over() && self.is_revoked(context) {
+                self.end(StreamEnd::TokenExpired);
                 continue;
             }
             match &mut self.source {
@@ -282,7 +290,7 @@ impl JobStream {
         let now = Instant::now();
         if now >= self.silent_since + self.patience {
             self.silent_since = now;
-            self.ready = Some(if self.options.has_visible_heartbeat {
+            self.ready = Some(if self.has_visible_heartbeat {
                 HEARTBEAT_EVENT
             } else {
                 HEARTBEAT
@@ -291,6 +299,11 @@ impl JobStream {
         // Bytes move the silence, not the timer: it looks again when the silence could be over.
         let next_wake = (self.silent_since + self.patience).min(self.latest_end.0);
         self.timer.as_mut().reset(next_wake.into());
+    }
+
+    fn is_revoked(&mut self, context: &mut Context<'_>) -> bool {
+        let revoked = self.revoked.as_mut();
+        revoked.is_some_and(|revoked| revoked.as_mut().poll(context).is_ready())
     }
 
     /// Whether nothing comes after what is ready.

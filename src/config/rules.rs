@@ -26,6 +26,8 @@ const LIKENESS: f64 = 0.6;
 enum Rule {
     /// A whole number within bounds, both included.
     Number(u64, u64),
+    /// True or false.
+    Switch,
     /// A string that the function accepts.
     Text(fn(&str) -> Result<(), Must>),
     /// Like `Text`, and never shown.
@@ -36,7 +38,7 @@ enum Rule {
     Tables,
 }
 
-use Rule::{Number, Secret, Tables, Text, Words};
+use Rule::{Number, Secret, Switch, Tables, Text, Words};
 
 /// Every key. `[]` stands for an entry of a list of tables.
 const RULES: &[(&str, Rule)] = &[
@@ -84,6 +86,8 @@ const RULES: &[(&str, Rule)] = &[
     ("log.filter", Text(is_filter)),
     ("log.format", Text(parses::<LogFormat>)),
     ("auth.mode", Text(parses::<AuthSetting>)),
+    ("auth.hide_foreign_jobs", Switch),
+    ("auth.query_token_max_seconds", Number(1, YEAR)),
     ("auth.api_keys", Tables),
     ("auth.api_keys[].name", Text(not_empty)),
     // Not shown when it is wrong: then it is likely the key itself.
@@ -93,6 +97,10 @@ const RULES: &[(&str, Rule)] = &[
     ("auth.jwt", Tables),
     ("auth.jwt[].algorithm", Text(parses::<JwtAlgorithm>)),
     ("auth.jwt[].secret", Secret(long_enough)),
+    // Not shown: by mistake it may be the private one.
+    ("auth.jwt[].public_key", Secret(not_empty)),
+    ("auth.jwt[].jwks", Text(not_empty)),
+    ("auth.jwt[].jwks_ca", Text(not_empty)),
     ("auth.jwt[].issuer", Text(not_empty)),
     ("auth.jwt[].audience", Text(not_empty)),
     ("auth.jwt[].default_scope", Text(is_scopes)),
@@ -105,7 +113,7 @@ const RULES: &[(&str, Rule)] = &[
 /// The fields that an entry of a list of tables cannot do without.
 const REQUIRED: [(&str, &[&str]); 2] = [
     ("auth.api_keys[]", &["name", "sha256", "scopes"]),
-    ("auth.jwt[]", &["algorithm", "secret"]),
+    ("auth.jwt[]", &["algorithm"]),
 ];
 
 /// Adds a sentence for every mistake in the layer.
@@ -127,12 +135,14 @@ pub(super) fn check(layer: &Layer, problems: &mut Vec<String>) {
     }
 }
 
-/// The value for a key as the environment spells it: a number where the key wants one and the text is one.
+/// The value for a key as the environment spells it: a number or a switch where the key wants one and the text is one.
 pub(super) fn kind_of_text(key: &str, text: &str) -> ValueKind {
-    match (rule_of(key), text.trim().parse::<i64>()) {
-        (Some(Number(..)), Ok(number)) => ValueKind::I64(number),
-        _ => ValueKind::String(text.to_owned()),
-    }
+    let kind = match rule_of(key) {
+        Some(Number(..)) => text.trim().parse().map(ValueKind::I64).ok(),
+        Some(Switch) => text.trim().parse().map(ValueKind::Boolean).ok(),
+        _ => None,
+    };
+    kind.unwrap_or_else(|| ValueKind::String(text.to_owned()))
 }
 
 /// The value in TOML, or `[redacted]`.
@@ -180,6 +190,8 @@ fn check_setting(setting: &Setting) -> Result<(), String> {
         (Number(least, most), _) => {
             refuse(&format!("must be a whole number from {least} to {most}"))
         }
+        (Switch, ValueKind::Boolean(_)) => Ok(()),
+        (Switch, _) => refuse("must be true or false"),
         (Text(check), ValueKind::String(text)) => check(text).or_else(refuse),
         (Text(_), _) => refuse("must be a string"),
         // What stands there may be most of the secret.

@@ -8,10 +8,11 @@ use axum::{
 };
 use bytes::BytesMut;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::{ApiError, ErrorCode};
-use crate::job::ReportId;
+use crate::job::{ReportId, parse_json};
 
 /// How long a body may make no progress at all: a client that says nothing must not hold what it
 /// has sent in memory for ever.
@@ -98,6 +99,22 @@ pub(super) async fn read(body: Body, most: usize) -> Result<Bytes, ApiError> {
             Err(_) => return Err(invalid("The body did not come in time")),
         }
     }
+}
+
+/// Reads the body of a call with which nothing can be said: none at all, or `{}`.
+///
+/// # Errors
+/// As [`read`]; `INVALID_REQUEST` when something is said.
+pub(super) async fn read_nothing(body: Body, most: usize) -> Result<(), ApiError> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+
+    let body = read(body, most).await?;
+    if !body.is_empty() {
+        let Nothing {} = parse_json(&body)?;
+    }
+    Ok(())
 }
 
 /// The error for a body of more than `most` bytes.

@@ -4,10 +4,13 @@ use std::{convert::Infallible, marker::PhantomData, sync::Arc};
 
 use axum::{
     extract::{FromRequestParts, Path},
-    http::{header, request::Parts},
+    http::{Method, request::Parts},
 };
 
-use super::{ApiError, App, ErrorCode};
+use super::{
+    ApiError, App, ErrorCode,
+    credentials::{self, Ways},
+};
 use crate::{
     auth::{Principal, Scope},
     registry::JobHandle,
@@ -17,11 +20,18 @@ use crate::{
 pub(super) trait Needs: Send + Sync {
     /// The scope.
     const SCOPE: Scope;
+
+    /// Whether the call is what a browser's `EventSource` asks for, or what it falls back to.
+    const TAKES_TICKETS: bool = false;
 }
 
 /// `jobs:read`
 #[derive(Debug)]
 pub(super) enum Read {}
+
+/// `jobs:read`, or a ticket for the job in the path, or the cookie of a used one.
+#[derive(Debug)]
+pub(super) enum Watch {}
 
 /// `jobs:write`
 #[derive(Debug)]
@@ -42,6 +52,7 @@ pub(super) struct Permit<S> {
 #[derive(Debug)]
 pub(super) struct Target<S> {
     pub(super) job: JobHandle,
+    pub(super) principal: Principal,
     scope: PhantomData<S>,
 }
 
@@ -51,6 +62,11 @@ pub(super) struct PathId(pub(super) String);
 
 impl Needs for Read {
     const SCOPE: Scope = Scope::JobsRead;
+}
+
+impl Needs for Watch {
+    const SCOPE: Scope = Scope::JobsRead;
+    const TAKES_TICKETS: bool = true;
 }
 
 impl Needs for Write {
@@ -65,9 +81,16 @@ impl<S: Needs> FromRequestParts<Arc<App>> for Permit<S> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
-        let credentials = parts.headers.get_all(header::AUTHORIZATION);
-        let credentials = credentials.iter().map(|value| value.as_bytes());
-        let principal = app.policy().authenticator.authenticate(credentials)?;
+        let is_read = matches!(parts.method, Method::GET | Method::HEAD);
+        let job_id = match is_read && S::TAKES_TICKETS {
+            true => Some(path_id(parts, app).await),
+            false => None,
+        };
+        let ways = Ways {
+            query_token: is_read && S::SCOPE == Scope::JobsRead,
+            ticket_for: job_id.as_deref(),
+        };
+        let principal = credentials::authenticate(app, parts, ways).await?;
         if !principal.may(S::SCOPE) {
             let message = format!("The scope {} is missing", S::SCOPE);
             return Err(ApiError::new(ErrorCode::Forbidden).because(message));
@@ -85,12 +108,11 @@ impl<S: Needs> FromRequestParts<Arc<App>> for Target<S> {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         let permit = Permit::<S>::from_request_parts(parts, app).await?;
         app.refuse_while_draining()?;
-        let PathId(job_id) = PathId::from_request_parts(parts, app)
-            .await
-            .unwrap_or_else(|never| match never {});
+        let job_id = path_id(parts, app).await;
         let job = app.job(&permit.principal, &job_id).await?;
         Ok(Self {
             job,
+            principal: permit.principal,
             scope: PhantomData,
         })
     }
@@ -100,7 +122,11 @@ impl FromRequestParts<Arc<App>> for PathId {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
-        let path = Path::<String>::from_request_parts(parts, app).await;
-        Ok(Self(path.map(|Path(id)| id).unwrap_or_default()))
+        Ok(Self(path_id(parts, app).await))
     }
+}
+
+async fn path_id(parts: &mut Parts, app: &Arc<App>) -> String {
+    let path = Path::<String>::from_request_parts(parts, app).await;
+    path.map(|Path(id)| id).unwrap_or_default()
 }

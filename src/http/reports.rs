@@ -15,6 +15,7 @@ use axum::{
 use bytes::BytesMut;
 use futures_util::{
     FutureExt as _, StreamExt as _,
+    future::BoxFuture,
     stream::{self, FuturesOrdered},
 };
 use serde::Serialize;
@@ -25,7 +26,6 @@ use super::{
     ApiError, App, ErrorCode,
     body::{Media, unsupported},
     permit::{Permit, Write},
-    streams::time_until,
 };
 use crate::{
     auth::Principal,
@@ -57,13 +57,13 @@ struct Intake {
     /// Jobs whose cancellation the client was told of.
     told_cancelled: HashSet<JobId>,
     is_silent_after: Instant,
-    expires_at: Option<Instant>,
+    /// Ready when the client may not report any more.
+    ended: BoxFuture<'static, ()>,
     /// Lines of the answer that wait to be written.
     out: Vec<u8>,
 }
 
-type UnderWay =
-    futures_util::future::BoxFuture<'static, (u64, JobId, Result<Answer, RegistryError>)>;
+type UnderWay = BoxFuture<'static, (u64, JobId, Result<Answer, RegistryError>)>;
 
 /// What to do next.
 enum Turn {
@@ -86,12 +86,10 @@ pub(super) async fn reports(
     ) {
         return Err(unsupported("application/x-ndjson"));
     }
-    let expires_at = principal
-        .expires_at()
-        .map(|at| Instant::now() + time_until(at));
     let intake = Intake {
         codec: LinesCodec::new_with_max_length(app.policy().limits.ndjson_line_bytes),
         app,
+        ended: principal.ended().boxed(),
         principal,
         body: body.into_data_stream(),
         buffer: BytesMut::new(),
@@ -101,7 +99,6 @@ pub(super) async fn reports(
         refused: 0,
         told_cancelled: HashSet::new(),
         is_silent_after: Instant::now() + LONGEST_SILENCE,
-        expires_at,
         out: Vec::new(),
     };
     let answer = stream::unfold(Some(intake), |intake| async {
@@ -143,17 +140,11 @@ impl Intake {
     }
 
     async fn next_turn(&mut self) -> Turn {
-        let expiry = async {
-            match self.expires_at {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             Some((line, job_id, outcome)) = self.under_way.next() => Turn::Answered(line, job_id, outcome),
             () = self.app.registry.draining().cancelled() => Turn::End(Some(ErrorCode::Draining)),
-            () = expiry => Turn::End(Some(ErrorCode::TokenExpired)),
+            () = &mut self.ended => Turn::End(Some(ErrorCode::TokenExpired)),
             () = tokio::time::sleep_until(self.is_silent_after) => Turn::End(None),
             chunk = self.body.next() => match chunk {
                 Some(Ok(bytes)) => Turn::Bytes(Some(bytes)),

@@ -10,8 +10,9 @@ use axum::{
 
 use super::{
     ApiError, App,
+    credentials::ended,
     error::whole_seconds,
-    permit::{Read, Target},
+    permit::{Target, Watch},
     query::Query,
 };
 use crate::{hub::Snapshot, job::Seq};
@@ -21,7 +22,7 @@ const LONGEST_WAIT: u64 = 60;
 
 /// `GET /jobs/{id}` and `GET /jobs/{id}/status`
 pub(super) async fn status(
-    Target { job, .. }: Target<Read>,
+    Target { job, principal, .. }: Target<Watch>,
     State(app): State<Arc<App>>,
     method: Method,
     query: Query,
@@ -35,7 +36,10 @@ pub(super) async fn status(
     let snapshot = if wait > 0 && method == Method::GET {
         // Without `after` the wait is for whatever comes next.
         let after = after.unwrap_or_else(|| job.job().seq);
-        job.wait(after, Duration::from_secs(wait)).await?
+        tokio::select! {
+            snapshot = job.wait(after, Duration::from_secs(wait)) => snapshot?,
+            () = principal.ended() => return Err(ended(&principal)),
+        }
     } else {
         job.snapshot()
     };

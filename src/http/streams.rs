@@ -6,7 +6,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -23,7 +22,7 @@ use super::{
     ApiError, App, ErrorCode,
     connection::{CloseGuard, ConnectionHandle},
     envelope::panic_text,
-    permit::{PathId, Permit, Read},
+    permit::{PathId, Permit, Watch},
     query::Query,
 };
 use crate::{
@@ -47,7 +46,7 @@ struct Closing<B> {
 
 /// `GET /jobs/{id}/stream`
 pub(super) async fn stream(
-    Permit { principal, .. }: Permit<Read>,
+    permit: Result<Permit<Watch>, ApiError>,
     State(app): State<Arc<App>>,
     PathId(job_id): PathId,
     query: Query,
@@ -57,7 +56,10 @@ pub(super) async fn stream(
     let headers = &parts.headers;
     let says_keep_alive = parts.version == Version::HTTP_11 && !asks_to_close(headers);
     let is_head = parts.method == Method::HEAD;
-    let joining = join(&app, &principal, &job_id, &query, headers, is_head);
+    let joining = async {
+        let Permit { principal, .. } = permit?;
+        join(&app, &principal, &job_id, &query, headers, is_head).await
+    };
     // Caught here rather than around the router: an `EventSource` is told inside a stream.
     let joined = AssertUnwindSafe(joining)
         .catch_unwind()
@@ -114,7 +116,8 @@ async fn join(
     let cursor = read_cursor(headers, query);
     let options = StreamOptions {
         has_visible_heartbeat: read_heartbeat(query)?,
-        expires_in: principal.expires_at().map(time_until),
+        expires_in: principal.expires_in(),
+        revoked: principal.revoked().map(|revoked| Box::pin(revoked) as _),
     };
     let job = app.job(principal, job_id).await?;
     if is_head {
@@ -155,18 +158,6 @@ fn read_heartbeat(query: &Query) -> Result<bool, ApiError> {
         Some("event") => Ok(true),
         Some(_) => Err(ApiError::invalid("heartbeat", "must be comment or event")),
     }
-}
-
-/// How long until a token's `exp`, in seconds since the epoch; nothing when it has passed.
-pub(super) fn time_until(expires_at: u64) -> Duration {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    // A token without end in sight: far more than the longest stream, and no overflow.
-    let most = Duration::from_secs(366 * 86_400);
-    Duration::from_secs(expires_at)
-        .saturating_sub(now)
-        .min(most)
 }
 
 /// Whether the client wants the connection closed: then hyper says so, and nobody the contrary.

@@ -15,7 +15,7 @@ use tower_service::Service as _;
 use super::*;
 use crate::{
     config::Config,
-    http::{Policy, router},
+    http::{Passes, Policy, router},
     job::{Bounds, Defaults},
     registry::{Registry, Settings},
     runner::Runners,
@@ -27,13 +27,13 @@ use crate::{
 fn app() -> (Router, DropGuard) {
     let config = Config::from_toml("").expect("the defaults are valid");
     let timers = CancellationToken::new();
-    let store = Memory::new(MemoryLimits {
+    let store = Arc::new(Memory::new(MemoryLimits {
         events_per_job: 1,
         event_bytes_per_job: 1,
         event_bytes: 1,
         finished_jobs: 1,
         row_bytes: 1,
-    });
+    }));
     let settings = Settings {
         bounds: Bounds::default(),
         defaults: Defaults {
@@ -46,9 +46,10 @@ fn app() -> (Router, DropGuard) {
         gone_seconds: 60,
     };
     let app = App {
-        registry: Registry::start(Arc::new(store), settings, timers.clone()),
+        registry: Registry::start(store.clone(), settings, timers.clone()),
         runners: Runners::new(&config.runner),
         policy: ArcSwap::from_pointee(Policy::new(&config)),
+        passes: Passes::new(store),
         streams: StreamSettings {
             retry: config.stream.retry(),
             heartbeat: config.stream.heartbeat(),
