@@ -8,6 +8,8 @@
 mod auth;
 mod layers;
 mod limits;
+mod origins;
+mod proxies;
 mod rules;
 mod secret;
 mod sections;
@@ -28,6 +30,8 @@ pub use self::{
         KeySource, MIN_SECRET_BYTES,
     },
     limits::LimitsConfig,
+    origins::{CorsConfig, Host, Origin},
+    proxies::TrustedProxies,
     secret::Secret,
     sections::{
         DnsSource, EmailRunnerConfig, EventsConfig, JobsConfig, LogConfig, LogFormat,
@@ -41,7 +45,13 @@ use self::layers::Layer;
 pub const DEFAULT_TOML: &str = include_str!("../config/default.toml");
 
 /// What the keys begin with whose values a running server takes over on SIGHUP.
-const RELOADED: [&str; 2] = ["auth.", "limits."];
+const RELOADED: [&str; 5] = [
+    "auth.",
+    "cors.",
+    "limits.",
+    "server.hosts",
+    "server.trusted_proxies",
+];
 
 /// Where the layers above the embedded defaults come from.
 ///
@@ -82,6 +92,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// `[runner]`: the built-in workers.
     pub runner: RunnerConfig,
+    /// `[cors]`: the web pages of other origins that may use the server.
+    pub cors: CorsConfig,
     /// `[log]`: what is logged, and how.
     pub log: LogConfig,
     /// `[auth]`: who may.
@@ -203,11 +215,20 @@ impl Config {
                     .into(),
             );
         }
+        for (key, bytes) in [
+            ("json_body_bytes", self.limits.json_body_bytes),
+            ("upload_bytes", self.limits.upload_bytes),
+        ] {
+            if bytes > self.limits.bodies_in_flight_bytes {
+                problems.push(format!(
+                    "`limits.{key}` must not be above `limits.bodies_in_flight_bytes`: one body may not be larger than all"
+                ));
+            }
+        }
         // A mistaken listener on an open server is found by strangers before it is found by its owner.
-        let is_loopback = self.server.listen.ip().to_canonical().is_loopback();
         if self.auth.resolved() == AuthMode::Open
             && self.auth.mode == AuthSetting::Auto
-            && !is_loopback
+            && !self.server.is_on_loopback()
         {
             problems.push(format!(
                 "`server.listen` is {}, where others can reach it, but no key is configured: add one with \

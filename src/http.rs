@@ -5,12 +5,14 @@
 
 mod app;
 mod body;
+mod client;
 pub mod connection;
 mod credentials;
 mod envelope;
 mod error;
 mod health;
 mod jobs;
+mod origin;
 mod passes;
 mod permit;
 mod policy;
@@ -30,6 +32,7 @@ use axum::{
 
 pub use app::App;
 pub use error::{ApiError, ErrorCode};
+pub use origin::Origins;
 pub use passes::Passes;
 pub use policy::Policy;
 
@@ -56,10 +59,12 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/readyz", get(health::readiness))
         .fallback(envelope::unknown_route)
         .method_not_allowed_fallback(envelope::wrong_method)
-        .with_state(app);
+        .with_state(app.clone());
     // Around the whole router rather than each route, so that every answer leaves in the
     // envelope, and so that `Allow`, which the router itself adds, can be read.
     Router::new()
         .fallback_service(routes)
+        .layer(middleware::from_fn_with_state(app.clone(), origin::admit))
         .layer(middleware::from_fn(envelope::seal))
+        .layer(middleware::from_fn_with_state(app, origin::share))
 }

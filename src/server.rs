@@ -197,6 +197,6 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
         write_timeout: limits.write_timeout(),
         http2_max_streams: limits.http2_max_streams,
         drain: config.stream.drain(),
-        send_buffer_bytes: None,
+        send_buffer_bytes: limits.send_buffer_bytes(),
     }
 }

@@ -46,6 +46,29 @@ pub struct LimitsConfig {
     pub write_timeout_seconds: u64,
     /// Requests open at a time on one HTTP/2 connection. Default 4096.
     pub http2_max_streams: u32,
+    /// Open connections of one address, trusted proxies aside; further ones are closed at once. 0, the default, is no limit.
+    pub max_connections_per_address: usize,
+    /// Bytes of the kernel's send buffer of one connection; 0 leaves it to the kernel. Default 256 KiB.
+    pub send_buffer_bytes: usize,
+    /// Bytes of all request bodies that are held; 429 beyond. Default 256 MiB.
+    pub bodies_in_flight_bytes: usize,
+    /// Seconds within which a request's body must have come, `/reports` aside. Default 300.
+    pub body_timeout_seconds: u64,
+    /// Open streams and waiting polls; 429 beyond. Default 100000.
+    pub max_streams: usize,
+    /// Those of one credential's holder; 0, the default, is no limit.
+    pub max_streams_per_principal: usize,
+    /// Those of one address; 0, the default, is no limit.
+    pub max_streams_per_address: usize,
+    /// Those on one job; 0, the default, is no limit.
+    pub max_streams_per_job: usize,
+    /// Requests of one address, twice as many at once; 429 beyond. 0, the default, is no limit.
+    pub requests_per_second_per_address: u32,
+    /// Requests of one credential's holder, twice as many at once; 429 beyond. 0, the default, is no limit.
+    pub requests_per_second_per_principal: u32,
+    /// Reports and events of one credential's holder, twice as many at once; 429 beyond, while
+    /// `/reports` is read more slowly. 0, the default, is no limit.
+    pub reports_per_second_per_principal: u32,
 }
 
 impl LimitsConfig {
@@ -77,5 +100,15 @@ impl LimitsConfig {
     /// `write_timeout_seconds`
     pub fn write_timeout(&self) -> Duration {
         Duration::from_secs(self.write_timeout_seconds)
+    }
+
+    /// `send_buffer_bytes`; `None` leaves it to the kernel.
+    pub fn send_buffer_bytes(&self) -> Option<usize> {
+        (self.send_buffer_bytes > 0).then_some(self.send_buffer_bytes)
+    }
+
+    /// `body_timeout_seconds`
+    pub fn body_timeout(&self) -> Duration {
+        Duration::from_secs(self.body_timeout_seconds)
     }
 }

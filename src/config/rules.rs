@@ -2,12 +2,14 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, str::FromStr};
 
-use ::config::ValueKind;
+use ::config::{Value, ValueKind};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::{
     auth::{AuthSetting, JwtAlgorithm, MIN_SECRET_BYTES},
     layers::{Layer, Setting},
+    origins::{Host, Origin},
+    proxies,
     sections::{DnsSource, LogFormat, StoreBackend},
 };
 use crate::auth::{KeyHash, Scope, Scopes};
@@ -19,6 +21,8 @@ type Must = &'static str;
 const YEAR: u64 = 365 * 86_400;
 /// The upper end of sizes in memory: beyond it a typo is likelier than a wish.
 const GIB: u64 = 1 << 30;
+/// A rate beyond it is none: no machine of ours serves as much.
+const MOST_PER_SECOND: u64 = 10_000_000;
 /// How alike two names must be, from 0 to 1, for the one to be offered when the other was written; found by trying.
 const LIKENESS: f64 = 0.6;
 
@@ -32,17 +36,21 @@ enum Rule {
     Text(fn(&str) -> Result<(), Must>),
     /// Like `Text`, and never shown.
     Secret(fn(&str) -> Result<(), Must>),
-    /// A list of strings, each accepted by the function.
+    /// A list of strings, each accepted by the function, with one at least.
     Words(fn(&str) -> Result<(), Must>),
+    /// A list of strings, each accepted by the function; in the environment separated by commas.
+    List(fn(&str) -> Result<(), Must>),
     /// A list of tables, whose fields have rows of their own.
     Tables,
 }
 
-use Rule::{Number, Secret, Switch, Tables, Text, Words};
+use Rule::{List, Number, Secret, Switch, Tables, Text, Words};
 
 /// Every key. `[]` stands for an entry of a list of tables.
 const RULES: &[(&str, Rule)] = &[
     ("server.listen", Text(is_address)),
+    ("server.hosts", List(parses::<Host>)),
+    ("server.trusted_proxies", List(is_network)),
     ("store.backend", Text(parses::<StoreBackend>)),
     ("store.memory.max_finished_jobs", Number(1, 1_000_000_000)),
     ("store.memory.max_result_bytes", Number(1, 1_024 * GIB)),
@@ -77,6 +85,27 @@ const RULES: &[(&str, Rule)] = &[
     ("limits.header_bytes", Number(8_192, 1 << 20)),
     ("limits.write_timeout_seconds", Number(1, 3_600)),
     ("limits.http2_max_streams", Number(1, 1_000_000)),
+    ("limits.max_connections_per_address", Number(0, 10_000_000)),
+    ("limits.send_buffer_bytes", Number(0, GIB)),
+    ("limits.bodies_in_flight_bytes", Number(1, 1_024 * GIB)),
+    ("limits.body_timeout_seconds", Number(1, 86_400)),
+    ("limits.max_streams", Number(1, 10_000_000)),
+    ("limits.max_streams_per_principal", Number(0, 10_000_000)),
+    ("limits.max_streams_per_address", Number(0, 10_000_000)),
+    ("limits.max_streams_per_job", Number(0, 10_000_000)),
+    (
+        "limits.requests_per_second_per_address",
+        Number(0, MOST_PER_SECOND),
+    ),
+    (
+        "limits.requests_per_second_per_principal",
+        Number(0, MOST_PER_SECOND),
+    ),
+    (
+        "limits.reports_per_second_per_principal",
+        Number(0, MOST_PER_SECOND),
+    ),
+    ("cors.allowed_origins", List(parses::<Origin>)),
     ("runner.email.dns", Text(parses::<DnsSource>)),
     ("runner.email.max_emails", Number(1, 10_000_000)),
     ("runner.email.max_concurrent_jobs", Number(1, 10_000)),
@@ -135,11 +164,19 @@ pub(super) fn check(layer: &Layer, problems: &mut Vec<String>) {
     }
 }
 
-/// The value for a key as the environment spells it: a number or a switch where the key wants one and the text is one.
+/// The value for a key as the environment spells it: a number or a switch where the key wants one and the text is one,
+/// a list where the key wants one.
 pub(super) fn kind_of_text(key: &str, text: &str) -> ValueKind {
     let kind = match rule_of(key) {
         Some(Number(..)) => text.trim().parse().map(ValueKind::I64).ok(),
         Some(Switch) => text.trim().parse().map(ValueKind::Boolean).ok(),
+        Some(List(_)) => {
+            let entries = text
+                .split(',')
+                .map(str::trim)
+                .filter(|entry| !entry.is_empty());
+            Some(ValueKind::Array(entries.map(Value::from).collect()))
+        }
         _ => None,
     };
     kind.unwrap_or_else(|| ValueKind::String(text.to_owned()))
@@ -200,15 +237,21 @@ fn check_setting(setting: &Setting) -> Result<(), String> {
         }
         (Secret(_), _) => Err(format!("`{key}` in {origin} must be a string")),
         (Words(check), ValueKind::Array(words)) if !words.is_empty() => {
-            words.iter().try_for_each(|word| match &word.kind {
-                ValueKind::String(text) => check(text).or_else(refuse),
-                _ => refuse("must be a list of strings"),
-            })
+            check_words(*check, words).or_else(refuse)
         }
         (Words(_), _) => refuse("must be a list of strings, with one at least"),
+        (List(check), ValueKind::Array(words)) => check_words(*check, words).or_else(refuse),
+        (List(_), _) => refuse("must be a list of strings"),
         (Tables, ValueKind::Array(entries)) if entries.is_empty() => Ok(()),
         (Tables, _) => Err(list_of_tables(pattern, origin)),
     }
+}
+
+fn check_words(check: fn(&str) -> Result<(), Must>, words: &[Value]) -> Result<(), Must> {
+    words.iter().try_for_each(|word| match &word.kind {
+        ValueKind::String(text) => check(text),
+        _ => Err("must be a list of strings"),
+    })
 }
 
 /// A key without a row: a section, an entry of a list, or a mistake.
@@ -306,6 +349,10 @@ fn parses<T: FromStr<Err = Must>>(text: &str) -> Result<(), Must> {
 fn is_address(text: &str) -> Result<(), Must> {
     let address = text.parse::<SocketAddr>().map(drop);
     address.map_err(|_| "must be an IP address and a port, such as \"127.0.0.1:8080\"")
+}
+
+fn is_network(text: &str) -> Result<(), Must> {
+    proxies::parse_network(text).map(drop)
 }
 
 fn is_hash(text: &str) -> Result<(), Must> {

@@ -4,12 +4,18 @@ use std::{fmt::Display, net::SocketAddr, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, de};
 
+use super::{Host, TrustedProxies};
+
 /// `[server]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerConfig {
     /// Address to listen on; port 0 takes a free one. Default 127.0.0.1:8080.
     pub listen: SocketAddr,
+    /// Hosts that an open server answers to besides those of loopback. Default none.
+    pub hosts: Vec<Host>,
+    /// Proxies whose word on a client's address is believed. Default none.
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// `[store]`
@@ -139,6 +145,13 @@ pub enum LogFormat {
     Text,
     /// A JSON object on a line.
     Json,
+}
+
+impl ServerConfig {
+    /// Whether only this machine can reach the address.
+    pub fn is_on_loopback(&self) -> bool {
+        self.listen.ip().to_canonical().is_loopback()
+    }
 }
 
 impl StreamConfig {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Origins;
 use crate::{
     auth::Authenticator,
     config::{Config, LimitsConfig},
@@ -16,6 +17,8 @@ pub struct Policy {
     pub hides_foreign_jobs: bool,
     /// The longest that a token in a query may still live.
     pub query_token_max: Duration,
+    /// From where.
+    pub origins: Origins,
     /// What one client may send.
     pub limits: LimitsConfig,
 }
@@ -37,6 +40,7 @@ impl Policy {
             authenticator,
             hides_foreign_jobs: config.auth.hide_foreign_jobs,
             query_token_max: Duration::from_secs(config.auth.query_token_max_seconds),
+            origins: Origins::new(config),
             limits: config.limits.clone(),
         }
     }

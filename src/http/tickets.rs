@@ -21,6 +21,7 @@ use uuid::Uuid;
 use super::{
     ApiError, App, ErrorCode,
     body::read_nothing,
+    client::Client,
     credentials::invalid_pass,
     permit::{Read, Target},
 };
@@ -31,10 +32,6 @@ const COOKIE: &str = "progressd_ticket";
 
 /// How many cookies of that name are tried: a browser sends one for each path that fits, which here is one.
 const MOST_COOKIES: usize = 4;
-
-/// Says that the client's side of the connection is https: set on a request by whoever knows.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Https;
 
 #[derive(Serialize)]
 struct TicketAnswer {
@@ -178,7 +175,8 @@ fn job_path(routed: &str) -> String {
 
 /// Whether the client's side of the connection is https.
 fn is_https(parts: &Parts) -> bool {
-    parts.extensions.get::<Https>().is_some()
+    let client = parts.extensions.get::<Client>();
+    client.is_some_and(|client| client.is_https)
 }
 
 #[cfg(test)]

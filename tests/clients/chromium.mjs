@@ -4,24 +4,9 @@
 //
 // The page is one of the stream's own origin (default /healthz), so that the browser treats it as it treats a dashboard.
 // A native `EventSource` sends no headers of its own: the token travels as `?token=`.
-// The browser is the one that the variable CHROMIUM names, else the first `chromium` on the PATH.
 
-import { execFileSync } from 'node:child_process';
-import { chromium } from 'playwright-core';
+import { launch } from './browser.mjs';
 import { readCommandLine, Recorder, run, TERMINAL_STATES } from './recorder.mjs';
-
-// For small machines, containers and root accounts, and without background traffic.
-// Playwright itself adds a fresh user-data-dir, which it removes again.
-const FLAGS = [
-  '--headless',
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-];
 
 await run(async () => {
   const options = readCommandLine({ page: { type: 'string' }, screenshot: { type: 'string' } });
@@ -30,7 +15,7 @@ await run(async () => {
     streamUrl.searchParams.set('token', options.token);
   }
 
-  const browser = await chromium.launch({ executablePath: findChromium(), args: FLAGS });
+  const browser = await launch();
   try {
     // The page is only a foothold on the origin, so a policy of its own against scripts or streams does not matter here.
     const page = await browser.newPage({ bypassCSP: true, viewport: { width: 720, height: 160 } });
@@ -109,15 +94,4 @@ function followInPage({ url, eventNames, closeAtStates }) {
       job.error?.message,
     ].filter(Boolean).join(' · ');
   });
-}
-
-function findChromium() {
-  if (process.env.CHROMIUM) {
-    return process.env.CHROMIUM;
-  }
-  try {
-    return execFileSync('which', ['chromium'], { encoding: 'utf8' }).trim();
-  } catch {
-    throw new Error('no chromium on the PATH; install it or name its program in CHROMIUM');
-  }
 }

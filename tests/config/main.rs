@@ -3,6 +3,7 @@
 //! A binary of its own that starts processes of its own: environment variables belong to a whole process.
 
 mod keys;
+mod lists;
 
 use std::{
     ffi::OsString,
@@ -366,6 +367,10 @@ fn settings_that_contradict_each_other_are_refused() {
     let file = "[events]\nmax_bytes = 1000\nmax_total_bytes = 999\n";
     insta::assert_snapshot!(mistakes(Some(file), &[]).join("\n"), @"
     `events.max_bytes` must not be above `events.max_total_bytes`: one job may not keep more than all
+    ");
+    let file = "[limits]\njson_body_bytes = 11\nupload_bytes = 12\nbodies_in_flight_bytes = 11\n";
+    insta::assert_snapshot!(mistakes(Some(file), &[]).join("\n"), @"
+    `limits.upload_bytes` must not be above `limits.bodies_in_flight_bytes`: one body may not be larger than all
     ");
 }
 

@@ -7,6 +7,7 @@ mod email_engine;
 mod endings;
 mod joining_model;
 mod lifecycle;
+mod origins;
 mod pace;
 mod readme;
 mod registry;

@@ -92,6 +92,7 @@ async fn http_2_gets_the_same_blocks_and_no_connection_header() {
         "content-type",
         "date",
         "referrer-policy",
+        "vary",
         "x-accel-buffering",
         "x-content-type-options",
         "x-request-id",

@@ -4,7 +4,7 @@ use arc_swap::ArcSwap;
 use axum::{
     Router,
     extract::Request,
-    http::{Method, StatusCode},
+    http::{HeaderValue, Method, StatusCode},
 };
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
@@ -71,6 +71,8 @@ async fn silent_after(pieces: &'static [&'static str], seconds: u64) -> (Vec<Val
     let mut request = Request::new(Body::from_stream(pieces.chain(stream::pending())));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = "/api/v1/reports".parse().expect("a path");
+    let host = HeaderValue::from_static("localhost");
+    request.headers_mut().insert(header::HOST, host);
     let begun = Instant::now();
     let response = app.call(request).await.expect("the router answers always");
     assert_eq!(response.status(), StatusCode::OK);

@@ -20,9 +20,8 @@ fn attributes(expires_at: Option<u64>, routed: &str, is_https: bool) -> String {
     let ticket = mint.read_ticket(ticket.as_bytes(), NOW).expect("in time");
     let request = Request::get(routed).body(()).expect("a request");
     let (mut parts, ()) = request.into_parts();
-    if is_https {
-        parts.extensions.insert(Https);
-    }
+    let address = std::net::Ipv4Addr::LOCALHOST.into();
+    parts.extensions.insert(Client { address, is_https });
     let cookie = set_cookie(&mint, &ticket.pass, &parts, NOW);
     let cookie = cookie.to_str().expect("ASCII");
     let (pair, attributes) = cookie.split_once("; ").expect("attributes");

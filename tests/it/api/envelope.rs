@@ -186,7 +186,7 @@ async fn paths_that_are_almost_right_are_unknown() {
     // Byte by byte, since clients resolve the dots themselves.
     for name in ["..", "%2e%2e", "."] {
         let request = format!(
-            "GET /api/v1/jobs/{name}/status HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+            "GET /api/v1/jobs/{name}/status HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
         );
         let answer = RawClient::exchange(&server.url, request).await;
         assert!(answer.contains("\"JOB_NOT_FOUND\""), "{answer}");
@@ -236,9 +236,9 @@ async fn what_is_no_http_is_refused_without_harm() {
         "GARBAGE\r\n\r\n",
         "GET /healthz HTTP/9.9\r\n\r\n",
         "GET /healthz HTTP/1.1\r\nbad header\r\n\r\n",
-        "POST /api/v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
-        "POST /api/v1/jobs HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n{}",
-        "POST /api/v1/jobs HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip\r\n\r\n{}",
+        "POST /api/v1/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n",
+        "POST /api/v1/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n{}",
+        "POST /api/v1/jobs HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: gzip\r\n\r\n{}",
     ] {
         let answer = RawClient::exchange(&server.url, request).await;
         assert!(
@@ -246,7 +246,7 @@ async fn what_is_no_http_is_refused_without_harm() {
             "{request:?}: {answer:?}"
         );
     }
-    let chunk = "POST /api/v1/jobs HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n";
+    let chunk = "POST /api/v1/jobs HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n";
     let answer = RawClient::exchange(&server.url, chunk).await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer:?}");
     assert!(answer.contains("\"INVALID_REQUEST\""), "{answer:?}");

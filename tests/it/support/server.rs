@@ -93,6 +93,12 @@ impl TestServer {
         }
     }
 
+    /// The server itself, used with this credential from now on.
+    pub(crate) fn as_owner(mut self, token: &str) -> Self {
+        self.token = Some(token.to_owned());
+        self
+    }
+
     /// Begins a request to a path.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.url));
