@@ -169,9 +169,17 @@ impl Reader {
             self.state.send_modify(|state| {
                 state.is_reading = false;
                 state.readings += 1;
-                if let Ok(keys) = read {
-                    state.keys = Arc::new(keys);
-                    state.asks_from.get_or_insert_with(Instant::now);
+                let now = Instant::now();
+                match read {
+                    Ok(keys) => {
+                        state.keys = Arc::new(keys);
+                        state.asks_from.get_or_insert(now);
+                    }
+                    // It is tried again in a minute anyway: until then nobody has it tried.
+                    Err(_) => {
+                        let again = now + UNKNOWN_INTERVAL;
+                        state.asks_from = state.asks_from.map(|from| from.max(again));
+                    }
                 }
             });
             tokio::select! {

@@ -23,6 +23,11 @@ const KEYS: [(&str, &str, Option<&str>); 7] = [
 
 /// A configuration with all of them, and a key for tokens.
 pub(crate) fn configuration() -> String {
+    configuration_without("")
+}
+
+/// The same without one API key.
+pub(crate) fn configuration_without(missing: &str) -> String {
     let key = |(name, scopes, owner): (&str, &str, Option<&str>)| {
         let scopes: Vec<_> = scopes.split_whitespace().collect();
         let owner = owner.map_or_else(String::new, |owner| format!("owner = '{owner}'\n"));
@@ -31,7 +36,11 @@ pub(crate) fn configuration() -> String {
             KeyHash::of(name.as_bytes())
         )
     };
-    let keys: Vec<_> = KEYS.into_iter().map(key).collect();
+    let keys: Vec<_> = KEYS
+        .into_iter()
+        .filter(|(name, ..)| *name != missing)
+        .map(key)
+        .collect();
     let jwt = format!("[[auth.jwt]]\nalgorithm = 'HS256'\nsecret = '{SECRET}'\n");
     format!("{}{jwt}", keys.concat())
 }
