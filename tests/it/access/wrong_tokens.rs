@@ -296,7 +296,10 @@ async fn what_is_not_three_whole_parts_is_refused() {
         ),
         (
             "other claims",
-            format!("{header}.{}.{signature}", part(&claims().to_string())),
+            format!(
+                "{header}.{}.{signature}",
+                part(&with(&claims(), json!({"sub": "bob"})).to_string())
+            ),
         ),
         (
             "an array of claims",
