@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod health;
 pub mod key;
 pub mod serve;
 pub mod token;
@@ -45,6 +46,16 @@ pub enum Command {
     /// Reads what `serve` would read, the environment included. The exit code is 0 when all is well; otherwise
     /// it is 1, and each mistake is a line on standard error.
     Check(check::CheckArguments),
+    /// Print the description of the HTTP API (OpenAPI 3.1, JSON)
+    ///
+    /// The same as a server answers at /openapi.json; the page for people is at /docs.
+    #[command(name = "openapi")]
+    OpenApi,
+    /// Ask a server whether it answers
+    ///
+    /// For the health checks of containers and scripts: the exit code is 0 when the server answers /healthz with
+    /// 200 within four seconds, and 1 otherwise. Plain HTTP only.
+    Health(health::HealthArguments),
 }
 
 /// `progressd serve`

@@ -36,6 +36,7 @@ pub use self::{
     sections::{
         DnsSource, EmailRunnerConfig, EventsConfig, JobsConfig, LogConfig, LogFormat,
         MemoryStoreConfig, RunnerConfig, ServerConfig, StoreBackend, StoreConfig, StreamConfig,
+        TlsConfig,
     },
 };
 
@@ -45,11 +46,12 @@ use self::layers::Layer;
 pub const DEFAULT_TOML: &str = include_str!("../config/default.toml");
 
 /// What the keys begin with whose values a running server takes over on SIGHUP.
-const RELOADED: [&str; 5] = [
+const RELOADED: [&str; 6] = [
     "auth.",
     "cors.",
     "limits.",
     "server.hosts",
+    "server.tls.",
     "server.trusted_proxies",
 ];
 
@@ -78,7 +80,7 @@ pub struct Overrides {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// `[server]`: the address.
+    /// `[server]`: addresses and TLS.
     pub server: ServerConfig,
     /// `[store]`: where jobs are kept.
     pub store: StoreConfig,
@@ -224,6 +226,26 @@ impl Config {
                     "`limits.{key}` must not be above `limits.bodies_in_flight_bytes`: one body may not be larger than all"
                 ));
             }
+        }
+        match (&self.server.tls.cert, &self.server.tls.key) {
+            (Some(_), None) => problems.push(
+                "`server.tls.cert` is set without `server.tls.key`: TLS needs the certificate and its private key"
+                    .into(),
+            ),
+            (None, Some(_)) => problems.push(
+                "`server.tls.key` is set without `server.tls.cert`: TLS needs the private key and its certificate"
+                    .into(),
+            ),
+            _ => {}
+        }
+        if let Some(admin) = self.server.admin_listen
+            && admin == self.server.listen
+            && admin.port() != 0
+        {
+            problems.push(
+                "`server.admin_listen` must not be the address of `server.listen`: leave it empty to serve metrics there"
+                    .into(),
+            );
         }
         // A mistaken listener on an open server is found by strangers before it is found by its owner.
         if self.auth.resolved() == AuthMode::Open

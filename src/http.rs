@@ -12,6 +12,7 @@ mod envelope;
 mod error;
 mod health;
 mod jobs;
+pub mod openapi;
 mod origin;
 mod passes;
 mod permit;
@@ -25,10 +26,8 @@ mod tickets;
 
 use std::sync::Arc;
 
-use axum::{
-    Router, middleware,
-    routing::{get, post},
-};
+use axum::{Router, middleware, routing::get};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use app::App;
 pub use error::{ApiError, ErrorCode};
@@ -36,35 +35,58 @@ pub use origin::Origins;
 pub use passes::Passes;
 pub use policy::Policy;
 
-/// Every route, on one screen.
-pub fn router(app: Arc<App>) -> Router {
-    let api = Router::new()
-        .route("/jobs", get(jobs::list).post(jobs::create))
-        .route(
-            "/jobs/{id}",
-            get(status::status).patch(jobs::report).delete(jobs::remove),
-        )
-        .route("/jobs/{id}/status", get(status::status))
-        .route("/jobs/{id}/stream", get(streams::stream))
-        .route("/jobs/{id}/events", post(jobs::events))
-        .route("/jobs/{id}/cancel", post(jobs::cancel))
-        .route("/jobs/{id}/ticket", post(tickets::sell))
-        .route("/jobs/{id}/results", get(results::page))
-        .route("/jobs/{id}/download", get(results::download))
-        .route("/reports", post(reports::reports))
+/// Every route, on one screen; each path stands at its handlers too, with the description.
+fn routes() -> OpenApiRouter<Arc<App>> {
+    let api = OpenApiRouter::new()
+        .routes(routes!(jobs::list, jobs::create)) // /jobs
+        .routes(routes!(status::job, jobs::report, jobs::remove)) // /jobs/{id}
+        .routes(routes!(status::status)) // /jobs/{id}/status
+        .routes(routes!(streams::stream)) // /jobs/{id}/stream
+        .routes(routes!(jobs::events)) // /jobs/{id}/events
+        .routes(routes!(jobs::cancel)) // /jobs/{id}/cancel
+        .routes(routes!(tickets::sell)) // /jobs/{id}/ticket
+        .routes(routes!(results::page)) // /jobs/{id}/results
+        .routes(routes!(results::download)) // /jobs/{id}/download
+        .routes(routes!(reports::reports)) // /reports
         .layer(middleware::from_fn(tickets::carry_cookie));
-    let routes = Router::new()
+    OpenApiRouter::with_openapi(openapi::base())
         .nest("/api/v1", api)
+        .routes(routes!(health::liveness)) // /healthz
+        .routes(routes!(health::readiness)) // /readyz
+        .routes(routes!(openapi::json)) // /openapi.json
+        .routes(routes!(openapi::page::page)) // /docs
+        .routes(routes!(openapi::page::file)) // /docs/{file}
+}
+
+/// The server as a service.
+pub fn router(app: Arc<App>) -> Router {
+    let (routes, _) = routes().split_for_parts();
+    let routes = routes
+        .fallback(envelope::unknown_route)
+        .method_not_allowed_fallback(envelope::wrong_method)
+        .with_state(Arc::clone(&app));
+    whole(routes)
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&app),
+            origin::admit,
+        ))
+        .layer(middleware::from_fn(envelope::seal))
+        .layer(middleware::from_fn_with_state(app, origin::share))
+}
+
+/// The routes of `server.admin_listen`, all open: whoever reaches that address is an operator.
+pub fn admin_router(app: Arc<App>) -> Router {
+    let routes = Router::new()
         .route("/healthz", get(health::liveness))
         .route("/readyz", get(health::readiness))
         .fallback(envelope::unknown_route)
         .method_not_allowed_fallback(envelope::wrong_method)
-        .with_state(app.clone());
-    // Around the whole router rather than each route, so that every answer leaves in the
-    // envelope, and so that `Allow`, which the router itself adds, can be read.
-    Router::new()
-        .fallback_service(routes)
-        .layer(middleware::from_fn_with_state(app.clone(), origin::admit))
-        .layer(middleware::from_fn(envelope::seal))
-        .layer(middleware::from_fn_with_state(app, origin::share))
+        .with_state(app);
+    whole(routes).layer(middleware::from_fn(envelope::seal))
+}
+
+/// What layers are put around, so that they see a router as one: its fallbacks, and the header
+/// `Allow` that it adds itself, included.
+fn whole(routes: Router) -> Router {
+    Router::new().fallback_service(routes)
 }

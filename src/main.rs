@@ -1,10 +1,17 @@
 //! The binary: reads the command line and does what it says.
 
-use std::{io, process::ExitCode, time::Duration};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use clap::Parser;
-use progressd::cli::{self, Cli, Command};
+use progressd::{
+    cli::{self, Cli, Command},
+    http::openapi,
+};
 
 // Many small, long-lived allocations and bursts of frames: measured ahead of the system's
 // allocator. Huge pages are switched off by its feature, since they cost 8 KiB a connection.
@@ -36,6 +43,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Token(arguments) => cli::token::run(arguments, &mut output),
         Command::Key(arguments) => cli::key::run(arguments, &mut output),
         Command::Check(arguments) => cli::check::run(arguments, &mut output),
+        Command::OpenApi => output
+            .write_all(openapi::document().as_bytes())
+            .context("print the document"),
+        Command::Health(arguments) => block_on(cli::health::run(arguments, &mut output)),
     }
 }
 

@@ -4,14 +4,18 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use tokio::{sync::watch, task::JoinHandle};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use axum::Router;
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::AbortOnDropHandle,
+};
 
 use crate::{
     config::{AuthMode, Config, StoreBackend},
     http::{
-        App, Passes, Policy,
-        connection::{self, ConnectionLimits, Drained},
+        App, Passes, Policy, admin_router,
+        connection::{self, ConnectionLimits, Drained, Endpoint, Tls, TlsError},
         router,
     },
     job::Defaults,
@@ -21,10 +25,18 @@ use crate::{
     stream::StreamSettings,
 };
 
+/// Connections of operators at a time: a few scrapers and probes, and some patience with them.
+const ADMIN_CONNECTIONS: usize = 64;
+
+/// How long an operator's answer that is under way has at the very end.
+const ADMIN_DRAIN: Duration = Duration::from_secs(1);
+
 /// A server that is running. Dropping it stops it at once; [`Server::drain`] stops it well.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    tls: Option<Tls>,
+    admin: Option<Admin>,
     app: Arc<App>,
     connection_limits: watch::Sender<ConnectionLimits>,
     registry: Registry,
@@ -33,16 +45,25 @@ pub struct Server {
     drain: CancellationToken,
     /// How long a drain may take.
     drain_time: Duration,
-    connections: JoinHandle<Drained>,
+    connections: AbortOnDropHandle<Drained>,
     /// Cancelled, by dropping this, to end the timers behind the registry.
     _timers: DropGuard,
 }
 
+/// The second listener, for operators.
+#[derive(Debug)]
+struct Admin {
+    address: SocketAddr,
+    /// Cancelled after everything else has ended: until then it tells how that goes.
+    drain: CancellationToken,
+    connections: AbortOnDropHandle<Drained>,
+}
+
 impl Server {
-    /// Binds the address and begins to serve; the listener is open when this returns.
+    /// Binds the addresses and begins to serve; the listeners are open when this returns.
     ///
     /// # Errors
-    /// The address cannot be bound.
+    /// An address cannot be bound, or the certificate not be served.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         Self::start_with(config, open_store(config)).await
     }
@@ -50,13 +71,11 @@ impl Server {
     /// The same over a store of the caller's own.
     ///
     /// # Errors
-    /// The address cannot be bound.
+    /// As [`Server::start`].
     pub async fn start_with(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<Self> {
-        let listen = config.server.listen;
-        let listener = connection::bind(listen).with_context(|| format!("listen on {listen}"))?;
-        let address = listener
-            .local_addr()
-            .context("read the address that was bound")?;
+        let tls = load_tls(config)?;
+        let (listener, address) = bind(config.server.listen)?;
+        let admin_listener = config.server.admin_listen.map(bind).transpose()?;
         let timers = CancellationToken::new();
         let registry = Registry::start(Arc::clone(&store), settings(config), timers.clone());
         let runners = Runners::new(&config.runner);
@@ -70,16 +89,27 @@ impl Server {
         warn_if_open(&app, address);
         let drain = CancellationToken::new();
         let (connection_limits, limits) = watch::channel(connection_limits(config));
-        let serving = connection::serve(listener, router(Arc::clone(&app)), limits, drain.clone());
+        let endpoint = Endpoint {
+            listener,
+            tls: tls.clone(),
+            app: router(Arc::clone(&app)),
+            limits,
+        };
+        let serving = connection::serve(endpoint, drain.clone());
+        let admin = admin_listener.map(|(listener, address)| {
+            Admin::serve(listener, address, admin_router(Arc::clone(&app)), config)
+        });
         Ok(Self {
             address,
+            tls,
+            admin,
             app,
             connection_limits,
             registry,
             runners,
             drain,
             drain_time: config.stream.drain(),
-            connections: tokio::spawn(serving),
+            connections: AbortOnDropHandle::new(tokio::spawn(serving)),
             _timers: timers.drop_guard(),
         })
     }
@@ -89,9 +119,15 @@ impl Server {
         self.address
     }
 
-    /// The server's base URL, `http://127.0.0.1:8080`.
+    /// Where `server.admin_listen` listens, when it is set.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|admin| admin.address)
+    }
+
+    /// The server's base URL, `http://127.0.0.1:8080`, or `https` when it has a certificate.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// The jobs that the server holds, for whoever embeds it and reports without HTTP.
@@ -99,10 +135,12 @@ impl Server {
         &self.registry
     }
 
-    /// Takes keys and limits from a new configuration; everything else of it needs a new start.
+    /// Takes keys, limits and the certificate from a new configuration; everything else of it
+    /// needs a new start.
     ///
-    /// Requests and connections that come after this keep to the new ones. Streams, waits and open requests of
-    /// whoever was let in by a key that is not there any more, or not as it was, end.
+    /// Requests and connections that come after this keep to the new ones. Streams, waits and open
+    /// requests of whoever was let in by a key that is not there any more, or not as it was, end. A
+    /// certificate that cannot be served is logged, and the one before is served on.
     pub fn reload(&self, config: &Config) {
         let older = self.app.policy();
         let newer = Arc::new(older.renewed(config));
@@ -113,26 +151,77 @@ impl Server {
         self.registry.set_limits(limits.bounds(), limits.max_jobs);
         self.connection_limits
             .send_replace(connection_limits(config));
+        match (&self.tls, config.server.tls.files()) {
+            (Some(tls), Some((cert, key))) => {
+                if let Err(error) = tls.reload(cert, key) {
+                    tracing::error!(%error, "the certificate was not reloaded");
+                }
+            }
+            (None, None) => {}
+            _ => tracing::warn!("only a restart changes whether the server speaks TLS"),
+        }
         warn_if_open(&self.app, self.address);
     }
 
     /// Stops accepting and taking work, stops the runners, tells the streams, and waits for the
-    /// connections to end: all within `stream.drain_seconds`.
-    pub async fn drain(mut self) -> Drained {
+    /// connections to end: all within `stream.drain_seconds`. The admin listener answers to the end.
+    pub async fn drain(self) -> Drained {
         // The connections' time begins here, so that what the runners take is part of it.
         self.drain.cancel();
         self.registry.begin_drain();
         // Runners before streams, so that no job changes after its watchers were sent away.
         self.runners.drain(self.drain_time / 2).await;
         self.registry.drain();
-        (&mut self.connections).await.unwrap_or_default()
+        let drained = self.connections.await.unwrap_or_default();
+        if let Some(admin) = self.admin {
+            admin.drain.cancel();
+            // How operators' connections end is of no interest.
+            let _ = admin.connections.await;
+        }
+        drained
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.connections.abort();
+impl Admin {
+    fn serve(listener: TcpListener, address: SocketAddr, app: Router, config: &Config) -> Self {
+        tracing::info!(server.admin_address = %address, "serving metrics and health");
+        let drain = CancellationToken::new();
+        let limits = ConnectionLimits {
+            max_connections: ADMIN_CONNECTIONS,
+            drain: ADMIN_DRAIN,
+            ..connection_limits(config)
+        };
+        let endpoint = Endpoint {
+            listener,
+            tls: None,
+            app,
+            limits: watch::channel(limits).1,
+        };
+        let serving = connection::serve(endpoint, drain.clone());
+        Self {
+            address,
+            drain,
+            connections: AbortOnDropHandle::new(tokio::spawn(serving)),
+        }
     }
+}
+
+/// Binds an address; with the one that came of it.
+fn bind(listen: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = connection::bind(listen).with_context(|| format!("listen on {listen}"))?;
+    let address = listener
+        .local_addr()
+        .context("read the address that was bound")?;
+    Ok((listener, address))
+}
+
+/// The certificate and key that a configuration names, read and checked.
+///
+/// # Errors
+/// What is wrong with the files.
+pub fn load_tls(config: &Config) -> Result<Option<Tls>, TlsError> {
+    let files = config.server.tls.files();
+    files.map(|(cert, key)| Tls::load(cert, key)).transpose()
 }
 
 /// The one loud line of an open server.

@@ -4,7 +4,10 @@ use std::{io::Write, path::PathBuf};
 
 use clap::Args;
 
-use crate::config::{AuthMode, Config, Overrides, Sources};
+use crate::{
+    config::{AuthMode, Config, Overrides, Sources},
+    server::load_tls,
+};
 
 /// `progressd check`
 #[derive(Debug, Args)]
@@ -17,9 +20,10 @@ pub struct CheckArguments {
 /// Writes the verdict and the settings that are not at their defaults.
 ///
 /// # Errors
-/// The configuration has mistakes, or `output` takes no more.
+/// The configuration has mistakes, its certificate cannot be served, or `output` takes no more.
 pub fn run(arguments: CheckArguments, output: &mut impl Write) -> anyhow::Result<()> {
     let config = Config::load(&Sources::of_process(arguments.config, Overrides::default()))?;
+    load_tls(&config)?;
     let access = match config.auth.resolved() {
         AuthMode::Open => "open, no credential is asked for".to_owned(),
         AuthMode::Keys => {

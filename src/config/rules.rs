@@ -51,6 +51,9 @@ const RULES: &[(&str, Rule)] = &[
     ("server.listen", Text(is_address)),
     ("server.hosts", List(parses::<Host>)),
     ("server.trusted_proxies", List(is_network)),
+    ("server.admin_listen", Text(is_address_or_empty)),
+    ("server.tls.cert", Text(is_path)),
+    ("server.tls.key", Text(is_path)),
     ("store.backend", Text(parses::<StoreBackend>)),
     ("store.memory.max_finished_jobs", Number(1, 1_000_000_000)),
     ("store.memory.max_result_bytes", Number(1, 1_024 * GIB)),
@@ -298,7 +301,8 @@ fn nearest_key(pattern: &str) -> Option<&'static str> {
         let (known_section, known_name) = known.split_at(split(known));
         match known_section == section {
             true => strsim::normalized_damerau_levenshtein(known_name, name),
-            false => f64::from(u8::from(known_name == name)),
+            // What is missing in an entry of a list stands nowhere else.
+            false => f64::from(u8::from(known_name == name && !section.contains("[]"))),
         }
     };
     RULES
@@ -353,6 +357,23 @@ fn is_address(text: &str) -> Result<(), Must> {
 
 fn is_network(text: &str) -> Result<(), Must> {
     proxies::parse_network(text).map(drop)
+}
+
+fn is_address_or_empty(text: &str) -> Result<(), Must> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    is_address(text)
+        .map_err(|_| "must be an IP address and a port, such as \"127.0.0.1:9090\", or empty")
+}
+
+/// Empty stands for none; what the file holds is looked at when it is read.
+fn is_path(text: &str) -> Result<(), Must> {
+    if text.contains('\0') {
+        Err("must be the name of a file")
+    } else {
+        Ok(())
+    }
 }
 
 fn is_hash(text: &str) -> Result<(), Must> {

@@ -1,6 +1,12 @@
 //! The smaller sections: server, store, stream, events, jobs, runner, log.
 
-use std::{fmt::Display, net::SocketAddr, str::FromStr, time::Duration};
+use std::{
+    fmt::Display,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use serde::{Deserialize, Deserializer, de};
 
@@ -16,6 +22,24 @@ pub struct ServerConfig {
     pub hosts: Vec<Host>,
     /// Proxies whose word on a client's address is believed. Default none.
     pub trusted_proxies: TrustedProxies,
+    /// Address of a second listener, for operators: metrics and health without a credential.
+    /// Empty, the default, is none.
+    #[serde(deserialize_with = "none_if_empty")]
+    pub admin_listen: Option<SocketAddr>,
+    /// `[server.tls]`: HTTPS.
+    pub tls: TlsConfig,
+}
+
+/// `[server.tls]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// PEM file with the certificate chain, the server's own first. Empty, the default, is none.
+    #[serde(deserialize_with = "none_if_empty")]
+    pub cert: Option<PathBuf>,
+    /// PEM file with its private key. Empty, the default, is none.
+    #[serde(deserialize_with = "none_if_empty")]
+    pub key: Option<PathBuf>,
 }
 
 /// `[store]`
@@ -154,6 +178,13 @@ impl ServerConfig {
     }
 }
 
+impl TlsConfig {
+    /// The certificate's file and the key's; `None` serves plain HTTP.
+    pub fn files(&self) -> Option<(&Path, &Path)> {
+        self.cert.as_deref().zip(self.key.as_deref())
+    }
+}
+
 impl StreamConfig {
     /// `update_interval_ms`; zero sends every report.
     pub fn update_interval(&self) -> Duration {
@@ -225,6 +256,19 @@ impl FromStr for LogFormat {
             _ => Err("must be \"text\" or \"json\""),
         }
     }
+}
+
+/// Reads a string field, in which nothing stands for `None`, through `FromStr`.
+fn none_if_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: Display>,
+{
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(de::Error::custom)
 }
 
 /// Reads a string field through `FromStr`.

@@ -4,8 +4,9 @@
 //! timeout, and its graceful shutdown waits for ever on an open stream. hyper-util's
 //! general connection is not used either: it cannot give its socket back, which the
 //! second way of delivering streams will need. So a connection's first bytes decide
-//! (`preface`) which of hyper's two servers gets it (`http1`, `http2`), and below both
-//! lies a socket that notices when its peer has stopped reading (`progress_io`).
+//! (`preface`), or the TLS handshake (`tls`), which of hyper's two servers gets it
+//! (`http1`, `http2`), and below all lies a socket that notices when its peer has stopped
+//! reading (`progress_io`).
 
 mod accept;
 mod descriptors;
@@ -14,6 +15,7 @@ mod http1;
 mod http2;
 mod preface;
 mod progress_io;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,16 +23,18 @@ use std::time::Duration;
 use axum::Router;
 use hyper_util::rt::TokioTimer;
 
-pub use accept::{Drained, bind, serve};
+pub use accept::{Drained, Endpoint, bind, serve};
 pub use descriptors::{default_max_connections, raise_descriptor_limit};
 pub use handle::{CloseGuard, ConnectionHandle};
+pub use tls::{Tls, TlsError};
 
 /// What one listener grants its clients.
 #[derive(Clone, Debug)]
 pub struct ConnectionLimits {
     /// The longest wait for a whole request head, and for the next request on a kept
-    /// connection. It begins anew after the first bytes have told HTTP/1 from HTTP/2, so
-    /// a new HTTP/1 connection has at most twice this time.
+    /// connection. It begins anew after a TLS handshake, which has as long, and after the
+    /// first bytes have told HTTP/1 from HTTP/2, so a new HTTP/1 connection has at most
+    /// three times this time.
     pub header_timeout: Duration,
     /// The longest request head in bytes, request line included; beyond it the answer is
     /// 431. HTTP/2 counts 32 more per header (RFC 9113, section 6.5.2). hyper reads in
@@ -53,12 +57,13 @@ pub struct ConnectionLimits {
 /// What the connections of one listener share.
 struct Shared {
     app: Router,
+    tls: Option<Tls>,
     limits: ConnectionLimits,
     http1: hyper::server::conn::http1::Builder,
 }
 
 impl Shared {
-    fn new(app: Router, limits: ConnectionLimits) -> Arc<Self> {
+    fn new(app: Router, tls: Option<Tls>, limits: ConnectionLimits) -> Arc<Self> {
         let mut http1 = hyper::server::conn::http1::Builder::new();
         http1
             .timer(TokioTimer::new())
@@ -68,6 +73,11 @@ impl Shared {
             .max_header_size(limits.max_header_bytes)
             // A half-closed socket cannot be told from a client that is gone.
             .half_close(false);
-        Arc::new(Self { app, limits, http1 })
+        Arc::new(Self {
+            app,
+            tls,
+            limits,
+            http1,
+        })
     }
 }

@@ -87,6 +87,27 @@ struct EnvelopeError<'a> {
 }
 
 impl ErrorCode {
+    /// Every code; a test holds it against the words below.
+    pub(super) const ALL: [Self; 17] = [
+        Self::InvalidRequest,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::JobNotFound,
+        Self::RouteNotFound,
+        Self::MethodNotAllowed,
+        Self::JobGone,
+        Self::JobExists,
+        Self::JobFinished,
+        Self::StaleAttempt,
+        Self::PayloadTooLarge,
+        Self::UnsupportedMediaType,
+        Self::RateLimited,
+        Self::StoreUnavailable,
+        Self::Draining,
+        Self::TokenExpired,
+        Self::Internal,
+    ];
+
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -110,7 +131,8 @@ impl ErrorCode {
         }
     }
 
-    fn status(self) -> StatusCode {
+    /// The status that it comes with.
+    pub(super) fn status(self) -> StatusCode {
         match self {
             Self::InvalidRequest => StatusCode::BAD_REQUEST,
             Self::Unauthorized | Self::TokenExpired => StatusCode::UNAUTHORIZED,

@@ -5,14 +5,34 @@ use std::sync::Arc;
 use axum::{Json, extract::State, http::StatusCode};
 use serde_json::{Value, json};
 
-use super::App;
+use super::{App, openapi::operations as op};
 
-/// `GET /healthz`: the process answers.
+/// Liveness
+///
+/// The process answers.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "getLiveness",
+    tag = "server",
+    params(op::Liveness),
+    responses(op::Liveness)
+)]
 pub(super) async fn liveness() -> Json<Value> {
     Json(json!({"status": "ok"}))
 }
 
-/// `GET /readyz`: the server can do its work; 503 while it cannot, or is shutting down.
+/// Readiness
+///
+/// The server can do its work; 503 while it cannot, or is shutting down.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "getReadiness",
+    tag = "server",
+    params(op::Readiness),
+    responses(op::Readiness)
+)]
 pub(super) async fn readiness(State(app): State<Arc<App>>) -> (StatusCode, Json<Value>) {
     let word = |is_ok: bool| if is_ok { "ok" } else { "failed" };
     let store = app.registry.ping().await;

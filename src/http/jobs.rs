@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::{
     ApiError, App, ErrorCode,
     body::{Media, read, read_json, read_nothing, report_id, too_large, unsupported},
+    openapi::operations as op,
     permit::{Cancel, Permit, Read, Target, Write},
     query::Query,
     tickets::bond_of,
@@ -46,7 +47,15 @@ struct EventsAnswer {
     seq: Seq,
 }
 
-/// `POST /jobs`
+/// Create a job
+///
+/// Every field may be left out. When `kind` names a built-in worker the server runs the job itself on
+/// `input`; with `?kind=` the body may be that input. The same `job_id` or `Idempotency-Key` with the same
+/// body, by the same owner: 200 and the job as it is; otherwise 409 `JOB_EXISTS`, and nothing of the job.
+#[utoipa::path(
+    post, path = "/jobs", operation_id = "createJob", tag = "jobs",
+    params(op::Create), responses(op::Create), security((), ("bearer" = ["jobs:write"])),
+)]
 pub(super) async fn create(
     Permit { principal, .. }: Permit<Write>,
     State(app): State<Arc<App>>,
@@ -106,7 +115,13 @@ pub(super) async fn create(
     Ok(creation_answer(status, &job, watch_token.as_deref()))
 }
 
-/// `GET /jobs`
+/// List jobs
+///
+/// The newest first, page by page, of those that the caller may see.
+#[utoipa::path(
+    get, path = "/jobs", operation_id = "listJobs", tag = "watching",
+    params(op::List), responses(op::List), security((), ("bearer" = ["jobs:read"]), ("token" = ["jobs:read"])),
+)]
 pub(super) async fn list(
     Permit { principal, .. }: Permit<Read>,
     State(app): State<Arc<App>>,
@@ -133,7 +148,14 @@ pub(super) async fn list(
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-/// `PATCH /jobs/{id}`
+/// Report on a job
+///
+/// Any report without `status` moves a pending job to `processing`; `{}` is a sign of life. Counts and
+/// percentage never go down within an attempt: a late, lower value is accepted and ignored.
+#[utoipa::path(
+    patch, path = "/jobs/{id}", operation_id = "report", tag = "jobs",
+    params(op::Report), responses(op::Report), security((), ("bearer" = ["jobs:write"])),
+)]
 pub(super) async fn report(
     Target { job, .. }: Target<Write>,
     State(app): State<Arc<App>>,
@@ -158,7 +180,14 @@ pub(super) async fn report(
     .into_response())
 }
 
-/// `POST /jobs/{id}/events`
+/// Send events
+///
+/// One, or up to 1,000 of which all are taken or none. Each is sent to the watchers at once, under its own
+/// name, and kept for those who resume.
+#[utoipa::path(
+    post, path = "/jobs/{id}/events", operation_id = "sendEvents", tag = "jobs",
+    params(op::Events), responses(op::Events), security((), ("bearer" = ["jobs:write"])),
+)]
 pub(super) async fn events(
     Target { job, .. }: Target<Write>,
     State(app): State<Arc<App>>,
@@ -172,7 +201,14 @@ pub(super) async fn events(
     Ok(Json(EventsAnswer { job_id, seq }).into_response())
 }
 
-/// `POST /jobs/{id}/cancel`
+/// Ask for a job's cancellation
+///
+/// A built-in worker stops at its next step; another one reads `cancel_requested` in the answer to its
+/// next report. A pending job that nobody has started is cancelled at once.
+#[utoipa::path(
+    post, path = "/jobs/{id}/cancel", operation_id = "cancelJob", tag = "jobs",
+    params(op::Cancel), responses(op::Cancel), security((), ("bearer" = ["jobs:cancel"])),
+)]
 pub(super) async fn cancel(
     Target { job, .. }: Target<Cancel>,
     State(app): State<Arc<App>>,
@@ -187,7 +223,13 @@ pub(super) async fn cancel(
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())
 }
 
-/// `DELETE /jobs/{id}`
+/// Remove a job
+///
+/// Its streams end; then every call on it is answered with 410 for a day.
+#[utoipa::path(
+    delete, path = "/jobs/{id}", operation_id = "removeJob", tag = "jobs",
+    params(op::Remove), responses(op::Remove), security((), ("bearer" = ["jobs:write"])),
+)]
 pub(super) async fn remove(Target { job, .. }: Target<Write>) -> Result<StatusCode, ApiError> {
     job.remove().await?;
     Ok(StatusCode::NO_CONTENT)

@@ -25,6 +25,7 @@ use tokio_util::codec::{Decoder as _, LinesCodec, LinesCodecError};
 use super::{
     ApiError, App, ErrorCode,
     body::{Media, unsupported},
+    openapi::operations as op,
     permit::{Permit, Write},
 };
 use crate::{
@@ -72,7 +73,14 @@ enum Turn {
     End(Option<ErrorCode>),
 }
 
-/// `POST /reports`
+/// Report on many jobs
+///
+/// Lines of NDJSON, each a report with its `job_id`, read as a stream and applied in order per job. A bad
+/// line never stops the rest.
+#[utoipa::path(
+    post, path = "/reports", operation_id = "reportMany", tag = "jobs",
+    params(op::Reports), responses(op::Reports), security((), ("bearer" = ["jobs:write"])),
+)]
 pub(super) async fn reports(
     Permit { principal, .. }: Permit<Write>,
     State(app): State<Arc<App>>,

@@ -15,6 +15,7 @@ use serde::Serialize;
 use self::csv::Columns;
 use super::{
     ApiError,
+    openapi::operations as op,
     permit::{Read, Target},
     query::Query,
 };
@@ -53,7 +54,13 @@ enum Format {
     Ndjson,
 }
 
-/// `GET /jobs/{id}/results`
+/// Read result rows
+///
+/// Page by page, also while the job runs.
+#[utoipa::path(
+    get, path = "/jobs/{id}/results", operation_id = "getResults", tag = "results",
+    params(op::ResultsPage), responses(op::ResultsPage), security((), ("bearer" = ["jobs:read"]), ("token" = ["jobs:read"])),
+)]
 pub(super) async fn page(
     Target { job, .. }: Target<Read>,
     query: Query,
@@ -84,7 +91,13 @@ pub(super) async fn page(
     Ok(axum::Json(body).into_response())
 }
 
-/// `GET /jobs/{id}/download`
+/// Download all result rows
+///
+/// As one file, streamed.
+#[utoipa::path(
+    get, path = "/jobs/{id}/download", operation_id = "downloadResults", tag = "results",
+    params(op::Download), responses(op::Download), security((), ("bearer" = ["jobs:read"]), ("token" = ["jobs:read"])),
+)]
 pub(super) async fn download(
     Target { job, .. }: Target<Read>,
     method: Method,

@@ -12,6 +12,7 @@ use super::{
     ApiError, App,
     credentials::ended,
     error::whole_seconds,
+    openapi::operations as op,
     permit::{Target, Watch},
     query::Query,
 };
@@ -20,7 +21,31 @@ use crate::{hub::Snapshot, job::Seq};
 /// The longest a poll waits, in seconds; whoever asks for more waits this long.
 const LONGEST_WAIT: u64 = 60;
 
-/// `GET /jobs/{id}` and `GET /jobs/{id}/status`
+/// Read a job
+///
+/// The same as `/jobs/{id}/status`.
+#[utoipa::path(
+    get, path = "/jobs/{id}", operation_id = "getJob", tag = "watching",
+    params(op::Status), responses(op::Status), security((), ("bearer" = ["jobs:read"]), ("token" = ["jobs:read"]), ("ticket" = []), ("cookie" = [])),
+)]
+pub(super) async fn job(
+    target: Target<Watch>,
+    app: State<Arc<App>>,
+    method: Method,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    status(target, app, method, query, headers).await
+}
+
+/// Read a job's status
+///
+/// With `wait` it is a long poll: it waits for something newer than `after`, at the stream's pace, and
+/// answers at once when the job is finished, or with what is there when the time is up.
+#[utoipa::path(
+    get, path = "/jobs/{id}/status", operation_id = "getStatus", tag = "watching",
+    params(op::Status), responses(op::Status), security((), ("bearer" = ["jobs:read"]), ("token" = ["jobs:read"]), ("ticket" = []), ("cookie" = [])),
+)]
 pub(super) async fn status(
     Target { job, principal, .. }: Target<Watch>,
     State(app): State<Arc<App>>,
@@ -29,7 +54,7 @@ pub(super) async fn status(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let wait = query
-        .number("wait", 0, u64::MAX)?
+        .number("wait", 0, Seq::MAX.get())?
         .unwrap_or(0)
         .min(LONGEST_WAIT);
     let after = query.number("after", 0, Seq::MAX.get())?.and_then(Seq::new);
@@ -69,7 +94,7 @@ fn answer(app: &App, snapshot: Snapshot, headers: &HeaderMap) -> Response {
 }
 
 /// Whether an `If-None-Match` names the tag; weakly, as the header is to be compared (RFC 9110, section 13.1.2).
-fn names(value: &HeaderValue, tag: &str) -> bool {
+pub(super) fn names(value: &HeaderValue, tag: &str) -> bool {
     let value = value.to_str().unwrap_or_default();
     let mut tags = value.split(',').map(str::trim);
     tags.any(|candidate| {

@@ -22,6 +22,7 @@ use super::{
     ApiError, App, ErrorCode,
     connection::{CloseGuard, ConnectionHandle},
     envelope::panic_text,
+    openapi::operations as op,
     permit::{PathId, Permit, Watch},
     query::Query,
 };
@@ -44,7 +45,14 @@ struct Closing<B> {
     _close: Option<CloseGuard>,
 }
 
-/// `GET /jobs/{id}/stream`
+/// Watch a job
+///
+/// Server-sent events: the status first, then every change, to the job's end. The cursor is the last `id`;
+/// one that is malformed or unknown is as good as `0`.
+#[utoipa::path(
+    get, path = "/jobs/{id}/stream", operation_id = "watchJob", tag = "watching",
+    params(op::Stream), responses(op::Stream), security((), ("bearer" = ["jobs:read"]), ("token" = ["jobs:read"]), ("ticket" = []), ("cookie" = [])),
+)]
 pub(super) async fn stream(
     permit: Result<Permit<Watch>, ApiError>,
     State(app): State<Arc<App>>,

@@ -23,6 +23,7 @@ use super::{
     body::read_nothing,
     client::Client,
     credentials::invalid_pass,
+    openapi::operations as op,
     permit::{Read, Target},
 };
 use crate::auth::{Bond, Pass, PassMint, Principal};
@@ -44,7 +45,14 @@ struct TicketAnswer {
 #[derive(Clone, Default)]
 struct CookieSlot(Arc<OnceLock<HeaderValue>>);
 
-/// `POST /jobs/{id}/ticket`
+/// Buy a ticket for a browser's stream
+///
+/// Used as `?ticket=` within its time it sets a cookie for this job's stream and status, so that the
+/// browser's own reconnects, which repeat the used ticket, work.
+#[utoipa::path(
+    post, path = "/jobs/{id}/ticket", operation_id = "buyTicket", tag = "watching",
+    params(op::Ticket), responses(op::Ticket), security((), ("bearer" = ["jobs:read"])),
+)]
 pub(super) async fn sell(
     Target { job, principal, .. }: Target<Read>,
     State(app): State<Arc<App>>,

@@ -4,6 +4,7 @@
 
 mod keys;
 mod lists;
+mod server;
 
 use std::{
     ffi::OsString,

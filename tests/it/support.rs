@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub(crate) mod certificate;
 pub(crate) mod client_program;
 pub(crate) mod cut_proxy;
 pub(crate) mod dns;
@@ -7,12 +8,15 @@ pub(crate) mod gated_runner;
 pub(crate) mod issuer;
 pub(crate) mod jobs;
 pub(crate) mod ndjson;
+pub(crate) mod nginx;
 pub(crate) mod people;
 pub(crate) mod process;
 pub(crate) mod raw_client;
+pub(crate) mod secrets;
 pub(crate) mod server;
 pub(crate) mod sse;
 pub(crate) mod staged_store;
+pub(crate) mod switch;
 pub(crate) mod transcript;
 
 use std::time::Duration;

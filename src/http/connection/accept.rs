@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -17,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use super::handle::ConnectionHandle;
-use super::preface::{self, Protocol};
+use super::preface::{self, Protocol, Rewound};
+use super::progress_io::ProgressIo;
+use super::tls::{Tls, agreed_protocol};
 use super::{ConnectionLimits, Shared, http1, http2};
 
 /// Connections that the kernel completes ahead of us: after a restart all watchers come
@@ -27,6 +30,19 @@ const BACKLOG: u32 = 4096;
 /// The pause after a failed accept. Running out of descriptors ends when connections
 /// do, and each such end tries again at once; the pause covers everything else.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A listener with what is served there, and how.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// What [`bind`] has opened.
+    pub listener: TcpListener,
+    /// Set when every connection begins with a handshake.
+    pub tls: Option<Tls>,
+    /// What answers.
+    pub app: Router,
+    /// What clients are granted.
+    pub limits: watch::Receiver<ConnectionLimits>,
+}
 
 /// How the connections of a listener ended after its drain had begun.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,7 +70,7 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves `app` to everyone who connects, until `drain` is cancelled.
+/// Serves an endpoint to everyone who connects, until `drain` is cancelled.
 ///
 /// New limits hold for the connections that come after them.
 ///
@@ -63,13 +79,14 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// What is left after `limits.drain` is cut. Returns when no connection is left.
 ///
 /// Each request carries a `ConnectionHandle` among its extensions.
-pub async fn serve(
-    listener: TcpListener,
-    app: Router,
-    mut limits: watch::Receiver<ConnectionLimits>,
-    drain: CancellationToken,
-) -> Drained {
-    let mut shared = Shared::new(app, limits.borrow_and_update().clone());
+pub async fn serve(endpoint: Endpoint, drain: CancellationToken) -> Drained {
+    let Endpoint {
+        listener,
+        tls,
+        app,
+        mut limits,
+    } = endpoint;
+    let mut shared = Shared::new(app, tls, limits.borrow_and_update().clone());
     let mut connections = Connections::default();
     let mut acceptor = Acceptor {
         listener,
@@ -80,7 +97,8 @@ pub async fn serve(
         tokio::select! {
             () = drain.cancelled() => break,
             Ok(()) = limits.changed() => {
-                shared = Shared::new(shared.app.clone(), limits.borrow_and_update().clone());
+                let limits = limits.borrow_and_update().clone();
+                shared = Shared::new(shared.app.clone(), shared.tls.clone(), limits);
             }
             () = connections.next_end(), if !connections.handles.is_empty() => {}
             (stream, peer) = acceptor.accept(), if room => connections.start(stream, peer, &shared),
@@ -153,7 +171,7 @@ fn belongs_to_one_client(error: &io::Error) -> bool {
 
 impl Connections {
     fn start(&mut self, stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
-        let handle = ConnectionHandle::new(peer);
+        let handle = ConnectionHandle::new(peer, shared.tls.is_some());
         let task = self
             .tasks
             .spawn(serve_one(stream, Arc::clone(shared), handle.clone()));
@@ -198,20 +216,75 @@ impl Connections {
 /// One connection from the accepted socket to its end.
 async fn serve_one(stream: TcpStream, shared: Arc<Shared>, handle: ConnectionHandle) {
     configure(&stream, &shared.limits);
-    let detected = tokio::select! {
-        () = poll_fn(|context| handle.poll_drain(context)) => return,
-        detected = tokio::time::timeout(shared.limits.header_timeout, preface::detect(stream)) => detected,
+    let io = ProgressIo::new(stream, shared.limits.write_timeout);
+    match &shared.tls {
+        None => serve_plain(io, &shared, handle).await,
+        // Boxed, so that the others do not carry the size of a session.
+        Some(tls) => Box::pin(serve_secure(io, tls, &shared, handle)).await,
+    }
+}
+
+/// A connection that begins with a handshake.
+async fn serve_secure(
+    io: ProgressIo<TcpStream>,
+    tls: &Tls,
+    shared: &Shared,
+    handle: ConnectionHandle,
+) {
+    let stream = match until_drain(&handle, shared.limits.header_timeout, tls.accept(io)).await {
+        Some(Ok(stream)) => stream,
+        Some(Err(error)) => {
+            debug!(peer.address = %handle.peer_address(), %error, "TLS handshake failed");
+            return;
+        }
+        None => return,
     };
-    let Ok(Ok((protocol, io))) = detected else {
-        return;
-    };
+    match agreed_protocol(&stream) {
+        Some(protocol) => {
+            serve_protocol(protocol, Rewound::untouched(stream), shared, handle).await
+        }
+        None => serve_plain(stream, shared, handle).await,
+    }
+}
+
+/// A connection whose first bytes tell what it speaks.
+async fn serve_plain<I>(io: I, shared: &Shared, handle: ConnectionHandle)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let detected = until_drain(&handle, shared.limits.header_timeout, preface::detect(io)).await;
+    if let Some(Ok((protocol, io))) = detected {
+        serve_protocol(protocol, io, shared, handle).await;
+    }
+}
+
+async fn serve_protocol<I>(
+    protocol: Protocol,
+    io: Rewound<I>,
+    shared: &Shared,
+    handle: ConnectionHandle,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let outcome = match protocol {
-        Protocol::Http1 => http1::serve(io, &shared, handle.clone()).await,
+        Protocol::Http1 => http1::serve(io, shared, handle.clone()).await,
         // Boxed, since it is the rarer and much the larger of the two.
-        Protocol::Http2 => Box::pin(http2::serve(io, &shared, handle.clone())).await,
+        Protocol::Http2 => Box::pin(http2::serve(io, shared, handle.clone())).await,
     };
     if let Err(error) = outcome {
         debug!(peer.address = %handle.peer_address(), error = %error, "connection ended early");
+    }
+}
+
+/// What `beginning` comes to; nothing when it takes too long or the drain begins first.
+async fn until_drain<T>(
+    handle: &ConnectionHandle,
+    longest: Duration,
+    beginning: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        () = poll_fn(|context| handle.poll_drain(context)) => None,
+        begun = tokio::time::timeout(longest, beginning) => begun.ok(),
     }
 }
 

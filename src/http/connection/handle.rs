@@ -40,6 +40,7 @@ pub(super) struct Answering {
 
 struct Shared {
     peer: SocketAddr,
+    is_tls: bool,
     flags: AtomicU8,
     /// The connection's task.
     task: AtomicWaker,
@@ -51,6 +52,11 @@ impl ConnectionHandle {
         self.shared.peer
     }
 
+    /// Whether the connection is encrypted here; behind a proxy that does it, it is not.
+    pub fn is_tls(&self) -> bool {
+        self.shared.is_tls
+    }
+
     /// Closes this connection after the present response, without a `Connection: close`
     /// header, once the guard has been dropped.
     pub fn close_after_response(&self) -> CloseGuard {
@@ -59,10 +65,11 @@ impl ConnectionHandle {
         }
     }
 
-    pub(super) fn new(peer: SocketAddr) -> Self {
+    pub(super) fn new(peer: SocketAddr, is_tls: bool) -> Self {
         Self {
             shared: Arc::new(Shared {
                 peer,
+                is_tls,
                 flags: AtomicU8::new(0),
                 task: AtomicWaker::new(),
             }),

@@ -18,7 +18,6 @@ use tower_service::Service;
 
 use super::Shared;
 use super::handle::ConnectionHandle;
-use super::progress_io::ProgressIo;
 
 /// How long a client may go on sending after the last response.
 const LINGER: Duration = Duration::from_secs(2);
@@ -39,8 +38,7 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(|request| respond(shared, &handle, request));
-    let io = TokioIo::new(ProgressIo::new(io, shared.limits.write_timeout));
-    let mut connection = shared.http1.serve_connection(io, service);
+    let mut connection = shared.http1.serve_connection(TokioIo::new(io), service);
     let mut ending = false;
     let outcome = poll_fn(|context| {
         loop {
@@ -137,7 +135,7 @@ mod tests {
     use tokio::io::{DuplexStream, ReadBuf};
 
     use super::*;
-    use crate::http::connection::ConnectionLimits;
+    use crate::http::connection::{ConnectionLimits, progress_io::ProgressIo};
 
     /// Notes every single write.
     struct Recorder {
@@ -215,18 +213,17 @@ mod tests {
             drain: Duration::from_secs(30),
             send_buffer_bytes: None,
         };
-        let shared = Shared::new(app, limits);
+        let shared = Shared::new(app, None, limits);
         let (mut client, io) = tokio::io::duplex(64 * 1024);
         let writes = Arc::new(Mutex::new(Vec::new()));
         let recorder = Recorder {
             io,
             writes: Arc::clone(&writes),
         };
+        let recorder = ProgressIo::new(recorder, shared.limits.write_timeout);
         let peer = "127.0.0.1:9".parse().expect("an address");
-        let server =
-            tokio::spawn(
-                async move { serve(recorder, &shared, ConnectionHandle::new(peer)).await },
-            );
+        let handle = ConnectionHandle::new(peer, false);
+        let server = tokio::spawn(async move { serve(recorder, &shared, handle).await });
         client
             .write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
             .await

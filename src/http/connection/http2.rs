@@ -20,7 +20,6 @@ use tower_service::Service;
 use self::streams::{StreamTasks, WatchedBody};
 use super::Shared;
 use super::handle::ConnectionHandle;
-use super::progress_io::ProgressIo;
 
 /// Upload bytes in flight per stream and per connection, the latter being the most that
 /// a connection can make us hold. Reports are small; an upload of 32 MiB still moves at
@@ -56,7 +55,6 @@ where
             Ok::<_, Infallible>(response.map(WatchedBody::new))
         }
     });
-    let io = TokioIo::new(ProgressIo::new(io, limits.write_timeout));
     let mut connection = Builder::new(tasks.executor())
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.http2_max_streams)
@@ -66,7 +64,7 @@ where
         .max_header_list_size(header_list)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(limits.write_timeout)
-        .serve_connection(io, service);
+        .serve_connection(TokioIo::new(io), service);
     let mut ending = false;
     let mut idle: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|context| {

@@ -53,6 +53,17 @@ pub(super) async fn detect<I: AsyncRead + Unpin>(mut io: I) -> io::Result<(Proto
     Ok((protocol, Rewound { io, first, unread }))
 }
 
+impl<I> Rewound<I> {
+    /// A socket of which nothing was read.
+    pub(super) fn untouched(io: I) -> Self {
+        Self {
+            io,
+            first: [0; PREFACE.len()],
+            unread: 0..0,
+        }
+    }
+}
+
 impl<I: AsyncRead + Unpin> AsyncRead for Rewound<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,

@@ -11,7 +11,7 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use http_body::Frame;
 use progressd::http::connection::{
-    CloseGuard, ConnectionHandle, ConnectionLimits, Drained, bind, serve,
+    CloseGuard, ConnectionHandle, ConnectionLimits, Drained, Endpoint, Tls, bind, serve,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -92,11 +92,22 @@ async fn panicking() -> Response {
 
 impl TestServer {
     pub(crate) async fn start(app: Router, limits: ConnectionLimits) -> Self {
+        Self::secured(None, app, limits).await
+    }
+
+    /// The same behind a handshake, if there is a certificate for it.
+    pub(crate) async fn secured(tls: Option<Tls>, app: Router, limits: ConnectionLimits) -> Self {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
         let drain = CancellationToken::new();
         let (_, limits) = watch::channel(limits);
-        let served = tokio::spawn(serve(listener, app, limits, drain.clone()));
+        let endpoint = Endpoint {
+            listener,
+            tls,
+            app,
+            limits,
+        };
+        let served = tokio::spawn(serve(endpoint, drain.clone()));
         Self {
             address,
             drain,

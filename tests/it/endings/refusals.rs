@@ -85,7 +85,7 @@ async fn a_refused_stream_is_a_whole_stream_to_the_byte() {
 #[tokio::test]
 async fn whoever_is_not_let_in_gets_the_status_code_in_any_case() {
     let server = TestServer::with(&people::configuration()).await;
-    let stranger = server.as_bearer("unknown");
+    let stranger = server.as_bearer("an-unknown-key");
     server
         .as_bearer("key-ann")
         .create(json!({"job_id": "j"}))

@@ -4,13 +4,15 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp
 use progressd::auth::KeyHash;
 use serde_json::{Value, json};
 
+use super::secrets;
+
 /// Signs the tokens that hold.
 pub(crate) const SECRET: &str = "a secret of at least thirty-two bytes";
 
 /// Every scope but `admin`.
 pub(crate) const ALL_SCOPES: &str = "jobs:read jobs:write jobs:cancel";
 
-/// Keys, each its own name: one for each scope, without an owner; one for each owner with every scope.
+/// Keys, whose names are what follows `key-`: one for each scope, without an owner; one for each owner with every scope.
 const KEYS: [(&str, &str, Option<&str>); 7] = [
     ("key-read", "jobs:read", None),
     ("key-write", "jobs:write", None),
@@ -28,12 +30,16 @@ pub(crate) fn configuration() -> String {
 
 /// The same without one API key.
 pub(crate) fn configuration_without(missing: &str) -> String {
-    let key = |(name, scopes, owner): (&str, &str, Option<&str>)| {
+    secrets::register(SECRET);
+    let key = |(key, scopes, owner): (&str, &str, Option<&str>)| {
+        secrets::register(key);
+        // A name may be logged, and no secret is part of it.
+        let name = key.trim_start_matches("key-");
         let scopes: Vec<_> = scopes.split_whitespace().collect();
         let owner = owner.map_or_else(String::new, |owner| format!("owner = '{owner}'\n"));
         format!(
             "[[auth.api_keys]]\nname = '{name}'\nsha256 = '{}'\nscopes = {scopes:?}\n{owner}",
-            KeyHash::of(name.as_bytes())
+            KeyHash::of(key.as_bytes())
         )
     };
     let keys: Vec<_> = KEYS
@@ -57,5 +63,8 @@ pub(crate) fn sign(algorithm: Algorithm, secret: &str, claims: &Value) -> String
         all[name] = value.clone();
     }
     let key = EncodingKey::from_secret(secret.as_bytes());
-    encode(&Header::new(algorithm), &all, &key).expect("claims are JSON")
+    let token = encode(&Header::new(algorithm), &all, &key).expect("claims are JSON");
+    secrets::register(secret);
+    secrets::register(&token);
+    token
 }

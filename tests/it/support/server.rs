@@ -1,6 +1,6 @@
 //! A real server on a free port, and short ways to talk to it.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use progressd::{
     config::Config, http::connection::Drained, job::JobId, registry::Registry, server::Server,
@@ -9,7 +9,7 @@ use progressd::{
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
-use super::{in_time, sse::SseStream};
+use super::{certificate::Certificate, in_time, secrets, sse::SseStream};
 
 /// A running server; stops when dropped.
 pub(crate) struct TestServer {
@@ -46,24 +46,46 @@ impl TestServer {
         Self::of(server.expect("a free port"))
     }
 
-    fn of(server: Server) -> Self {
-        let url = server.url();
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .build()
-            .expect("a client");
+    /// A server behind a certificate, and a client that trusts it.
+    pub(crate) async fn secured(certificate: &Certificate, toml: &str) -> Self {
+        let toml = format!("{}{toml}", certificate.toml());
+        let mut server = Self::with(&toml).await;
+        server.client = certificate.client().build().expect("a client");
+        server
+    }
+
+    /// One that somebody else has started.
+    pub(crate) fn at(url: &str) -> Self {
+        let client = reqwest::Client::builder().no_proxy().build();
         Self {
-            server: Some(server),
-            url,
-            client,
+            server: None,
+            url: url.to_owned(),
+            client: client.expect("a client"),
             token: None,
         }
     }
 
+    fn of(server: Server) -> Self {
+        let outside = Self::at(&server.url());
+        Self {
+            server: Some(server),
+            ..outside
+        }
+    }
+
+    /// The server itself.
+    pub(crate) fn server(&self) -> &Server {
+        self.server.as_ref().expect("the server itself, no guest")
+    }
+
     /// The registry behind it.
     pub(crate) fn registry(&self) -> &Registry {
-        let server = self.server.as_ref().expect("the server itself, no guest");
-        server.registry()
+        self.server().registry()
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server().address()
     }
 
     /// Has it take keys and limits from another configuration.
@@ -91,6 +113,7 @@ impl TestServer {
 
     /// The same server for somebody with this credential.
     pub(crate) fn as_bearer(&self, token: &str) -> Self {
+        secrets::register(token);
         Self {
             server: None,
             url: self.url.clone(),
@@ -105,8 +128,19 @@ impl TestServer {
         self
     }
 
+    /// The same server as it is reached at another base URL: through a proxy.
+    pub(crate) fn through(&self, url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            ..self.guest()
+        }
+    }
+
     /// Begins a request to a path.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        for secret in secrets_in(path) {
+            secrets::register(&secret);
+        }
         let request = self.client.request(method, format!("{}{path}", self.url));
         match &self.token {
             Some(token) => request.bearer_auth(token),
@@ -177,10 +211,37 @@ impl TestServer {
     }
 }
 
+/// The credentials in a path's query.
+fn secrets_in(path: &str) -> Vec<String> {
+    let query = path.split_once('?').map_or("", |(_, query)| query);
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    pairs
+        .filter(|(name, _)| name == "token" || name == "ticket")
+        .map(|(_, secret)| secret.into_owned())
+        .collect()
+}
+
 fn configured(toml: &str) -> Config {
+    // Every server of the suite begins here.
+    secrets::watch_the_log();
     let mut config = Config::from_toml(toml).expect("the test's configuration is valid");
     config.server.listen = "127.0.0.1:0".parse().expect("an address");
     config
+}
+
+/// What a server hands out: from then on a secret like any other.
+fn register_secrets_of(headers: &reqwest::header::HeaderMap, text: &str) {
+    let body: Value = serde_json::from_str(text).unwrap_or_default();
+    for name in ["watch_token", "ticket"] {
+        if let Some(secret) = body[name].as_str() {
+            secrets::register(secret);
+        }
+    }
+    for cookie in headers.get_all("set-cookie") {
+        let cookie = cookie.to_str().unwrap_or_default();
+        let value = cookie.split([';', '=']).nth(1);
+        secrets::register(value.unwrap_or_default());
+    }
 }
 
 impl Answer {
@@ -197,6 +258,7 @@ impl Answer {
         let text = in_time("the body", response.text())
             .await
             .expect("a whole body");
+        register_secrets_of(&headers, &text);
         Self {
             status,
             headers,

@@ -1,0 +1,19 @@
+//! Addresses and TLS.
+
+use super::*;
+
+#[test]
+fn a_certificate_needs_its_key_and_both_are_looked_at() {
+    insta::assert_snapshot!(mistakes(Some("[server.tls]\ncert = 'c.pem'"), &[]).join("\n"), @"`server.tls.cert` is set without `server.tls.key`: TLS needs the certificate and its private key");
+    insta::assert_snapshot!(mistakes(Some("[server.tls]\nkey = 'k.pem'"), &[]).join("\n"), @"`server.tls.key` is set without `server.tls.cert`: TLS needs the private key and its certificate");
+    let both = "[server.tls]\ncert = 'c.pem'\nkey = 'k.pem'";
+    insta::assert_snapshot!(mistakes(Some(both), &[]).join("\n"), @"cannot read `server.tls.cert`, the file `c.pem`: No such file or directory (os error 2)");
+}
+
+#[test]
+fn the_second_address_is_an_address_of_its_own() {
+    let variable = "PROGRESSD__SERVER__ADMIN_LISTEN";
+    assert_valid(None, &[(variable, "0.0.0.0:9090")]);
+    insta::assert_snapshot!(mistakes(None, &[(variable, "9090")]).join("\n"), @r#"`server.admin_listen` must be an IP address and a port, such as "127.0.0.1:9090", or empty, but the variable `PROGRESSD__SERVER__ADMIN_LISTEN` says "9090""#);
+    insta::assert_snapshot!(mistakes(None, &[(variable, "127.0.0.1:8080")]).join("\n"), @"`server.admin_listen` must not be the address of `server.listen`: leave it empty to serve metrics there");
+}
