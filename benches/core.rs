@@ -15,8 +15,9 @@ use progressd::{
     frame::{Frame, status_block},
     hub::Subscription,
     job::{Bounds, Command, Count, Defaults, Job, JobId, NewJob, Report, Status, Timestamp, step},
+    metrics::{Meter, RegistryMetrics, StoreMetrics},
     registry::{Cursor, JobHandle, Registry, Settings},
-    store::{Memory, MemoryLimits},
+    store::{Measured, Memory, MemoryLimits},
 };
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -61,9 +62,13 @@ fn registry() -> Registry {
         max_jobs: 1_000,
         gone_seconds: 60,
     };
+    let meter = Meter::new();
+    // Measured, as in a server.
+    let store = Measured::new(Arc::new(Memory::new(limits)), StoreMetrics::new(&meter));
     Registry::start(
-        Arc::new(Memory::new(limits)),
+        Arc::new(store),
         settings,
+        RegistryMetrics::new(&meter),
         CancellationToken::new(),
     )
 }

@@ -8,7 +8,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Instant};
 
 use bytes::Bytes;
 
@@ -34,6 +34,8 @@ pub struct Frame {
     pub kind: FrameKind,
     /// The block.
     pub bytes: Bytes,
+    /// When it was made, to tell how long it was on its way.
+    pub made_at: Instant,
 }
 
 /// The sorts of block that watchers treat differently.

@@ -12,6 +12,7 @@ mod envelope;
 mod error;
 mod health;
 mod jobs;
+mod metrics;
 pub mod openapi;
 mod origin;
 mod passes;
@@ -31,12 +32,13 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use app::App;
 pub use error::{ApiError, ErrorCode};
+pub use metrics::Metrics;
 pub use origin::Origins;
 pub use passes::Passes;
 pub use policy::Policy;
 
 /// Every route, on one screen; each path stands at its handlers too, with the description.
-fn routes() -> OpenApiRouter<Arc<App>> {
+fn routes(has_metrics: bool) -> OpenApiRouter<Arc<App>> {
     let api = OpenApiRouter::new()
         .routes(routes!(jobs::list, jobs::create)) // /jobs
         .routes(routes!(status::job, jobs::report, jobs::remove)) // /jobs/{id}
@@ -49,44 +51,51 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(results::download)) // /jobs/{id}/download
         .routes(routes!(reports::reports)) // /reports
         .layer(middleware::from_fn(tickets::carry_cookie));
-    OpenApiRouter::with_openapi(openapi::base())
+    let routes = OpenApiRouter::with_openapi(openapi::base())
         .nest("/api/v1", api)
         .routes(routes!(health::liveness)) // /healthz
         .routes(routes!(health::readiness)) // /readyz
         .routes(routes!(openapi::json)) // /openapi.json
         .routes(routes!(openapi::page::page)) // /docs
-        .routes(routes!(openapi::page::file)) // /docs/{file}
+        .routes(routes!(openapi::page::file)); // /docs/{file}
+    if has_metrics {
+        routes.routes(routes!(metrics::metrics)) // /metrics
+    } else {
+        routes
+    }
 }
 
-/// The server as a service.
+/// The server as a service; `/metrics` is not there when operators have an address of their own.
 pub fn router(app: Arc<App>) -> Router {
-    let (routes, _) = routes().split_for_parts();
-    let routes = routes
-        .fallback(envelope::unknown_route)
-        .method_not_allowed_fallback(envelope::wrong_method)
-        .with_state(Arc::clone(&app));
-    whole(routes)
+    let (routes, _) = routes(!app.has_admin_listener).split_for_parts();
+    whole(routes, &app)
         .layer(middleware::from_fn_with_state(
             Arc::clone(&app),
             origin::admit,
         ))
-        .layer(middleware::from_fn(envelope::seal))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&app),
+            envelope::seal,
+        ))
         .layer(middleware::from_fn_with_state(app, origin::share))
 }
 
-/// The routes of `server.admin_listen`, all open: whoever reaches that address is an operator.
+/// The routes of `server.admin_listen`, all open: whoever reaches that address is an operator, by
+/// whatever name of the host.
 pub fn admin_router(app: Arc<App>) -> Router {
     let routes = Router::new()
         .route("/healthz", get(health::liveness))
         .route("/readyz", get(health::readiness))
-        .fallback(envelope::unknown_route)
-        .method_not_allowed_fallback(envelope::wrong_method)
-        .with_state(app);
-    whole(routes).layer(middleware::from_fn(envelope::seal))
+        .route("/metrics", get(metrics::open_metrics));
+    whole(routes, &app).layer(middleware::from_fn_with_state(app, envelope::seal))
 }
 
 /// What layers are put around, so that they see a router as one: its fallbacks, and the header
 /// `Allow` that it adds itself, included.
-fn whole(routes: Router) -> Router {
+fn whole(routes: Router<Arc<App>>, app: &Arc<App>) -> Router {
+    let routes = routes
+        .fallback(envelope::unknown_route)
+        .method_not_allowed_fallback(envelope::wrong_method)
+        .with_state(Arc::clone(app));
     Router::new().fallback_service(routes)
 }

@@ -112,7 +112,7 @@ impl Shown {
     }
 
     /// The newest status as a frame. One that an event has overtaken carries no id.
-    fn status_frame(&mut self) -> Frame {
+    fn status_frame(&mut self, now: Instant) -> Frame {
         let seq = self.job.seq;
         let id = (seq > self.last_id).then_some(seq);
         self.last_id = self.last_id.max(seq);
@@ -121,15 +121,17 @@ impl Shown {
             seq,
             kind: FrameKind::Status,
             bytes: status_block(as_text(&json), None, id).into(),
+            made_at: now,
         }
     }
 
-    fn terminal_frame(&mut self) -> Frame {
+    fn terminal_frame(&mut self, now: Instant) -> Frame {
         let json = self.json();
         Frame {
             seq: self.job.seq,
             kind: FrameKind::Terminal,
             bytes: last_block(&self.job, &json).into(),
+            made_at: now,
         }
     }
 }
@@ -204,11 +206,12 @@ impl Hub {
                     seq: event.seq,
                     kind: FrameKind::Event,
                     bytes: event_block(event).into(),
+                    made_at: now,
                 });
             }
             if shown.job.is_finished() {
                 shown.pace.clear();
-                push(shown.terminal_frame());
+                push(shown.terminal_frame(now));
                 return Reminder(None);
             }
             let verdict = if is_status {
@@ -218,7 +221,7 @@ impl Hub {
             };
             match verdict {
                 Verdict::Send => {
-                    push(shown.status_frame());
+                    push(shown.status_frame(now));
                     Reminder(None)
                 }
                 Verdict::WaitUntil(due) => Reminder(Some(due)),
@@ -244,7 +247,7 @@ impl Hub {
             if watchers == 0 {
                 shown.pace.clear();
             } else if !shown.job.is_finished() && shown.pace.take_due(now) {
-                push(shown.status_frame());
+                push(shown.status_frame(now));
             }
         });
     }
@@ -258,6 +261,7 @@ impl Hub {
                     seq: shown.job.seq,
                     kind: FrameKind::Ending(ending),
                     bytes: Bytes::new(),
+                    made_at: Instant::now(),
                 });
             }
         });

@@ -12,6 +12,7 @@ pub mod frame;
 pub mod http;
 pub mod hub;
 pub mod job;
+pub mod metrics;
 pub mod registry;
 pub mod runner;
 pub mod server;

@@ -28,7 +28,10 @@ use crate::{
     frame::Ending,
     hub::Hub,
     job::{Bounds, Defaults, Job, JobId, NewJob, Refusal, ReportId, Timestamp},
-    store::{Created, Filter, Former, Input, Loaded, Position, Store, StoreError, Stored},
+    metrics::RegistryMetrics,
+    store::{
+        Created, Filter, Former, Input, JobCounts, Loaded, Position, Store, StoreError, Stored,
+    },
 };
 
 pub use attach::{Attachment, Cursor};
@@ -64,6 +67,7 @@ pub struct Registry {
 
 struct Inner {
     store: Arc<dyn Store>,
+    metrics: RegistryMetrics,
     settings: ArcSwap<Settings>,
     clock: Clock,
     timekeeper: Timekeeper,
@@ -113,10 +117,16 @@ pub struct JobPage {
 
 impl Registry {
     /// A registry over `store`, with its timers; they end when `stop` is cancelled.
-    pub fn start(store: Arc<dyn Store>, settings: Settings, stop: CancellationToken) -> Self {
+    pub fn start(
+        store: Arc<dyn Store>,
+        settings: Settings,
+        metrics: RegistryMetrics,
+        stop: CancellationToken,
+    ) -> Self {
         let (timekeeper, keeper) = Timekeeper::new(stop.clone());
         let inner = Arc::new(Inner {
             store,
+            metrics,
             settings: ArcSwap::from_pointee(settings),
             clock: Clock,
             timekeeper,
@@ -153,6 +163,14 @@ impl Registry {
     /// It does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.inner.store.ping().await
+    }
+
+    /// How many jobs there are, by state.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn counts(&self) -> Result<JobCounts, StoreError> {
+        self.inner.store.counts().await
     }
 
     /// Creates a job for `owner`, or finds the one that the same request created before.

@@ -84,6 +84,17 @@ pub struct Runners {
 struct Line {
     runner: Arc<dyn Runner>,
     places: Arc<Semaphore>,
+    /// Held by every job that waits or is at work.
+    held: Arc<()>,
+}
+
+/// How much a runner has to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Jobs that wait for their turn.
+    pub queued: usize,
+    /// Jobs that are worked on.
+    pub running: usize,
 }
 
 impl JobError {
@@ -107,7 +118,15 @@ impl Runners {
         let line = |runner: Arc<dyn Runner>| {
             let places = runner.concurrency().get().min(Semaphore::MAX_PERMITS);
             let places = Arc::new(Semaphore::new(places));
-            (runner.kind(), Line { runner, places })
+            let held = Arc::default();
+            (
+                runner.kind(),
+                Line {
+                    runner,
+                    places,
+                    held,
+                },
+            )
         };
         Self {
             lines: Arc::new(runners.into_iter().map(line).collect()),
@@ -145,13 +164,35 @@ impl Runners {
             drain: self.drain.clone(),
             job,
         };
+        let held = Arc::clone(&line.held);
         self.tasks.spawn(async move {
             match at_once {
                 Some(place) => turn.take(std::future::ready(place)).await,
                 None => turn.take(place).await,
             }
+            drop(held);
         });
         true
+    }
+
+    /// The kinds of job that are done here.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.lines.keys().copied()
+    }
+
+    /// How much the runner of a kind has to do at this moment.
+    pub fn load(&self, kind: &str) -> Load {
+        let Some(line) = self.lines.get(kind) else {
+            return Load::default();
+        };
+        let jobs = Arc::strong_count(&line.held) - 1;
+        let places = line.runner.concurrency().get().min(Semaphore::MAX_PERMITS);
+        // Looked at one after the other, while jobs come and go: never more than there are.
+        let running = (places - line.places.available_permits()).min(jobs);
+        Load {
+            queued: jobs - running,
+            running,
+        }
     }
 
     /// How many jobs wait or are at work.

@@ -14,14 +14,15 @@ use tokio_util::{
 use crate::{
     config::{AuthMode, Config, StoreBackend},
     http::{
-        App, Passes, Policy, admin_router,
+        App, Metrics, Passes, Policy, admin_router,
         connection::{self, ConnectionLimits, Drained, Endpoint, Tls, TlsError},
         router,
     },
     job::Defaults,
+    metrics::{ConnectionMetrics, Meter, RegistryMetrics, StoreMetrics},
     registry::{Registry, Settings},
     runner::Runners,
-    store::{Memory, MemoryLimits, Store},
+    store::{Measured, Memory, MemoryLimits, Store},
     stream::StreamSettings,
 };
 
@@ -30,6 +31,10 @@ const ADMIN_CONNECTIONS: usize = 64;
 
 /// How long an operator's answer that is under way has at the very end.
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
+
+/// How often what histograms were told is taken into their buckets: until then each value takes
+/// memory of its own.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A server that is running. Dropping it stops it at once; [`Server::drain`] stops it well.
 #[derive(Debug)]
@@ -77,12 +82,23 @@ impl Server {
         let (listener, address) = bind(config.server.listen)?;
         let admin_listener = config.server.admin_listen.map(bind).transpose()?;
         let timers = CancellationToken::new();
-        let registry = Registry::start(Arc::clone(&store), settings(config), timers.clone());
+        let meter = Meter::new();
+        tokio::spawn(keep_up(meter.clone(), timers.clone()));
+        let store: Arc<dyn Store> = Arc::new(Measured::new(store, StoreMetrics::new(&meter)));
+        let registry = Registry::start(
+            Arc::clone(&store),
+            settings(config),
+            RegistryMetrics::new(&meter),
+            timers.clone(),
+        );
         let runners = Runners::new(&config.runner);
+        let connection_metrics = ConnectionMetrics::new(&meter);
         let app = Arc::new(App {
             registry: registry.clone(),
             runners: runners.clone(),
             streams: stream_settings(config),
+            metrics: Metrics::new(meter, &runners),
+            has_admin_listener: admin_listener.is_some(),
             policy: ArcSwap::from_pointee(Policy::new(config)),
             passes: Passes::new(store),
         });
@@ -94,6 +110,7 @@ impl Server {
             tls: tls.clone(),
             app: router(Arc::clone(&app)),
             limits,
+            metrics: connection_metrics,
         };
         let serving = connection::serve(endpoint, drain.clone());
         let admin = admin_listener.map(|(listener, address)| {
@@ -196,6 +213,8 @@ impl Admin {
             tls: None,
             app,
             limits: watch::channel(limits).1,
+            // Operators' own connections are not what they want to know about.
+            metrics: ConnectionMetrics::new(&Meter::new()),
         };
         let serving = connection::serve(endpoint, drain.clone());
         Self {
@@ -203,6 +222,15 @@ impl Admin {
             drain,
             connections: AbortOnDropHandle::new(tokio::spawn(serving)),
         }
+    }
+}
+
+/// Keeps the memory of measurements bounded, until `stop` is cancelled.
+async fn keep_up(meter: Meter, stop: CancellationToken) {
+    let mut interval = tokio::time::interval(UPKEEP_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(interval.tick()).await.is_some() {
+        meter.run_upkeep();
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where jobs live: one narrow trait, and the backends behind it.
 
+mod measured;
 mod memory;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -13,6 +14,7 @@ use crate::job::{
     Answer, Event, Job, JobId, Json, Ledger, NewEvent, Origin, ReportId, Seq, State, Timestamp,
 };
 
+pub use measured::Measured;
 pub use memory::{Memory, MemoryLimits};
 
 /// Keeps jobs, their events and their result rows.
@@ -91,6 +93,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         ttl: Option<Duration>,
         now: Timestamp,
     ) -> Result<Arc<[u8]>, StoreError>;
+
+    /// How many jobs there are, by state. Asked for at every scrape of the metrics: cheap, if need
+    /// be at the price of being some seconds old.
+    async fn counts(&self) -> Result<JobCounts, StoreError>;
 
     /// Whether the store answers.
     async fn ping(&self) -> Result<(), StoreError>;
@@ -243,6 +249,10 @@ pub struct Position {
     pub job_id: JobId,
 }
 
+/// How many jobs there are in each state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct JobCounts([u64; State::ALL.len()]);
+
 /// Why a store did not do what it was asked.
 #[derive(Debug, Clone, Error)]
 pub enum StoreError {
@@ -268,6 +278,18 @@ impl Committed {
             0 => prev,
             place => first.plus(place - 1),
         }
+    }
+}
+
+impl JobCounts {
+    /// How many jobs are in this state.
+    pub fn of(&self, state: State) -> u64 {
+        self.0[state as usize]
+    }
+
+    /// Says how many jobs are in this state.
+    pub fn set(&mut self, state: State, count: u64) {
+        self.0[state as usize] = count;
     }
 }
 

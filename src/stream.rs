@@ -24,6 +24,7 @@ use crate::{
     frame::{Ending, Frame, FrameKind, HEARTBEAT, HEARTBEAT_EVENT, event_block, status_block},
     hub::{Received, Subscription, as_text, last_block},
     job::{Seq, Status},
+    metrics::{OpenStream, StreamReason},
     registry::{Attachment, JobHandle},
     store::StoreError,
 };
@@ -62,12 +63,13 @@ pub struct StreamOptions {
 /// The stream of one job to one watcher. Dropping it ends the subscription.
 pub struct JobStream {
     job: JobHandle,
+    open: OpenStream,
     settings: StreamSettings,
     has_visible_heartbeat: bool,
     revoked: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     source: Source,
     /// Bytes that are ready to go out.
-    ready: Option<Bytes>,
+    ready: Option<Piece>,
     /// Whether everything was read when the stream was last asked: what comes then comes to a
     /// watcher that keeps up.
     is_waiting: bool,
@@ -85,14 +87,23 @@ pub struct JobStream {
     timer: Pin<Box<Sleep>>,
 }
 
+/// Bytes that go out in one write.
+struct Piece {
+    bytes: Bytes,
+    /// How many blocks they are; a heartbeat is none.
+    blocks: usize,
+    /// When the oldest of them was made that came from the hub.
+    made_at: Option<Instant>,
+}
+
 /// Where the next bytes come from.
 enum Source {
     /// The job's hub.
     Live(Subscription),
     /// The store, after the watcher fell behind.
     CatchingUp(Pin<Box<dyn Future<Output = Result<Attachment, StoreError>> + Send>>),
-    /// Nowhere: what is ready is the last.
-    Over,
+    /// Nowhere: what is ready is the last, and this is why.
+    Over(StreamReason),
 }
 
 impl JobStream {
@@ -102,6 +113,7 @@ impl JobStream {
         attachment: Attachment,
         settings: StreamSettings,
         options: StreamOptions,
+        open: OpenStream,
     ) -> Self {
         let now = Instant::now();
         let longest = jitter::shortened(settings.max_duration);
@@ -113,10 +125,11 @@ impl JobStream {
         let first_wake = (now + patience).min(latest_end.0);
         let mut stream = Self {
             job,
+            open,
             settings,
             has_visible_heartbeat: options.has_visible_heartbeat,
             revoked: options.revoked,
-            source: Source::Over,
+            source: Source::Over(StreamReason::Internal),
             ready: None,
             is_waiting: false,
             seen: Seq::ZERO,
@@ -134,9 +147,14 @@ impl JobStream {
     /// The next piece of the stream; `None` at its end. Cancel-safe.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
-            if let Some(bytes) = self.ready.take() {
-                self.silent_since = Instant::now();
-                return Poll::Ready(Some(bytes));
+            if let Some(piece) = self.ready.take() {
+                let now = Instant::now();
+                self.silent_since = now;
+                self.open.delivered(piece.blocks, piece.made_at, now);
+                if let Source::Over(reason) = self.source {
+                    self.open.ends_by(reason);
+                }
+                return Poll::Ready(Some(piece.bytes));
             }
             let (latest_end, reason) = self.latest_end;
             if !self.is_over() && Instant::now() >= latest_end {
@@ -150,7 +168,7 @@ impl JobStream {
                 continue;
             }
             match &mut self.source {
-                Source::Over => return Poll::Ready(None),
+                Source::Over(_) => return Poll::Ready(None),
                 Source::CatchingUp(attaching) => {
                     if let Poll::Ready(outcome) = attaching.as_mut().poll(context) {
                         self.caught_up(outcome);
@@ -196,6 +214,7 @@ impl JobStream {
         };
         let mut out = String::new();
         let is_finished = snapshot.job.is_finished();
+        let mut blocks = 1 + missed.len();
         if !is_finished {
             // The cursor must not pass an event that was not sent.
             let id = (missed.is_empty() && seq > self.last_id).then_some(seq);
@@ -211,14 +230,21 @@ impl JobStream {
         }
         self.seen = seq;
         self.status_seen = seq;
-        self.source = match live {
-            Some(live) if snapshot.ending.is_none() => Source::Live(live),
-            _ => Source::Over,
+        self.source = match (live, snapshot.ending) {
+            (Some(live), None) => Source::Live(live),
+            (Some(_), Some(ending)) => {
+                let end = StreamEnd::from(ending);
+                out.push_str(&end.block(&self.settings));
+                blocks += 1;
+                Source::Over(end.into())
+            }
+            (None, _) => Source::Over(StreamReason::Finished),
         };
-        if let (false, Some(ending)) = (is_finished, snapshot.ending) {
-            out.push_str(&StreamEnd::from(ending).block(&self.settings));
-        }
-        self.ready = Some(out.into());
+        self.ready = Some(Piece {
+            bytes: out.into(),
+            blocks,
+            made_at: None,
+        });
     }
 
     /// Joins waiting frames into one piece, so that they leave in one write.
@@ -227,6 +253,7 @@ impl JobStream {
         let newest_status = frames
             .iter()
             .rposition(|frame| matches!(frame.kind, FrameKind::Status | FrameKind::Terminal));
+        let made_at = frames.first().map(|frame| frame.made_at);
         let mut pieces: Vec<Bytes> = Vec::with_capacity(frames.len());
         for (index, frame) in frames.into_iter().enumerate() {
             match frame.kind {
@@ -240,11 +267,12 @@ impl JobStream {
                 FrameKind::Event => pieces.push(frame.bytes),
                 FrameKind::Terminal => {
                     pieces.push(frame.bytes);
-                    self.source = Source::Over;
+                    self.source = Source::Over(StreamReason::Finished);
                 }
                 FrameKind::Ending(ending) => {
-                    pieces.push(StreamEnd::from(ending).block(&self.settings).into());
-                    self.source = Source::Over;
+                    let end = StreamEnd::from(ending);
+                    pieces.push(end.block(&self.settings).into());
+                    self.source = Source::Over(end.into());
                 }
             }
             self.seen = self.seen.max(frame.seq);
@@ -254,7 +282,8 @@ impl JobStream {
                 break;
             }
         }
-        self.ready = match pieces.len() {
+        let blocks = pieces.len();
+        let bytes = match blocks {
             0 => None,
             1 => pieces.pop(),
             _ => {
@@ -265,12 +294,19 @@ impl JobStream {
                 Some(joined.freeze())
             }
         };
+        self.ready = bytes.map(|bytes| Piece {
+            bytes,
+            blocks,
+            made_at,
+        });
     }
 
     fn fall_behind(&mut self) {
-        let Source::Live(live) = std::mem::replace(&mut self.source, Source::Over) else {
+        let between = Source::Over(StreamReason::Internal);
+        let Source::Live(live) = std::mem::replace(&mut self.source, between) else {
             return;
         };
+        self.open.lagged();
         tracing::debug!(job.id = %self.job.id(), "a watcher fell behind and goes on from the present state");
         let (job, seen) = (self.job.clone(), self.seen);
         self.source = Source::CatchingUp(Box::pin(async move { job.catch_up(live, seen).await }));
@@ -290,10 +326,15 @@ impl JobStream {
         let now = Instant::now();
         if now >= self.silent_since + self.patience {
             self.silent_since = now;
-            self.ready = Some(if self.has_visible_heartbeat {
+            let bytes = if self.has_visible_heartbeat {
                 HEARTBEAT_EVENT
             } else {
                 HEARTBEAT
+            };
+            self.ready = Some(Piece {
+                bytes,
+                blocks: 0,
+                made_at: None,
             });
         }
         // Bytes move the silence, not the timer: it looks again when the silence could be over.
@@ -308,12 +349,16 @@ impl JobStream {
 
     /// Whether nothing comes after what is ready.
     fn is_over(&self) -> bool {
-        matches!(self.source, Source::Over)
+        matches!(self.source, Source::Over(_))
     }
 
     fn end(&mut self, reason: StreamEnd) {
-        self.source = Source::Over;
-        self.ready = Some(reason.block(&self.settings).into());
+        self.source = Source::Over(reason.into());
+        self.ready = Some(Piece {
+            bytes: reason.block(&self.settings).into(),
+            blocks: 1,
+            made_at: None,
+        });
     }
 }
 
@@ -322,6 +367,18 @@ impl From<Ending> for StreamEnd {
         match ending {
             Ending::Draining => Self::Draining,
             Ending::Removed => Self::Removed,
+        }
+    }
+}
+
+impl From<StreamEnd> for StreamReason {
+    fn from(end: StreamEnd) -> Self {
+        match end {
+            StreamEnd::Timeout => Self::Timeout,
+            StreamEnd::Draining => Self::Draining,
+            StreamEnd::Internal => Self::Internal,
+            StreamEnd::TokenExpired => Self::TokenExpired,
+            StreamEnd::Removed => Self::Removed,
         }
     }
 }

@@ -13,16 +13,23 @@ const MOST_LINES: usize = 450;
 const SERVERS: &[&str] = &["axum", "hyper"];
 
 /// The layers below HTTP: each module, the others that it may know, and crates that it may not name.
-const NEIGHBOURS: [(&str, &[&str], &[&str]); 7] = [
+///
+/// `metrics` is a leaf: handles, and nothing of who counts with them.
+const NEIGHBOURS: [(&str, &[&str], &[&str]); 8] = [
+    ("metrics", &[], &["axum", "hyper", "tokio"]),
     ("job", &[], &["axum", "hyper", "tokio"]),
     ("frame", &["job"], &["axum", "hyper", "tokio"]),
     ("hub", &["frame", "job"], SERVERS),
-    ("store", &["job"], SERVERS),
-    ("registry", &["frame", "hub", "job", "store"], SERVERS),
+    ("store", &["job", "metrics"], SERVERS),
+    (
+        "registry",
+        &["frame", "hub", "job", "metrics", "store"],
+        SERVERS,
+    ),
     // Its words say who asks an `http_body::Body` for its pieces: hyper, as a rule.
     (
         "stream",
-        &["frame", "hub", "job", "registry", "store"],
+        &["frame", "hub", "job", "metrics", "registry", "store"],
         &["axum"],
     ),
     ("runner", &["config", "job", "registry", "store"], SERVERS),
@@ -183,8 +190,8 @@ fn collect_keys(prefix: &str, table: &toml::Table, keys: &mut BTreeSet<String>) 
     }
 }
 
-#[test]
-fn the_readme_names_exactly_the_error_codes() {
+/// The words on the wire.
+fn error_codes() -> BTreeSet<String> {
     let source = read("src/http/error.rs");
     let is_code = |word: &&str| {
         word.contains(|letter: char| letter.is_ascii_uppercase())
@@ -192,14 +199,13 @@ fn the_readme_names_exactly_the_error_codes() {
                 .chars()
                 .all(|letter| letter.is_ascii_uppercase() || letter == '_')
     };
-    // The words on the wire are the only string literals in capitals there.
-    let codes: BTreeSet<_> = source
-        .split('"')
-        .skip(1)
-        .step_by(2)
-        .filter(is_code)
-        .map(str::to_owned)
-        .collect();
+    // They are the only string literals in capitals there.
+    let literals = source.split('"').skip(1).step_by(2);
+    literals.filter(is_code).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_readme_names_exactly_the_error_codes() {
     let readme = read("README.md");
     let table = readme
         .lines()
@@ -210,28 +216,70 @@ fn the_readme_names_exactly_the_error_codes() {
         .filter_map(|row| row.split('`').nth(1))
         .map(str::to_owned)
         .collect();
-    assert_eq!(told, codes);
+    assert_eq!(told, error_codes());
+}
+
+/// The API document, which knows every route since none can be added without its description.
+fn document() -> serde_json::Value {
+    serde_json::from_str(progressd::http::openapi::document()).expect("the document is JSON")
+}
+
+/// Every route as `GET /path`.
+fn routes() -> BTreeSet<String> {
+    let document = document();
+    let paths = document["paths"].as_object().expect("paths");
+    let routes = paths.iter().flat_map(|(path, calls)| {
+        let methods = calls.as_object().expect("calls").keys();
+        methods.map(move |method| format!("{} {path}", method.to_uppercase()))
+    });
+    routes.collect()
 }
 
 #[test]
 fn the_readme_names_exactly_the_routes() {
-    let source: String = read("src/http.rs").split_whitespace().collect();
-    let mut routes = BTreeSet::new();
-    let mut nested = "";
-    for call in source.split(".route(\"").skip(1) {
-        let (path, handlers) = call.split_once('"').expect("a path in quotes");
-        if path == "/jobs" {
-            nested = "/api/v1";
-        } else if path == "/healthz" {
-            nested = "";
-        }
-        let handlers = handlers.split(".nest(").next().unwrap_or_default();
-        for method in ["get", "post", "patch", "delete"] {
-            if handlers.contains(&format!("{method}(")) {
-                routes.insert(format!("{} {nested}{path}", method.to_uppercase()));
-            }
-        }
+    assert_eq!(first_column("| call | does |"), routes());
+}
+
+#[test]
+fn the_paths_beside_the_route_table_are_those_of_the_routes() {
+    let source = read("src/http.rs");
+    let lines = source
+        .lines()
+        .filter(|line| line.contains(".routes(routes!("));
+    let mut told: Vec<_> = lines
+        .map(|line| {
+            let (_, path) = line.split_once("// ").expect("a path beside the route");
+            // Deeper are the calls of the nested router.
+            let is_nested = source.find(line) < source.find("with_openapi");
+            format!("{}{path}", if is_nested { "/api/v1" } else { "" })
+        })
+        .collect();
+    told.sort_unstable();
+    let paths = routes().into_iter();
+    let paths: BTreeSet<_> = paths
+        .filter_map(|route| route.split_once(' ').map(|(_, path)| path.to_owned()))
+        .collect();
+    assert_eq!(told, Vec::from_iter(paths));
+}
+
+#[test]
+fn the_document_names_exactly_the_error_codes() {
+    let document = document();
+    let codes = &document["components"]["schemas"]["ErrorCode"]["enum"];
+    let codes = codes.as_array().expect("words").iter();
+    let codes: BTreeSet<_> = codes
+        .filter_map(|code| code.as_str())
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(codes, error_codes());
+}
+
+#[test]
+fn only_the_api_knows_how_it_is_described() {
+    for file in rust_files("src") {
+        let is_api = file.components().any(|part| part.as_os_str() == "http")
+            || file.ends_with("src/http.rs");
+        let names_it = read(&file).contains("utoipa");
+        assert!(is_api || !names_it, "{} names utoipa", file.display());
     }
-    assert!(routes.len() > 10, "{routes:?}");
-    assert_eq!(first_column("| call | does |"), routes);
 }

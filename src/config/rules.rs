@@ -1,18 +1,21 @@
 //! What each key may be: one row per key, and the check of a layer against the rows.
 
-use std::{collections::BTreeSet, net::SocketAddr, str::FromStr};
+mod texts;
+
+use std::collections::BTreeSet;
 
 use ::config::{Value, ValueKind};
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::{
-    auth::{AuthSetting, JwtAlgorithm, MIN_SECRET_BYTES},
+    auth::{AuthSetting, JwtAlgorithm},
     layers::{Layer, Setting},
     origins::{Host, Origin},
-    proxies,
     sections::{DnsSource, LogFormat, StoreBackend},
 };
-use crate::auth::{KeyHash, Scope, Scopes};
+use texts::{
+    is_address, is_address_or_empty, is_filter, is_hash, is_network, is_path, is_scope, is_scopes,
+    long_enough, not_empty, parses,
+};
 
 /// What a value must be, in the words of a message: "must be …".
 type Must = &'static str;
@@ -343,79 +346,6 @@ fn show_kind(kind: &ValueKind) -> String {
         }
         ValueKind::Table(_) => "a table".to_owned(),
         kind => kind.to_string(),
-    }
-}
-
-fn parses<T: FromStr<Err = Must>>(text: &str) -> Result<(), Must> {
-    text.parse::<T>().map(drop)
-}
-
-fn is_address(text: &str) -> Result<(), Must> {
-    let address = text.parse::<SocketAddr>().map(drop);
-    address.map_err(|_| "must be an IP address and a port, such as \"127.0.0.1:8080\"")
-}
-
-fn is_network(text: &str) -> Result<(), Must> {
-    proxies::parse_network(text).map(drop)
-}
-
-fn is_address_or_empty(text: &str) -> Result<(), Must> {
-    if text.is_empty() {
-        return Ok(());
-    }
-    is_address(text)
-        .map_err(|_| "must be an IP address and a port, such as \"127.0.0.1:9090\", or empty")
-}
-
-/// Empty stands for none; what the file holds is looked at when it is read.
-fn is_path(text: &str) -> Result<(), Must> {
-    if text.contains('\0') {
-        Err("must be the name of a file")
-    } else {
-        Ok(())
-    }
-}
-
-fn is_hash(text: &str) -> Result<(), Must> {
-    let hash = text.parse::<KeyHash>().map(drop);
-    hash.map_err(|_| "must be the SHA-256 of the key as 64 hexadecimal digits")
-}
-
-fn is_scope(text: &str) -> Result<(), Must> {
-    let scope = text.parse::<Scope>().map(drop);
-    scope.map_err(|_| "must list jobs:read, jobs:write, jobs:cancel or admin")
-}
-
-fn is_scopes(text: &str) -> Result<(), Must> {
-    let scopes = text.parse::<Scopes>().map(drop);
-    scopes.map_err(|_| "must name jobs:read, jobs:write, jobs:cancel or admin, separated by spaces")
-}
-
-fn not_empty(text: &str) -> Result<(), Must> {
-    if text.trim().is_empty() {
-        Err("must not be empty")
-    } else {
-        Ok(())
-    }
-}
-
-/// Stricter than the library, to which a mistyped level is the name of a module: the log would just stay empty.
-fn is_filter(text: &str) -> Result<(), Must> {
-    let is_clear = |directive: &str| {
-        directive.contains(['=', '[']) || directive.trim().parse::<LevelFilter>().is_ok()
-    };
-    if text.split(',').all(is_clear) && EnvFilter::try_new(text).is_ok() {
-        Ok(())
-    } else {
-        Err("must be levels, also by module, such as \"info\" or \"info,progressd=debug\"")
-    }
-}
-
-fn long_enough(secret: &str) -> Result<(), Must> {
-    if secret.len() < MIN_SECRET_BYTES {
-        Err("must have at least 32 bytes")
-    } else {
-        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 
-use super::{ApiError, ErrorCode, Passes, Policy, credentials};
+use super::{ApiError, ErrorCode, Metrics, Passes, Policy, credentials};
 use crate::{
     auth::{Principal, WATCH_TOKEN_GRACE_SECONDS},
     job::{Job, JobId, Timestamp},
@@ -23,6 +23,10 @@ pub struct App {
     pub runners: Runners,
     /// How streams are paced and ended.
     pub streams: StreamSettings,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Whether operators have an address of their own, so that `/metrics` is served there alone.
+    pub has_admin_listener: bool,
     /// Who may, and how much.
     pub policy: ArcSwap<Policy>,
     /// What the server signs itself.

@@ -23,6 +23,8 @@ use std::time::Duration;
 use axum::Router;
 use hyper_util::rt::TokioTimer;
 
+use crate::metrics::ConnectionMetrics;
+
 pub use accept::{Drained, Endpoint, bind, serve};
 pub use descriptors::{default_max_connections, raise_descriptor_limit};
 pub use handle::{CloseGuard, ConnectionHandle};
@@ -59,11 +61,17 @@ struct Shared {
     app: Router,
     tls: Option<Tls>,
     limits: ConnectionLimits,
+    metrics: Arc<ConnectionMetrics>,
     http1: hyper::server::conn::http1::Builder,
 }
 
 impl Shared {
-    fn new(app: Router, tls: Option<Tls>, limits: ConnectionLimits) -> Arc<Self> {
+    fn new(
+        app: Router,
+        tls: Option<Tls>,
+        limits: ConnectionLimits,
+        metrics: Arc<ConnectionMetrics>,
+    ) -> Arc<Self> {
         let mut http1 = hyper::server::conn::http1::Builder::new();
         http1
             .timer(TokioTimer::new())
@@ -77,6 +85,7 @@ impl Shared {
             app,
             tls,
             limits,
+            metrics,
             http1,
         })
     }

@@ -1,10 +1,10 @@
 //! The outermost layer: request ids, the error envelope, and what OPTIONS answers.
 
-use std::{any::Any, panic::AssertUnwindSafe};
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use axum::{
     body::Body,
-    extract::Request,
+    extract::{Request, State},
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -13,7 +13,7 @@ use futures_util::FutureExt as _;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::{ApiError, ErrorCode};
+use super::{ApiError, App, ErrorCode, Metrics, metrics::AnswerKind};
 
 /// The header that carries a request's id.
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -35,7 +35,8 @@ pub(super) async fn wrong_method() -> ApiError {
 }
 
 /// Gives every request an id and every error the one body.
-pub(super) async fn seal(request: Request, next: Next) -> Response {
+pub(super) async fn seal(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let begin = Instant::now();
     let request_id = request_id_of(&request);
     let method = request.method().clone();
     // The path without its query, which may hold a token.
@@ -54,11 +55,13 @@ pub(super) async fn seal(request: Request, next: Next) -> Response {
                 ApiError::new(ErrorCode::Internal).into_response()
             }
         };
-        let response = with_body(response, &request_id, &method);
+        let response = with_body(response, &request_id, &method, &app.metrics);
         tracing::debug!(http.status = response.status().as_u16(), "request answered");
         response
     };
     let mut response = answer.instrument(span).await;
+    let (status, kind) = (response.status(), AnswerKind::of(&response));
+    app.metrics.answered(&method, status, kind, begin.elapsed());
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
@@ -102,11 +105,17 @@ fn with_options(mut response: Response, method: &Method) -> Response {
     response
 }
 
-/// Fills an error's body in, and logs what the client is not told.
-fn with_body(mut response: Response, request_id: &str, method: &Method) -> Response {
+/// Fills an error's body in, counts it, and logs what the client is not told.
+fn with_body(
+    mut response: Response,
+    request_id: &str,
+    method: &Method,
+    metrics: &Metrics,
+) -> Response {
     let Some(error) = response.extensions_mut().remove::<ApiError>() else {
         return response;
     };
+    metrics.refused(error.code());
     let code = error.code().as_str();
     match error.cause() {
         Some(cause) if response.status().is_server_error() => {

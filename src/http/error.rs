@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use strum::VariantArray;
 
 use crate::{
     auth::AuthError,
@@ -23,7 +24,7 @@ const MOST_MESSAGE_CHARS: usize = 500;
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The stable words that programs read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, VariantArray)]
 pub enum ErrorCode {
     /// The request breaks a rule; the message says which.
     InvalidRequest,
@@ -87,27 +88,6 @@ struct EnvelopeError<'a> {
 }
 
 impl ErrorCode {
-    /// Every code; a test holds it against the words below.
-    pub(super) const ALL: [Self; 17] = [
-        Self::InvalidRequest,
-        Self::Unauthorized,
-        Self::Forbidden,
-        Self::JobNotFound,
-        Self::RouteNotFound,
-        Self::MethodNotAllowed,
-        Self::JobGone,
-        Self::JobExists,
-        Self::JobFinished,
-        Self::StaleAttempt,
-        Self::PayloadTooLarge,
-        Self::UnsupportedMediaType,
-        Self::RateLimited,
-        Self::StoreUnavailable,
-        Self::Draining,
-        Self::TokenExpired,
-        Self::Internal,
-    ];
-
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -178,6 +158,12 @@ impl ErrorCode {
             self,
             Self::RateLimited | Self::StoreUnavailable | Self::Draining | Self::Internal
         )
+    }
+}
+
+impl From<ErrorCode> for &'static str {
+    fn from(code: ErrorCode) -> Self {
+        code.as_str()
     }
 }
 

@@ -51,7 +51,8 @@ struct EventsAnswer {
 ///
 /// Every field may be left out. When `kind` names a built-in worker the server runs the job itself on
 /// `input`; with `?kind=` the body may be that input. The same `job_id` or `Idempotency-Key` with the same
-/// body, by the same owner: 200 and the job as it is; otherwise 409 `JOB_EXISTS`, and nothing of the job.
+/// body, by the same owner: 200 and the job as it is, or 410 when that is gone; otherwise 409 `JOB_EXISTS`,
+/// and nothing of the job. A gone `job_id` may be created anew.
 #[utoipa::path(
     post, path = "/jobs", operation_id = "createJob", tag = "jobs",
     params(op::Create), responses(op::Create), security((), ("bearer" = ["jobs:write"])),

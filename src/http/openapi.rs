@@ -28,7 +28,7 @@ use operations as op;
 
 /// The document as text, the same for as long as the program runs.
 static DOCUMENT: LazyLock<Asset> = LazyLock::new(|| {
-    let document = document::finish(super::routes().into_openapi());
+    let document = document::finish(super::routes(true).into_openapi());
     let mut text =
         serde_json::to_string_pretty(&document).expect("a document of strings and numbers");
     text.push('\n');

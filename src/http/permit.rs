@@ -41,6 +41,10 @@ pub(super) enum Write {}
 #[derive(Debug)]
 pub(super) enum Cancel {}
 
+/// `admin`
+#[derive(Debug)]
+pub(super) enum Admin {}
+
 /// Somebody who has authenticated and has the scope.
 #[derive(Debug)]
 pub(super) struct Permit<S> {
@@ -56,7 +60,7 @@ pub(super) struct Target<S> {
     scope: PhantomData<S>,
 }
 
-/// The `{id}` of the path, decoded; empty when it is no text.
+/// The `{id}` of the path, or whatever its one part is called, decoded; empty when it is no text.
 #[derive(Debug)]
 pub(super) struct PathId(pub(super) String);
 
@@ -75,6 +79,10 @@ impl Needs for Write {
 
 impl Needs for Cancel {
     const SCOPE: Scope = Scope::JobsCancel;
+}
+
+impl Needs for Admin {
+    const SCOPE: Scope = Scope::Admin;
 }
 
 impl<S: Needs> FromRequestParts<Arc<App>> for Permit<S> {

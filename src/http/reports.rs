@@ -259,6 +259,7 @@ impl Intake {
             error: LineError<'a>,
         }
         self.refused += 1;
+        self.app.metrics.refused(error.code());
         if let Some(cause) = error.cause() {
             tracing::warn!(line, cause, "a line of reports was refused");
         }

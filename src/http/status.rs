@@ -12,6 +12,7 @@ use super::{
     ApiError, App,
     credentials::ended,
     error::whole_seconds,
+    metrics::AnswerKind,
     openapi::operations as op,
     permit::{Target, Watch},
     query::Query,
@@ -58,7 +59,8 @@ pub(super) async fn status(
         .unwrap_or(0)
         .min(LONGEST_WAIT);
     let after = query.number("after", 0, Seq::MAX.get())?.and_then(Seq::new);
-    let snapshot = if wait > 0 && method == Method::GET {
+    let is_poll = wait > 0 && method == Method::GET;
+    let snapshot = if is_poll {
         // Without `after` the wait is for whatever comes next.
         let after = after.unwrap_or_else(|| job.job().seq);
         tokio::select! {
@@ -68,7 +70,11 @@ pub(super) async fn status(
     } else {
         job.snapshot()
     };
-    Ok(answer(&app, snapshot, &headers))
+    let mut response = answer(&app, snapshot, &headers);
+    if is_poll {
+        response.extensions_mut().insert(AnswerKind::Wait);
+    }
+    Ok(response)
 }
 
 fn answer(app: &App, snapshot: Snapshot, headers: &HeaderMap) -> Response {

@@ -29,6 +29,7 @@ use super::{
 use crate::{
     auth::Principal,
     frame::Ending,
+    metrics::Join,
     registry::Cursor,
     stream::{JobStream, StreamOptions, refusal_block},
 };
@@ -98,6 +99,8 @@ pub(super) async fn stream(
             if let Some(cause) = error.cause() {
                 tracing::error!(error.code = error.code().as_str(), cause, "stream refused");
             }
+            app.metrics.refused(error.code());
+            app.metrics.streams.refused();
             stream_response(Full::new(Bytes::from(block)), close(), says_keep_alive)
         }
         Err(error) => error.into_response(),
@@ -134,6 +137,14 @@ async fn join(
         return Ok(if is_over { Joined::Over } else { Joined::Head });
     }
     let attachment = job.attach(cursor).await?;
+    let seq = attachment.snapshot.job.seq;
+    let metrics = &app.metrics.streams;
+    metrics.joined(match cursor {
+        _ if attachment.is_over => Join::Over,
+        Cursor::Absent => Join::Fresh,
+        Cursor::At(cursor) if cursor <= seq => Join::Resumed,
+        Cursor::At(_) | Cursor::Malformed => Join::Malformed,
+    });
     if attachment.is_over {
         return Ok(Joined::Over);
     }
@@ -141,7 +152,7 @@ async fn join(
         // It was removed between being found and being joined.
         return Err(ApiError::new(ErrorCode::JobGone));
     }
-    let stream = JobStream::new(job, attachment, app.streams, options);
+    let stream = JobStream::new(job, attachment, app.streams, options, metrics.open());
     Ok(Joined::Stream(Box::new(stream)))
 }
 

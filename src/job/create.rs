@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{
     Bounds, Count, FieldError, Job, JobId, Json, Timestamp,
     field::{Object, check_json, check_name, check_text, parse_json},
+    number::whole,
 };
 
 /// Longest `owner`; the contract names no bound, and subjects of tokens stay below 255 characters
@@ -40,10 +41,13 @@ pub struct NewJob {
     /// The worker's own fields.
     pub data: Option<Map<String, Value>>,
     /// Seconds without a report until the job counts as stalled; 0 = never.
+    #[serde(default, deserialize_with = "whole")]
     pub lease_seconds: Option<u64>,
     /// Seconds from stalling until the job fails.
+    #[serde(default, deserialize_with = "whole")]
     pub fail_stalled_after_seconds: Option<u64>,
     /// Seconds that the job stays after its end.
+    #[serde(default, deserialize_with = "whole")]
     pub ttl_seconds: Option<u64>,
     /// What a runner works on.
     pub input: Option<Json>,

@@ -29,6 +29,11 @@ impl Count {
     }
 }
 
+/// For `#[serde(deserialize_with)]`: a whole number that may be left out or null.
+pub(super) fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    Ok(Option::<Count>::deserialize(deserializer)?.map(Count::get))
+}
+
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(CountVisitor)
@@ -49,5 +54,14 @@ impl de::Visitor<'_> for CountVisitor {
             return Err(E::invalid_value(de::Unexpected::Unsigned(value), &self));
         }
         Ok(Count(value))
+    }
+
+    /// `3.0` is the integer 3 (JSON Schema, section 4.2.3), and what Python writes for a quotient.
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Count, E> {
+        let is_whole = value.fract() == 0.0 && (0.0..=Count::MAX as f64).contains(&value);
+        if !is_whole {
+            return Err(E::invalid_value(de::Unexpected::Float(value), &self));
+        }
+        Ok(Count(value as u64))
     }
 }

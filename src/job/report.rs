@@ -120,7 +120,7 @@ struct ReportBody {
     #[serde(default, deserialize_with = "given")]
     error: Option<Value>,
     #[serde(default, deserialize_with = "given")]
-    attempt: Option<u32>,
+    attempt: Option<Count>,
 }
 
 impl Report {
@@ -147,12 +147,7 @@ impl Report {
         if let Some(message) = body.message.value() {
             check_text("message", message, bounds.message_chars)?;
         }
-        if body.attempt == Some(0) {
-            return Err(FieldError::new(
-                "attempt",
-                "must be an integer of at least 1",
-            ));
-        }
+        let attempt = body.attempt.map(read_attempt).transpose()?;
         if let Some(result) = &body.result {
             if result.as_str() == "null" {
                 return Err(FieldError::new("result", "must not be null"));
@@ -177,10 +172,18 @@ impl Report {
                 data: body.data,
                 result: body.result,
                 error,
-                attempt: body.attempt,
+                attempt,
             },
         })
     }
+}
+
+fn read_attempt(number: Count) -> Result<u32, FieldError> {
+    let attempt = u32::try_from(number.get())
+        .ok()
+        .filter(|attempt| *attempt > 0);
+    let rule = "must be an integer from 1 to 4294967295";
+    attempt.ok_or_else(|| FieldError::new("attempt", rule))
 }
 
 impl Failure {

@@ -25,6 +25,7 @@ use super::{Inner, RegistryError, handle::Submission, timekeeper::Alarm};
 use crate::{
     hub::Hub,
     job::{Answer, Command, Job, JobId, Ledger, Origin, ReportId, Timestamp},
+    metrics::{Outcome as Reported, RegistryMetrics},
     store::Stored,
 };
 
@@ -89,6 +90,20 @@ impl Request {
             reply,
         };
         (request, Submission(answer))
+    }
+
+    /// Counts it, now that it is answered.
+    fn count(&self, is_accepted: bool, metrics: &RegistryMetrics) {
+        match &self.errand {
+            Errand::Apply(Command::Report(_)) if is_accepted => {
+                metrics.reported(Reported::Accepted)
+            }
+            Errand::Apply(Command::Report(_)) => metrics.reported(Reported::Refused),
+            Errand::Apply(Command::Events(events)) if is_accepted => {
+                metrics.took_events(events.len());
+            }
+            _ => {}
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     job::{Command, Report},
+    metrics::Meter,
     store::{Memory, MemoryLimits},
 };
 
@@ -27,7 +28,13 @@ fn registry(stop: &CancellationToken) -> Registry {
         max_jobs: 10,
         gone_seconds: 3_600,
     };
-    Registry::start(Arc::new(Memory::new(limits)), settings, stop.clone())
+    let metrics = RegistryMetrics::new(&Meter::new());
+    Registry::start(
+        Arc::new(Memory::new(limits)),
+        settings,
+        metrics,
+        stop.clone(),
+    )
 }
 
 async fn created(registry: &Registry) -> JobHandle {

@@ -3,6 +3,7 @@
 mod events;
 mod index;
 mod names;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -20,12 +21,13 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    Commit, Committed, Created, Filter, Former, Input, KeptEvents, Loaded, Position, Rows, Store,
-    StoreError, Stored,
+    Commit, Committed, Created, Filter, Former, Input, JobCounts, KeptEvents, Loaded, Position,
+    Rows, Store, StoreError, Stored,
 };
 use crate::job::{Answer, Job, JobId, Json, Ledger, Origin, Seq, Timestamp};
 use events::{EventBudget, EventLog};
 use index::Index;
+use tally::Tally;
 use values::Values;
 
 /// How long a reserved key stays bound, in seconds: as long as a job remembers a report id.
@@ -59,6 +61,7 @@ pub struct Memory {
     // The locks are held for single operations, never across an await. Where two are needed they
     // are taken in this order: the index, the budget's queue, a record.
     index: RwLock<Index>,
+    tally: Arc<Tally>,
     budget: EventBudget,
     /// Taken alone.
     values: Mutex<Values>,
@@ -90,9 +93,11 @@ struct RecordState {
 impl Memory {
     /// An empty store.
     pub fn new(limits: MemoryLimits) -> Self {
+        let index = Index::default();
         Self {
             limits,
-            index: RwLock::default(),
+            tally: Arc::clone(&index.tally),
+            index: RwLock::new(index),
             budget: EventBudget::new(limits.event_bytes),
             values: Mutex::new(Values::new(MOST_VALUES)),
             newest: AtomicU64::new(0),
@@ -212,6 +217,7 @@ impl Store for Memory {
         self.saw(seq);
         let job = Arc::new(Job { seq, ..job.clone() });
         index.by_age.insert(Position::of(&job));
+        index.tally.add(job.face.state);
         index.bulk_bytes += input_bytes;
         let state = RecordState {
             job: Arc::clone(&job),
@@ -287,6 +293,8 @@ impl Store for Memory {
         let first = self.seq_after(prev, commit.now);
         let last = Committed::seq_at(prev, first, commit.positions);
         self.saw(last);
+        let before = state.job.face.state;
+        self.tally.change(before, commit.job.face.state);
         state.job = Arc::new(Job {
             seq: last,
             ..commit.job.clone()
@@ -418,6 +426,10 @@ impl Store for Memory {
             .lock()
             .expect("no section under the lock panics");
         values.put_if_absent(key, value, ttl, now)
+    }
+
+    async fn counts(&self) -> Result<JobCounts, StoreError> {
+        Ok(self.tally.counts())
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -1,5 +1,6 @@
 //! Twenty thousand malformed requests beside a thousand live streams: none of the streams is disturbed.
 
+mod inputs;
 mod malformed;
 
 use std::{

@@ -10,6 +10,8 @@ mod endings;
 mod hostile;
 mod joining_model;
 mod lifecycle;
+mod metrics;
+mod openapi;
 mod origins;
 mod pace;
 mod readme;

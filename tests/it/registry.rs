@@ -8,6 +8,7 @@ use progressd::{
     job::{
         Bounds, Command, Defaults, EventName, Job, JobId, Json, NewEvent, NewJob, Report, ReportId,
     },
+    metrics::{Meter, RegistryMetrics},
     registry::{Cursor, JobHandle, Registry, RegistryError, Settings},
     store::MemoryLimits,
 };
@@ -50,7 +51,8 @@ impl Stage {
 
     fn over(store: Arc<StagedStore>, settings: Settings) -> Self {
         let stop = CancellationToken::new();
-        let registry = Registry::start(Arc::clone(&store) as _, settings, stop.clone());
+        let metrics = RegistryMetrics::new(&Meter::new());
+        let registry = Registry::start(Arc::clone(&store) as _, settings, metrics, stop.clone());
         Self {
             registry,
             store,

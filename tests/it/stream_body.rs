@@ -8,6 +8,7 @@ use std::{
 use futures_util::future::poll_fn;
 use progressd::{
     job::{Bounds, Command, JobId, Report, parse_events},
+    metrics::{Meter, StreamMetrics},
     registry::{Cursor, JobHandle},
     stream::{JobStream, StreamOptions, StreamSettings},
 };
@@ -74,6 +75,7 @@ impl Watched {
             attachment,
             settings,
             StreamOptions::default(),
+            StreamMetrics::new(&Meter::new()).open(),
         )
     }
 }

@@ -22,6 +22,7 @@ use super::preface::{self, Protocol, Rewound};
 use super::progress_io::ProgressIo;
 use super::tls::{Tls, agreed_protocol};
 use super::{ConnectionLimits, Shared, http1, http2};
+use crate::metrics::{ConnectionMetrics, Gauge, Handshake};
 
 /// Connections that the kernel completes ahead of us: after a restart all watchers come
 /// back at once. Linux cuts this to `net.core.somaxconn`, whose default is the same.
@@ -42,6 +43,8 @@ pub struct Endpoint {
     pub app: Router,
     /// What clients are granted.
     pub limits: watch::Receiver<ConnectionLimits>,
+    /// What is counted.
+    pub metrics: Arc<ConnectionMetrics>,
 }
 
 /// How the connections of a listener ended after its drain had begun.
@@ -85,8 +88,13 @@ pub async fn serve(endpoint: Endpoint, drain: CancellationToken) -> Drained {
         tls,
         app,
         mut limits,
+        metrics,
     } = endpoint;
-    let mut shared = Shared::new(app, tls, limits.borrow_and_update().clone());
+    let share = |limits: ConnectionLimits| {
+        metrics.limit.set(limits.max_connections as f64);
+        Shared::new(app.clone(), tls.clone(), limits, Arc::clone(&metrics))
+    };
+    let mut shared = share(limits.borrow_and_update().clone());
     let mut connections = Connections::default();
     let mut acceptor = Acceptor {
         listener,
@@ -97,8 +105,7 @@ pub async fn serve(endpoint: Endpoint, drain: CancellationToken) -> Drained {
         tokio::select! {
             () = drain.cancelled() => break,
             Ok(()) = limits.changed() => {
-                let limits = limits.borrow_and_update().clone();
-                shared = Shared::new(shared.app.clone(), shared.tls.clone(), limits);
+                shared = share(limits.borrow_and_update().clone());
             }
             () = connections.next_end(), if !connections.handles.is_empty() => {}
             (stream, peer) = acceptor.accept(), if room => connections.start(stream, peer, &shared),
@@ -215,8 +222,11 @@ impl Connections {
 
 /// One connection from the accepted socket to its end.
 async fn serve_one(stream: TcpStream, shared: Arc<Shared>, handle: ConnectionHandle) {
+    let metrics = &shared.metrics;
+    metrics.accepted.increment(1);
+    let _open = Open::count(&metrics.open);
     configure(&stream, &shared.limits);
-    let io = ProgressIo::new(stream, shared.limits.write_timeout);
+    let io = ProgressIo::new(stream, shared.limits.write_timeout, Arc::clone(metrics));
     match &shared.tls {
         None => serve_plain(io, &shared, handle).await,
         // Boxed, so that the others do not carry the size of a session.
@@ -231,7 +241,14 @@ async fn serve_secure(
     shared: &Shared,
     handle: ConnectionHandle,
 ) {
-    let stream = match until_drain(&handle, shared.limits.header_timeout, tls.accept(io)).await {
+    let shaken = until_drain(&handle, shared.limits.header_timeout, tls.accept(io)).await;
+    let outcome = match &shaken {
+        Some(Ok(_)) => Handshake::Completed,
+        Some(Err(_)) => Handshake::Failed,
+        None => Handshake::CutOff,
+    };
+    shared.metrics.handshakes.of(outcome).increment(1);
+    let stream = match shaken {
         Some(Ok(stream)) => stream,
         Some(Err(error)) => {
             debug!(peer.address = %handle.peer_address(), %error, "TLS handshake failed");
@@ -285,6 +302,22 @@ async fn until_drain<T>(
     tokio::select! {
         () = poll_fn(|context| handle.poll_drain(context)) => None,
         begun = tokio::time::timeout(longest, beginning) => begun.ok(),
+    }
+}
+
+/// One connection, counted as open until it is dropped.
+struct Open<'a>(&'a Gauge);
+
+impl<'a> Open<'a> {
+    fn count(gauge: &'a Gauge) -> Self {
+        gauge.increment(1);
+        Self(gauge)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.decrement(1);
     }
 }
 

@@ -136,6 +136,7 @@ mod tests {
 
     use super::*;
     use crate::http::connection::{ConnectionLimits, progress_io::ProgressIo};
+    use crate::metrics::{ConnectionMetrics, Meter};
 
     /// Notes every single write.
     struct Recorder {
@@ -213,14 +214,15 @@ mod tests {
             drain: Duration::from_secs(30),
             send_buffer_bytes: None,
         };
-        let shared = Shared::new(app, None, limits);
+        let metrics = ConnectionMetrics::new(&Meter::new());
+        let shared = Shared::new(app, None, limits, Arc::clone(&metrics));
         let (mut client, io) = tokio::io::duplex(64 * 1024);
         let writes = Arc::new(Mutex::new(Vec::new()));
         let recorder = Recorder {
             io,
             writes: Arc::clone(&writes),
         };
-        let recorder = ProgressIo::new(recorder, shared.limits.write_timeout);
+        let recorder = ProgressIo::new(recorder, shared.limits.write_timeout, metrics);
         let peer = "127.0.0.1:9".parse().expect("an address");
         let handle = ConnectionHandle::new(peer, false);
         let server = tokio::spawn(async move { serve(recorder, &shared, handle).await });

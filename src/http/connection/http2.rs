@@ -5,6 +5,7 @@ mod streams;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -46,7 +47,11 @@ where
 {
     let limits = &shared.limits;
     let header_list = u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX);
-    let tasks = StreamTasks::new(handle.peer_address(), limits.write_timeout);
+    let tasks = StreamTasks::new(
+        handle.peer_address(),
+        limits.write_timeout,
+        Arc::clone(&shared.metrics),
+    );
     let service = service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().insert(handle.clone());
         let response = shared.app.clone().call(request);

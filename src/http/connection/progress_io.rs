@@ -6,11 +6,14 @@
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
+
+use crate::metrics::ConnectionMetrics;
 
 /// Up to this many bytes, pieces are copied together instead of being handed to the
 /// kernel one by one: for frames of some hundred bytes the copy is the cheaper way.
@@ -26,17 +29,25 @@ thread_local! {
 pub(super) struct ProgressIo<I> {
     io: I,
     write_timeout: Duration,
+    metrics: Arc<ConnectionMetrics>,
     /// Runs only while output waits. Its waker is the connection's task, which then
     /// tries to write once more and learns of the failure.
     blocked: Option<Pin<Box<Sleep>>>,
 }
 
 impl<I> ProgressIo<I> {
-    pub(super) fn new(io: I, write_timeout: Duration) -> Self {
+    pub(super) fn new(io: I, write_timeout: Duration, metrics: Arc<ConnectionMetrics>) -> Self {
         Self {
             io,
             write_timeout,
+            metrics,
             blocked: None,
+        }
+    }
+
+    fn count_sent(&self, outcome: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(written)) = outcome {
+            self.metrics.sent_bytes.increment(*written as u64);
         }
     }
 
@@ -53,7 +64,13 @@ impl<I> ProgressIo<I> {
         let blocked = self
             .blocked
             .get_or_insert_with(|| Box::pin(sleep(self.write_timeout)));
-        blocked.as_mut().poll(context).map(|()| {
+        let is_over = blocked.as_mut().poll(context);
+        if is_over.is_ready() {
+            // What hyper does with the error is to end the connection, so that this comes once.
+            self.blocked = None;
+            self.metrics.write_timeouts.increment(1);
+        }
+        is_over.map(|()| {
             Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 "peer has stopped reading",
@@ -68,7 +85,13 @@ impl<I: AsyncRead + Unpin> AsyncRead for ProgressIo<I> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let outcome = Pin::new(&mut self.io).poll_read(context, buffer);
+        let read = buffer.filled().len() - before;
+        if read > 0 {
+            self.metrics.received_bytes.increment(read as u64);
+        }
+        outcome
     }
 }
 
@@ -79,6 +102,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ProgressIo<I> {
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.io).poll_write(context, buffer);
+        self.count_sent(&outcome);
         self.watch(context, outcome)
     }
 
@@ -100,6 +124,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for ProgressIo<I> {
                 io.poll_write(context, joined)
             })
         };
+        self.count_sent(&outcome);
         self.watch(context, outcome)
     }
 
@@ -128,10 +153,14 @@ mod tests {
 
     const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
+    fn metrics() -> Arc<ConnectionMetrics> {
+        ConnectionMetrics::new(&crate::metrics::Meter::new())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn output_that_nobody_takes_fails_when_the_time_is_up() {
         let (_client, server) = tokio::io::duplex(64);
-        let mut io = ProgressIo::new(server, WRITE_TIMEOUT);
+        let mut io = ProgressIo::new(server, WRITE_TIMEOUT, metrics());
         let begin = Instant::now();
         let error = tokio::time::timeout(WRITE_TIMEOUT * 2, io.write_all(&[7; 100]))
             .await
@@ -145,7 +174,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_reader_that_moves_is_not_cut() {
         let (mut client, server) = tokio::io::duplex(1);
-        let mut io = ProgressIo::new(server, WRITE_TIMEOUT);
+        let mut io = ProgressIo::new(server, WRITE_TIMEOUT, metrics());
         let reader = tokio::spawn(async move {
             let mut bytes = Vec::new();
             while let Ok(byte) = client.read_u8().await {
@@ -167,7 +196,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_without_output_has_all_the_time() {
         let (mut client, server) = tokio::io::duplex(64);
-        let mut io = ProgressIo::new(server, WRITE_TIMEOUT);
+        let mut io = ProgressIo::new(server, WRITE_TIMEOUT, metrics());
         sleep(WRITE_TIMEOUT * 10).await;
         io.write_all(b"late").await.expect("the pipe has room");
         let mut received = [0; 4];
@@ -179,7 +208,7 @@ mod tests {
     async fn pieces_arrive_whole_and_in_order_whatever_their_size() {
         for size in [1, JOIN_UP_TO / 2, JOIN_UP_TO] {
             let (mut client, server) = tokio::io::duplex(4 * JOIN_UP_TO);
-            let mut io = ProgressIo::new(server, WRITE_TIMEOUT);
+            let mut io = ProgressIo::new(server, WRITE_TIMEOUT, metrics());
             let (first, second) = (vec![b'a'; size], vec![b'b'; size]);
             let mut expected = first.clone();
             expected.extend_from_slice(&second);

@@ -47,9 +47,14 @@ const ERRORS: [&[ErrorCode]; 14] = [
     &[ErrorCode::Internal],
 ];
 
-/// Begins with what any call may answer.
+/// Begins with what any call may answer, whoever asks.
 pub(super) fn answers() -> Answers {
-    Answers(Responses::new()).errors(&[ErrorCode::RateLimited, ErrorCode::Internal])
+    Answers(Responses::new()).errors(&[
+        ErrorCode::InvalidRequest,
+        ErrorCode::Forbidden,
+        ErrorCode::RateLimited,
+        ErrorCode::Internal,
+    ])
 }
 
 impl Answers {
@@ -82,9 +87,7 @@ impl Answers {
     /// The errors of every call that asks for a credential.
     pub(super) fn guarded(self) -> Self {
         self.errors(&[
-            ErrorCode::InvalidRequest,
             ErrorCode::Unauthorized,
-            ErrorCode::Forbidden,
             ErrorCode::StoreUnavailable,
             ErrorCode::Draining,
         ])

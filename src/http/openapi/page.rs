@@ -7,13 +7,12 @@
 use std::sync::LazyLock;
 
 use axum::{
-    extract::Path,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
 };
 
 use super::{
-    super::{ApiError, ErrorCode},
+    super::{ApiError, ErrorCode, permit::PathId},
     Asset, op,
 };
 
@@ -118,10 +117,9 @@ pub(in crate::http) async fn page(headers: HeaderMap) -> Response {
     responses(op::PageFile)
 )]
 pub(in crate::http) async fn file(
-    name: Option<Path<String>>,
+    PathId(name): PathId,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let name = name.map(|Path(name)| name).unwrap_or_default();
     let file = FILES.iter().find(|file| file.name == name);
     let file = file.ok_or_else(|| ApiError::new(ErrorCode::RouteNotFound))?;
     let mut response = file.asset.answer(&headers);

@@ -15,8 +15,9 @@ use tower_service::Service as _;
 use super::*;
 use crate::{
     config::Config,
-    http::{Passes, Policy, router},
+    http::{Metrics, Passes, Policy, router},
     job::{Bounds, Defaults},
+    metrics::{Meter, RegistryMetrics},
     registry::{Registry, Settings},
     runner::Runners,
     store::{Memory, MemoryLimits},
@@ -45,9 +46,14 @@ fn app() -> (Router, DropGuard) {
         max_jobs: 1,
         gone_seconds: 60,
     };
+    let meter = Meter::new();
+    let runners = Runners::new(&config.runner);
+    let metrics = RegistryMetrics::new(&meter);
     let app = App {
-        registry: Registry::start(store.clone(), settings, timers.clone()),
-        runners: Runners::new(&config.runner),
+        registry: Registry::start(store.clone(), settings, metrics, timers.clone()),
+        metrics: Metrics::new(meter, &runners),
+        has_admin_listener: false,
+        runners,
         policy: ArcSwap::from_pointee(Policy::new(&config)),
         passes: Passes::new(store),
         streams: StreamSettings {

@@ -151,6 +151,25 @@ fn the_largest_allowed_values_are_taken() {
 }
 
 #[test]
+fn a_whole_number_may_be_written_with_a_fraction_of_zero() {
+    let report = parsed(&json!({"processed_count": 3.0, "total_count": 4e3, "attempt": 2.0}));
+    let report = report.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(report.processed_count, Some(Count::saturating(3)));
+    assert_eq!(report.total_count, Patch::Set(Count::saturating(4_000)));
+    assert_eq!(report.attempt, Some(2));
+    let new_job = creation(json!({"ttl_seconds": 60.0})).expect("a whole number");
+    assert_eq!(new_job.ttl_seconds, Some(60));
+    for (field, value) in [
+        ("processed_count", 0.5),
+        ("processed_count", -1.0),
+        ("processed_count", 9_007_199_254_740_992.0),
+        ("attempt", 1.5),
+    ] {
+        assert_eq!(refused(json!({field: value})).field, field);
+    }
+}
+
+#[test]
 fn a_count_and_an_increment_together_are_refused() {
     let error = refused(json!({"processed_count": 1, "processed_increment": 1}));
     assert_eq!(error.field, "processed_increment");

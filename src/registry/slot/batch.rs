@@ -7,6 +7,7 @@ use crate::{
     job::{
         Answer, Bounds, Command, Event, Job, Json, Ledger, NewEvent, ReportId, Seq, Timestamp, step,
     },
+    metrics::RegistryMetrics,
     registry::{RegistryError, Settings},
     store::{Commit, Committed},
 };
@@ -193,8 +194,14 @@ impl Batch {
     }
 
     /// Answers the requests that the batch was made of.
-    pub(super) fn answer(self, requests: Vec<Request>) {
+    pub(super) fn answer(self, requests: Vec<Request>, metrics: &RegistryMetrics) {
         for (request, outcome) in requests.into_iter().zip(self.outcomes) {
+            match &outcome {
+                Outcome::Placed(..) => request.count(true, metrics),
+                Outcome::Refused(_) => request.count(false, metrics),
+                // Counted when it was done.
+                Outcome::Repeated(_) => {}
+            }
             let answer = match outcome {
                 Outcome::Placed(_, answer) | Outcome::Repeated(answer) => Ok(answer),
                 Outcome::Refused(error) => Err(error),

@@ -25,13 +25,13 @@ impl Slot {
             (desk.is_removed, desk.is_doubtful || !desk.is_verified)
         };
         if is_removed {
-            return answer_all(requests, &RegistryError::Gone);
+            return answer_all(inner, requests, &RegistryError::Gone);
         }
         let errand = &requests.first().expect("only what waits is taken").errand;
         if (is_doubtful || matches!(errand, Errand::Refresh))
             && let Err(error) = self.reread(inner).await
         {
-            return answer_all(requests, &error);
+            return answer_all(inner, requests, &error);
         }
         match *errand {
             Errand::Apply(_) => self.apply(inner, requests).await,
@@ -68,7 +68,7 @@ impl Slot {
             };
             if !batch.needs_commit() {
                 self.keep(inner, Arc::new(batch.job.clone()));
-                return batch.answer(requests);
+                return batch.answer(requests, &inner.metrics);
             }
             match inner.store.commit(batch.commit()).await {
                 Ok(Committed::Done { prev, first }) => {
@@ -79,11 +79,11 @@ impl Slot {
                     Err(RegistryError::Store(error)) => {
                         return self.give_up(inner, requests, error).await;
                     }
-                    Err(error) => return answer_all(requests, &error),
+                    Err(error) => return answer_all(inner, requests, &error),
                 },
                 Ok(Committed::Missing) => {
                     self.forget(inner);
-                    return answer_all(requests, &RegistryError::Gone);
+                    return answer_all(inner, requests, &RegistryError::Gone);
                 }
                 Err(error) => return self.give_up(inner, requests, error).await,
             }
@@ -103,7 +103,7 @@ impl Slot {
     ) {
         self.lock().is_doubtful = true;
         self.set_alarm(inner, inner.clock.now().plus_seconds(RETRY_SECONDS));
-        answer_all(requests, &error.into());
+        answer_all(inner, requests, &error.into());
         // What was committed although its answer was lost is shown without waiting for a report.
         let _ = self.reread(inner).await;
     }
@@ -156,7 +156,7 @@ impl Slot {
             remind(inner, self, reminder);
         }
         self.keep(inner, job);
-        batch.answer(requests);
+        batch.answer(requests, &inner.metrics);
     }
 
     /// Takes over a state that was committed elsewhere, or whose commit was not answered. That of
@@ -220,8 +220,9 @@ impl Slot {
     }
 }
 
-fn answer_all(requests: Vec<Request>, error: &RegistryError) {
+fn answer_all(inner: &Inner, requests: Vec<Request>, error: &RegistryError) {
     for request in requests {
+        request.count(false, &inner.metrics);
         let _ = request.reply.send(Err(error.clone()));
     }
 }

@@ -5,7 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{Former, MemoryLimits, Position, Record, events::EventBudget, names::Names};
+use super::{
+    Former, MemoryLimits, Position, Record, events::EventBudget, names::Names, tally::Tally,
+};
 use crate::job::{JobId, Timestamp};
 
 /// Most names of removed jobs, and most reserved keys, that are remembered: as many as jobs.
@@ -16,6 +18,8 @@ const MOST_NAMES: usize = 1_000_000;
 pub(super) struct Index {
     pub(super) jobs: HashMap<JobId, Arc<Record>>,
     pub(super) by_age: BTreeSet<Position>,
+    /// How many of them are in each state.
+    pub(super) tally: Arc<Tally>,
     /// Finished jobs by the end of their retention.
     pub(super) finished: BTreeSet<(Timestamp, JobId)>,
     /// Names of removed jobs, while they are known as gone.
@@ -35,6 +39,7 @@ impl Default for Index {
         Self {
             jobs: HashMap::new(),
             by_age: BTreeSet::new(),
+            tally: Arc::default(),
             finished: BTreeSet::new(),
             gone: Names::new(MOST_NAMES),
             reservations: Names::new(MOST_NAMES),
@@ -53,6 +58,7 @@ impl Index {
         };
         let mut state = record.lock();
         state.is_removed = true;
+        self.tally.remove(state.job.face.state);
         self.by_age.remove(&Position::of(&state.job));
         if let Some(expires_at) = state.job.expires_at() {
             let place = (expires_at, job_id.clone());

@@ -140,6 +140,7 @@ async fn a_client_that_stops_reading_is_cut() {
     }
     // The client is alive and its socket open; only the timeout can end the body.
     assert_eq!(in_time(stream.gone.recv()).await, None);
+    assert_eq!(server.counted("progressd_connections_cut_total"), 1.0);
     drop(client);
 }
 

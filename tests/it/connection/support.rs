@@ -13,6 +13,7 @@ use http_body::Frame;
 use progressd::http::connection::{
     CloseGuard, ConnectionHandle, ConnectionLimits, Drained, Endpoint, Tls, bind, serve,
 };
+use progressd::metrics::{ConnectionMetrics, Meter};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,7 @@ pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     drain: CancellationToken,
     served: JoinHandle<Drained>,
+    meter: Meter,
 }
 
 /// The sending end of a streamed body: dropped, it ends the body; `gone` reports that
@@ -101,22 +103,34 @@ impl TestServer {
         let address = listener.local_addr().expect("a bound socket");
         let drain = CancellationToken::new();
         let (_, limits) = watch::channel(limits);
+        let meter = Meter::new();
         let endpoint = Endpoint {
             listener,
             tls,
             app,
             limits,
+            metrics: ConnectionMetrics::new(&meter),
         };
         let served = tokio::spawn(serve(endpoint, drain.clone()));
         Self {
             address,
             drain,
             served,
+            meter,
         }
     }
 
     pub(crate) async fn connect(&self) -> RawClient {
         RawClient::connect(&format!("http://{}", self.address)).await
+    }
+
+    /// What a series of its metrics says.
+    pub(crate) fn counted(&self, series: &str) -> f64 {
+        let text = self.meter.render();
+        let mut lines = text.lines().filter_map(|line| line.rsplit_once(' '));
+        let line = lines.find(|(known, _)| *known == series);
+        let (_, value) = line.unwrap_or_else(|| panic!("no {series} in {text}"));
+        value.parse().expect("a number")
     }
 
     pub(crate) fn start_drain(&self) {

@@ -161,6 +161,7 @@ async fn a_client_that_stops_reading_is_cut_under_tls_too() {
     }
     // The client is alive and its socket open; only the timeout can end the body.
     assert_eq!(in_time(stream.gone.recv()).await, None);
+    assert_eq!(server.counted("progressd_connections_cut_total"), 1.0);
     drop(client);
 }
 

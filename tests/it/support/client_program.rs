@@ -41,7 +41,7 @@ pub(crate) async fn open_in_one_page(url: &str, count: usize) -> Value {
 }
 
 /// Runs a program to its end; the lines that it printed.
-async fn run(arguments: Vec<&str>) -> Vec<Value> {
+pub(crate) async fn run(arguments: Vec<&str>) -> Vec<Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
     assert!(
         folder.join("node_modules").is_dir(),

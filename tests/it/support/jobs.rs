@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use progressd::{
     job::{Bounds, Defaults, Job, NewJob, Seq},
+    metrics::{Meter, RegistryMetrics},
     registry::{JobHandle, Registry, Settings},
     store::{Input, InputFormat, Memory, MemoryLimits, Store},
 };
@@ -46,7 +47,8 @@ pub(crate) fn roomy_settings() -> Settings {
 
 /// A registry over `store`.
 pub(crate) fn registry(store: Arc<dyn Store>) -> Registry {
-    Registry::start(store, roomy_settings(), CancellationToken::new())
+    let metrics = RegistryMetrics::new(&Meter::new());
+    Registry::start(store, roomy_settings(), metrics, CancellationToken::new())
 }
 
 /// An input as it comes from outside.

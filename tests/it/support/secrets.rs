@@ -175,8 +175,10 @@ fn what_is_remembered_of_the_log_is_bounded() {
 fn somebody_logs_a_secret() {
     watch_the_log();
     register("a-secret-for-the-log");
-    // In a thread whose panic nobody would hear of.
-    let logging = std::thread::spawn(|| tracing::trace!(key = "a-secret-for-the-log", "used"));
+    // In a thread whose panic nobody would hear of, and as talkative as the server is.
+    let logging = std::thread::spawn(
+        || tracing::trace!(target: "progressd", key = "a-secret-for-the-log", "used"),
+    );
     let _ = logging.join();
 }
 

@@ -124,6 +124,7 @@ impl TestServer {
 
     /// The server itself, used with this credential from now on.
     pub(crate) fn as_owner(mut self, token: &str) -> Self {
+        secrets::register(token);
         self.token = Some(token.to_owned());
         self
     }

@@ -15,8 +15,8 @@ use async_trait::async_trait;
 use progressd::{
     job::{Job, JobId, Origin, Seq, Timestamp},
     store::{
-        Commit, Committed, Created, Filter, Input, KeptEvents, Loaded, Memory, MemoryLimits,
-        Position, Rows, Store, StoreError,
+        Commit, Committed, Created, Filter, Input, JobCounts, KeptEvents, Loaded, Memory,
+        MemoryLimits, Position, Rows, Store, StoreError,
     },
 };
 use tokio::sync::{Semaphore, watch};
@@ -289,6 +289,10 @@ impl Store for StagedStore {
     ) -> Result<Arc<[u8]>, StoreError> {
         let put = self.memory.put_if_absent(key, value, ttl, now);
         self.stage(Call::PutIfAbsent, put).await
+    }
+
+    async fn counts(&self) -> Result<JobCounts, StoreError> {
+        self.memory.counts().await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

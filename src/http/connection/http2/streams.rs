@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep};
 
 use crate::http::connection::accept::log_panic;
+use crate::metrics::ConnectionMetrics;
 
 /// Larger frames are handed out in pieces of this size, so that a slow reader shows
 /// progress with each; it is also HTTP/2's own default frame size.
@@ -36,6 +37,7 @@ pub(super) struct StreamTasks {
     tasks: Arc<Mutex<JoinSet<()>>>,
     peer: SocketAddr,
     write_timeout: Duration,
+    metrics: Arc<ConnectionMetrics>,
 }
 
 /// Starts a task for each stream, on behalf of hyper.
@@ -44,6 +46,7 @@ pub(super) struct StreamExecutor {
     /// Weak, since hyper keeps an executor within every task.
     tasks: Weak<Mutex<JoinSet<()>>>,
     write_timeout: Duration,
+    metrics: Arc<ConnectionMetrics>,
 }
 
 /// A response body whose polls are noted.
@@ -58,6 +61,7 @@ pub(super) struct WatchedBody {
 struct Stream<F> {
     task: Pin<Box<F>>,
     write_timeout: Duration,
+    metrics: Arc<ConnectionMetrics>,
     blocked: Option<Pin<Box<Sleep>>>,
 }
 
@@ -69,11 +73,16 @@ enum BodyPoll {
 }
 
 impl StreamTasks {
-    pub(super) fn new(peer: SocketAddr, write_timeout: Duration) -> Self {
+    pub(super) fn new(
+        peer: SocketAddr,
+        write_timeout: Duration,
+        metrics: Arc<ConnectionMetrics>,
+    ) -> Self {
         Self {
             tasks: Arc::default(),
             peer,
             write_timeout,
+            metrics,
         }
     }
 
@@ -81,6 +90,7 @@ impl StreamTasks {
         StreamExecutor {
             tasks: Arc::downgrade(&self.tasks),
             write_timeout: self.write_timeout,
+            metrics: Arc::clone(&self.metrics),
         }
     }
 
@@ -110,6 +120,7 @@ where
             let stream = Stream {
                 task: Box::pin(task),
                 write_timeout: self.write_timeout,
+                metrics: Arc::clone(&self.metrics),
                 blocked: None,
             };
             tasks
@@ -134,10 +145,14 @@ impl<F: Future<Output = ()>> Future for Stream<F> {
             BodyPoll::HadNothing => this.blocked = None,
             BodyPoll::GaveFrame => this.blocked = Some(Box::pin(sleep(this.write_timeout))),
         }
-        match &mut this.blocked {
-            Some(blocked) => blocked.as_mut().poll(context),
-            None => Poll::Pending,
+        let Some(blocked) = &mut this.blocked else {
+            return Poll::Pending;
+        };
+        let is_over = blocked.as_mut().poll(context);
+        if is_over.is_ready() {
+            this.metrics.stream_write_timeouts.increment(1);
         }
+        is_over
     }
 }
 

@@ -27,7 +27,7 @@ describe! {
         answers: answers()
             .guarded()
             .with_a_body()
-            .errors(&[ErrorCode::JobExists])
+            .errors(&[ErrorCode::JobExists, ErrorCode::JobGone])
             .with(201, Answer::json("The new job.", "CreatedJob").header("Location"))
             .with(200, Answer::json("The same request came before: the job as it is.", "CreatedJob").header("Location")),
     }

@@ -34,6 +34,17 @@ describe! {
 }
 
 describe! {
+    /// `GET /metrics`
+    Metrics {
+        params: Vec::new(),
+        answers: answers()
+            .errors(&[ErrorCode::Unauthorized, ErrorCode::Forbidden, ErrorCode::RouteNotFound])
+            .with(200, Answer::empty("Every series, with its help and type.")
+                .content("text/plain", file("Text format 0.0.4.")).header("Cache-Control")),
+    }
+}
+
+describe! {
     /// `GET /openapi.json`
     Document {
         params: vec![header("If-None-Match", KNOWN)],

@@ -1,6 +1,7 @@
 //! The one body of every error.
 
 use serde_json::json;
+use strum::VariantArray as _;
 use utoipa::openapi::Schema;
 
 use super::{
@@ -38,6 +39,6 @@ fn envelope() -> Schema {
 }
 
 fn code() -> Schema {
-    let words = ErrorCode::ALL.iter().map(|code| code.as_str());
+    let words = ErrorCode::VARIANTS.iter().map(|code| code.as_str());
     one_of_words("The stable word that programs read.", words).into()
 }

@@ -30,7 +30,6 @@ pub(super) fn schemas() -> Schemas {
         ("JobList", job_list().into()),
         ("ReportAnswer", report_answer().into()),
         ("EventsAnswer", events_answer().into()),
-        ("Ticket", ticket().into()),
     ]
 }
 
@@ -257,14 +256,6 @@ fn events_answer() -> Schema {
     shape("The position of the last event.")
         .always("job_id", named("JobId"))
         .always("seq", named("Seq"))
-        .closed()
-        .build()
-}
-
-fn ticket() -> Schema {
-    shape("A stream ticket: `?ticket=` within its time sets a cookie for this job's stream and status.")
-        .always("ticket", words("The ticket."))
-        .always("expires_in", integer("Seconds until it cannot be used any more.", 1, 30))
         .closed()
         .build()
 }

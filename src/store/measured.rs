@@ -1,0 +1,136 @@
+//! A store with a clock beside it: how long each operation takes, and how many fail.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+
+use super::{
+    Commit, Committed, Created, Filter, Input, JobCounts, KeptEvents, Loaded, Position, Rows,
+    Store, StoreError,
+};
+use crate::{
+    job::{Job, JobId, Origin, Seq, Timestamp},
+    metrics::{StoreMetrics, StoreOperation},
+};
+
+/// Another store, measured.
+#[derive(Debug)]
+pub struct Measured {
+    store: Arc<dyn Store>,
+    metrics: StoreMetrics,
+}
+
+impl Measured {
+    /// The same store, whose operations are counted.
+    pub fn new(store: Arc<dyn Store>, metrics: StoreMetrics) -> Self {
+        Self { store, metrics }
+    }
+
+    async fn time<T>(
+        &self,
+        operation: StoreOperation,
+        work: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        let begin = Instant::now();
+        let outcome = work.await;
+        self.metrics
+            .took(operation, begin.elapsed(), outcome.is_err());
+        outcome
+    }
+}
+
+#[async_trait]
+impl Store for Measured {
+    async fn create(&self, job: &Job, input: Option<&Input>) -> Result<Created, StoreError> {
+        let work = self.store.create(job, input);
+        self.time(StoreOperation::Create, work).await
+    }
+
+    async fn reserve(
+        &self,
+        key: &str,
+        job_id: &JobId,
+        now: Timestamp,
+    ) -> Result<JobId, StoreError> {
+        let work = self.store.reserve(key, job_id, now);
+        self.time(StoreOperation::Reserve, work).await
+    }
+
+    async fn load(&self, job_id: &JobId, now: Timestamp) -> Result<Loaded, StoreError> {
+        self.time(StoreOperation::Load, self.store.load(job_id, now))
+            .await
+    }
+
+    async fn input(&self, origin: &Origin) -> Result<Option<Input>, StoreError> {
+        self.time(StoreOperation::Input, self.store.input(origin))
+            .await
+    }
+
+    async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
+        self.time(StoreOperation::Commit, self.store.commit(commit))
+            .await
+    }
+
+    async fn events_after(&self, origin: &Origin, after: Seq) -> Result<KeptEvents, StoreError> {
+        let work = self.store.events_after(origin, after);
+        self.time(StoreOperation::EventsAfter, work).await
+    }
+
+    async fn list(
+        &self,
+        filter: &Filter,
+        before: Option<&Position>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Arc<Job>>, StoreError> {
+        let work = self.store.list(filter, before, limit, now);
+        self.time(StoreOperation::List, work).await
+    }
+
+    async fn rows(
+        &self,
+        origin: &Origin,
+        from: u64,
+        limit: usize,
+    ) -> Result<Option<Rows>, StoreError> {
+        let work = self.store.rows(origin, from, limit);
+        self.time(StoreOperation::Rows, work).await
+    }
+
+    async fn remove(&self, origin: &Origin, gone_until: Timestamp) -> Result<(), StoreError> {
+        let work = self.store.remove(origin, gone_until);
+        self.time(StoreOperation::Remove, work).await
+    }
+
+    async fn expire(
+        &self,
+        now: Timestamp,
+        gone_seconds: u64,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        let work = self.store.expire(now, gone_seconds, limit);
+        self.time(StoreOperation::Expire, work).await
+    }
+
+    async fn counts(&self) -> Result<JobCounts, StoreError> {
+        self.time(StoreOperation::Counts, self.store.counts()).await
+    }
+
+    async fn put_if_absent(
+        &self,
+        key: &str,
+        value: &[u8],
+        ttl: Option<Duration>,
+        now: Timestamp,
+    ) -> Result<Arc<[u8]>, StoreError> {
+        let work = self.store.put_if_absent(key, value, ttl, now);
+        self.time(StoreOperation::PutIfAbsent, work).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.time(StoreOperation::Ping, self.store.ping()).await
+    }
+}
