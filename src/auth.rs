@@ -3,42 +3,51 @@
 //! Knows neither HTTP frameworks nor jobs' content. A credential is an API key or a JWT; which of the two it was
 //! taken for decides the words of the refusal and nothing else, so that a refusal tells nothing about the keys.
 
+mod admission;
 mod api_key;
+mod claims;
+mod jwks;
 mod jwt;
+mod pass;
 mod principal;
+mod public_key;
 mod scope;
+
+use std::{fmt, sync::Arc};
 
 use crate::config::{AuthConfig, AuthMode};
 
 pub use self::{
+    admission::{Admission, Revoked},
     api_key::{ApiKey, KeyHash},
     jwt::{TokenClaims, TokenRefusal, mint},
-    principal::{Forbidden, JobPattern, Principal},
+    pass::{Pass, PassMint, TICKET_SECONDS, Ticket, WATCH_TOKEN_GRACE_SECONDS},
+    principal::{Bond, Forbidden, JobPattern, Principal},
+    public_key::{KeyMistake, read_public_key},
     scope::{Scope, Scopes, UnknownScope},
 };
 
-use self::jwt::JwtVerifier;
+use self::jwt::{JwtVerifier, PresentedToken};
 
-/// Checks credentials against the configured keys; built once, shared by all requests.
-#[derive(Debug)]
+/// Checks credentials against the configured keys; built once for each configuration, shared by all requests.
 pub struct Authenticator {
     mode: AuthMode,
+    everybody: Admission,
     api_keys: Vec<ApiKeyEntry>,
-    verifiers: Vec<JwtVerifier>,
+    verifiers: Vec<Arc<JwtVerifier>>,
 }
 
 /// Why a request is not let in. The displayed text is the message of the 401 answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// No credential, several, or an opaque one that is no API key of ours.
+    /// No credential, or an opaque one that is no API key of ours.
     #[error("Invalid API key")]
     InvalidApiKey,
     /// Something shaped like a JWT that does not hold. The reason is for the log, never for the answer.
     #[error("Invalid token")]
-    InvalidToken(#[source] TokenRefusal),
+    InvalidToken(#[from] TokenRefusal),
 }
 
-#[derive(Debug)]
 struct ApiKeyEntry {
     hash: KeyHash,
     principal: Principal,
@@ -47,14 +56,54 @@ struct ApiKeyEntry {
 impl Authenticator {
     /// Takes the keys of a checked configuration.
     pub fn new(config: &AuthConfig) -> Self {
-        let api_keys = config.api_keys.iter().map(|key| ApiKeyEntry {
-            hash: key.sha256,
-            principal: Principal::of_api_key(key.name.clone(), key.scopes, key.owner.clone()),
+        Self::build(config, None)
+    }
+
+    /// Takes those of a newer configuration. Entries that have not changed stay the same ones, with the keys that
+    /// were read from their issuers, which are read again; [`Authenticator::revoke_all_but`] ends the others.
+    #[must_use]
+    pub fn renewed(&self, config: &AuthConfig) -> Self {
+        Self::build(config, Some(self))
+    }
+
+    fn build(config: &AuthConfig, older: Option<&Self>) -> Self {
+        let kept = |new: Admission| {
+            let known = older.and_then(|older| older.find_admission(|known| *known == new));
+            known.unwrap_or(new)
+        };
+        let api_keys = config.api_keys.iter().map(|key| {
+            let admission = kept(Admission::of_api_key(key));
+            let (name, owner) = (key.name.clone(), key.owner.clone());
+            ApiKeyEntry {
+                hash: key.sha256,
+                principal: Principal::of_api_key(name, key.scopes, owner, admission),
+            }
+        });
+        let verifiers = config.jwt.iter().map(|jwt| {
+            let admission = Admission::of_jwt(jwt);
+            let mut known = older.iter().flat_map(|older| &older.verifiers);
+            match known.find(|known| *known.admission() == admission) {
+                Some(known) => {
+                    known.reread();
+                    Arc::clone(known)
+                }
+                None => Arc::new(JwtVerifier::new(jwt)),
+            }
         });
         Self {
             mode: config.resolved(),
+            everybody: kept(Admission::of_everybody()),
             api_keys: api_keys.collect(),
-            verifiers: config.jwt.iter().map(JwtVerifier::new).collect(),
+            verifiers: verifiers.collect(),
+        }
+    }
+
+    /// Ends whatever an entry let in that `newer` does not have.
+    pub fn revoke_all_but(&self, newer: &Self) {
+        for admission in self.admissions() {
+            if newer.find_admission(|known| known == admission).is_none() {
+                admission.revoke();
+            }
         }
     }
 
@@ -63,44 +112,56 @@ impl Authenticator {
         self.mode
     }
 
-    /// Takes the values of all `Authorization` headers of a request.
-    ///
-    /// In open mode they are not looked at, so that a client that sends a credential works there too.
-    ///
-    /// # Errors
-    /// No header, more than one, another scheme than `Bearer` (in any case, RFC 9110, section 11.1), or a
-    /// credential that is no configured API key, and no JWT that a configured key verifies.
-    pub fn authenticate<'h>(
-        &self,
-        authorization: impl IntoIterator<Item = &'h [u8]>,
-    ) -> Result<Principal, AuthError> {
-        if self.mode == AuthMode::Open {
-            return Ok(Principal::open());
-        }
-        // Of two headers, a proxy in between may have checked the other one.
-        let mut values = authorization.into_iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return Err(AuthError::InvalidApiKey);
-        };
-        self.authenticate_credential(bearer(value).ok_or(AuthError::InvalidApiKey)?)
+    /// Who asks, on a server that runs open.
+    pub fn everybody(&self) -> Principal {
+        Principal::open(self.everybody.clone())
     }
 
-    /// Takes the credential itself, an API key or a JWT, without a scheme before it.
-    fn authenticate_credential(&self, credential: &[u8]) -> Result<Principal, AuthError> {
-        if let Some(principal) = self.find_api_key(credential) {
-            return Ok(principal);
+    /// The entry of the present configuration for which `is_it` holds.
+    pub fn find_admission(&self, is_it: impl Fn(&Admission) -> bool) -> Option<Admission> {
+        self.admissions()
+            .find(|admission| is_it(admission))
+            .cloned()
+    }
+
+    /// Takes a credential, an API key or a JWT, without a scheme before it. May wait, a few seconds at most, for the
+    /// keys of an issuer.
+    ///
+    /// # Errors
+    /// It is no configured API key, and no JWT that a configured key verifies.
+    pub async fn authenticate(&self, credential: &[u8]) -> Result<Principal, AuthError> {
+        match self.find_api_key(credential) {
+            Some(principal) => Ok(principal),
+            None => self.authenticate_token(credential).await,
         }
-        if !jwt::is_shaped_like_one(credential) {
+    }
+
+    /// The same for a JWT alone.
+    ///
+    /// # Errors
+    /// It is no JWT that a configured key verifies.
+    pub async fn authenticate_token(&self, credential: &[u8]) -> Result<Principal, AuthError> {
+        if !is_shaped_like_token(credential) {
             return Err(AuthError::InvalidApiKey);
         }
+        let token = PresentedToken::read(credential)?;
         let mut refusal = TokenRefusal::NoVerifier;
         for verifier in &self.verifiers {
-            match verifier.verify(credential) {
+            match verifier.verify(&token) {
                 Ok(principal) => return Ok(principal),
                 Err(reason) => refusal = reason,
             }
         }
-        Err(AuthError::InvalidToken(refusal))
+        // Only now, so that nobody waits for an issuer whose token it is not.
+        for verifier in &self.verifiers {
+            if verifier.look_again(&token).await {
+                match verifier.verify(&token) {
+                    Ok(principal) => return Ok(principal),
+                    Err(reason) => refusal = reason,
+                }
+            }
+        }
+        Err(refusal.into())
     }
 
     /// Compares with every key, each in constant time, so that the time tells neither which key came near nor how near.
@@ -114,10 +175,36 @@ impl Authenticator {
         }
         found.cloned()
     }
+
+    /// What lets somebody in at present: everybody's own on an open server, or those of the keys.
+    fn admissions(&self) -> impl Iterator<Item = &Admission> {
+        let everybody = (self.mode == AuthMode::Open).then_some(&self.everybody);
+        let of_keys = self.api_keys.iter();
+        let of_keys = of_keys.filter_map(|entry| entry.principal.admission());
+        let of_tokens = self.verifiers.iter().map(|verifier| verifier.admission());
+        everybody.into_iter().chain(of_keys).chain(of_tokens)
+    }
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.api_keys.iter().map(|entry| entry.principal.name());
+        formatter
+            .debug_struct("Authenticator")
+            .field("mode", &self.mode)
+            .field("api_keys", &names.collect::<Vec<_>>())
+            .field("verifiers", &self.verifiers)
+            .finish()
+    }
+}
+
+/// Whether a credential looks like a JWT: three parts in base64url, of which the last may be empty (`alg` none).
+pub fn is_shaped_like_token(credential: &[u8]) -> bool {
+    jwt::is_shaped_like_one(credential)
 }
 
 /// The credential of `Bearer <credential>`; `None` for another scheme, an empty credential, or two of them.
-fn bearer(value: &[u8]) -> Option<&[u8]> {
+pub fn bearer(value: &[u8]) -> Option<&[u8]> {
     const SCHEME: &[u8] = b"bearer";
     let (scheme, rest) = value.split_at_checked(SCHEME.len())?;
     let credential = rest.trim_ascii();

@@ -23,9 +23,11 @@ use std::{
 
 use serde::Deserialize;
 
+pub(crate) use self::auth::is_loopback;
 pub use self::{
     auth::{
-        ApiKeyConfig, AuthConfig, AuthMode, AuthSetting, JwtAlgorithm, JwtConfig, MIN_SECRET_BYTES,
+        ApiKeyConfig, AuthConfig, AuthMode, AuthSetting, JwksLocation, JwtAlgorithm, JwtConfig,
+        KeySource, MIN_SECRET_BYTES,
     },
     limits::LimitsConfig,
     origins::{CorsConfig, Host, Origin},

@@ -7,6 +7,7 @@ mod app;
 mod body;
 mod client;
 pub mod connection;
+mod credentials;
 mod envelope;
 mod error;
 mod health;
@@ -15,6 +16,7 @@ mod limits;
 mod metrics;
 pub mod openapi;
 mod origin;
+mod passes;
 mod permit;
 mod policy;
 mod query;
@@ -22,6 +24,7 @@ mod reports;
 mod results;
 mod status;
 mod streams;
+mod tickets;
 
 use std::sync::Arc;
 
@@ -34,6 +37,7 @@ pub(crate) use limits::FORGET_INTERVAL;
 pub use limits::Usage;
 pub use metrics::Metrics;
 pub use origin::Origins;
+pub use passes::Passes;
 pub use policy::Policy;
 
 /// Every route, on one screen; each path stands at its handlers too, with the description.
@@ -45,9 +49,11 @@ fn routes(has_metrics: bool) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(streams::stream)) // /jobs/{id}/stream
         .routes(routes!(jobs::events)) // /jobs/{id}/events
         .routes(routes!(jobs::cancel)) // /jobs/{id}/cancel
+        .routes(routes!(tickets::sell)) // /jobs/{id}/ticket
         .routes(routes!(results::page)) // /jobs/{id}/results
         .routes(routes!(results::download)) // /jobs/{id}/download
-        .routes(routes!(reports::reports)); // /reports
+        .routes(routes!(reports::reports)) // /reports
+        .layer(middleware::from_fn(tickets::carry_cookie));
     let routes = OpenApiRouter::with_openapi(openapi::base())
         .nest("/api/v1", api)
         .routes(routes!(health::liveness)) // /healthz

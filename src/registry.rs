@@ -29,7 +29,9 @@ use crate::{
     hub::Hub,
     job::{Bounds, Defaults, Job, JobId, NewJob, Refusal, ReportId, Timestamp},
     metrics::RegistryMetrics,
-    store::{Created, Filter, Input, JobCounts, Loaded, Position, Store, StoreError, Stored},
+    store::{
+        Created, Filter, Former, Input, JobCounts, Loaded, Position, Store, StoreError, Stored,
+    },
 };
 
 pub use attach::{Attachment, Cursor};
@@ -272,6 +274,17 @@ impl Registry {
         Ok(self.handle(slot))
     }
 
+    /// What is remembered of a job that is gone; `None` when there is one, or never was.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn former(&self, job_id: &JobId) -> Result<Option<Former>, StoreError> {
+        Ok(match self.inner.store.load(job_id, self.now()).await? {
+            Loaded::Gone(former) => Some(former),
+            Loaded::Job(_) | Loaded::Unknown => None,
+        })
+    }
+
     /// Jobs that match and that `may_see` lets through, newest first, below `before`.
     pub async fn list(
         &self,
@@ -335,7 +348,7 @@ impl Registry {
     async fn load(&self, job_id: &JobId) -> Result<Stored, RegistryError> {
         match self.inner.store.load(job_id, self.now()).await? {
             Loaded::Job(stored) => Ok(*stored),
-            Loaded::Gone => Err(RegistryError::Gone),
+            Loaded::Gone(_) => Err(RegistryError::Gone),
             Loaded::Unknown => Err(RegistryError::NotFound),
         }
     }

@@ -14,7 +14,7 @@ use tokio_util::{
 use crate::{
     config::{AuthMode, Config, StoreBackend},
     http::{
-        App, FORGET_INTERVAL, Metrics, Policy, Usage, admin_router,
+        App, FORGET_INTERVAL, Metrics, Passes, Policy, Usage, admin_router,
         connection::{self, ConnectionLimits, Drained, Endpoint, Tls, TlsError},
         router,
     },
@@ -84,9 +84,9 @@ impl Server {
         let timers = CancellationToken::new();
         let meter = Meter::new();
         tokio::spawn(keep_up(meter.clone(), timers.clone()));
-        let store = Measured::new(store, StoreMetrics::new(&meter));
+        let store: Arc<dyn Store> = Arc::new(Measured::new(store, StoreMetrics::new(&meter)));
         let registry = Registry::start(
-            Arc::new(store),
+            Arc::clone(&store),
             settings(config),
             RegistryMetrics::new(&meter),
             timers.clone(),
@@ -101,6 +101,7 @@ impl Server {
             has_admin_listener: admin_listener.is_some(),
             policy: ArcSwap::from_pointee(Policy::new(config)),
             usage: Usage::new(&config.limits),
+            passes: Passes::new(store),
         });
         tokio::spawn(keep_usage_small(Arc::clone(&app), timers.clone()));
         warn_if_open(&app, address);
@@ -161,10 +162,15 @@ impl Server {
     /// Takes keys, limits and the certificate from a new configuration; everything else of it
     /// needs a new start.
     ///
-    /// Requests and connections that come after this keep to the new ones. A certificate that
-    /// cannot be served is logged, and the one before is served on.
+    /// Requests and connections that come after this keep to the new ones. Streams, waits and open
+    /// requests of whoever was let in by a key that is not there any more, or not as it was, end. A
+    /// certificate that cannot be served is logged, and the one before is served on.
     pub fn reload(&self, config: &Config) {
-        self.app.policy.store(Arc::new(Policy::new(config)));
+        let older = self.app.policy();
+        let newer = Arc::new(older.renewed(config));
+        self.app.policy.store(Arc::clone(&newer));
+        // Only now: nobody is let in any more by what is ended here.
+        older.authenticator.revoke_all_but(&newer.authenticator);
         let limits = &config.limits;
         self.app.usage.set_limits(limits);
         self.registry.set_limits(limits.bounds(), limits.max_jobs);

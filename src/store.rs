@@ -3,11 +3,12 @@
 mod measured;
 mod memory;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use uuid::Uuid;
 
 use crate::job::{
     Answer, Event, Job, JobId, Json, Ledger, NewEvent, Origin, ReportId, Seq, State, Timestamp,
@@ -79,6 +80,20 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         limit: usize,
     ) -> Result<usize, StoreError>;
 
+    /// Puts `value` under `key`, for `ttl` or for good, unless a value is there already; returns the value that is
+    /// there then.
+    ///
+    /// One of several who put at the same time finds its own value, whatever node they are on, and all others find that
+    /// one too. A value whose time is over is not there. Where there is room for no more, this is an error: no value
+    /// leaves before its time, since what was put once, a used ticket say, must be found again.
+    async fn put_if_absent(
+        &self,
+        key: &str,
+        value: &[u8],
+        ttl: Option<Duration>,
+        now: Timestamp,
+    ) -> Result<Arc<[u8]>, StoreError>;
+
     /// How many jobs there are, by state. Asked for at every scrape of the metrics: cheap, if need
     /// be at the price of being some seconds old.
     async fn counts(&self) -> Result<JobCounts, StoreError>;
@@ -137,9 +152,18 @@ pub enum Loaded {
     /// The job.
     Job(Box<Stored>),
     /// There was a job of that name.
-    Gone,
+    Gone(Former),
     /// There is none.
     Unknown,
+}
+
+/// What is remembered of a job that is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Former {
+    /// Whose it was.
+    pub owner: Option<Arc<str>>,
+    /// Which one of its name it was.
+    pub incarnation: Uuid,
 }
 
 /// A job with what its writer needs to go on.
@@ -235,6 +259,16 @@ pub enum StoreError {
     /// It cannot be reached, or did not answer in time.
     #[error("store unavailable: {0}")]
     Unavailable(String),
+}
+
+impl Former {
+    /// What remains of this job.
+    pub fn of(origin: &Origin) -> Self {
+        Self {
+            owner: origin.owner.clone(),
+            incarnation: origin.incarnation,
+        }
+    }
 }
 
 impl Committed {

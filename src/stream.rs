@@ -50,12 +50,14 @@ pub struct StreamSettings {
 }
 
 /// What one watcher asked for, and may have.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Default)]
 pub struct StreamOptions {
     /// Heartbeats as named events instead of comments.
     pub has_visible_heartbeat: bool,
     /// When the watcher's token ends.
     pub expires_in: Option<Duration>,
+    /// Ready when what let the watcher in is taken back; polled with every piece, so it should be cheap to ask.
+    pub revoked: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 /// The stream of one job to one watcher. Dropping it ends the subscription.
@@ -63,7 +65,8 @@ pub struct JobStream {
     job: JobHandle,
     open: OpenStream,
     settings: StreamSettings,
-    options: StreamOptions,
+    has_visible_heartbeat: bool,
+    revoked: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     source: Source,
     /// Bytes that are ready to go out.
     ready: Option<Piece>,
@@ -124,7 +127,8 @@ impl JobStream {
             job,
             open,
             settings,
-            options,
+            has_visible_heartbeat: options.has_visible_heartbeat,
+            revoked: options.revoked,
             source: Source::Over(StreamReason::Internal),
             ready: None,
             is_waiting: false,
@@ -157,6 +161,10 @@ impl JobStream {
                 // Not left to the timer, which a watcher that always has something to read
                 // would never come to.
                 self.end(reason);
+                continue;
+            }
+            if !self.is_over() && self.is_revoked(context) {
+                self.end(StreamEnd::TokenExpired);
                 continue;
             }
             match &mut self.source {
@@ -318,7 +326,7 @@ impl JobStream {
         let now = Instant::now();
         if now >= self.silent_since + self.patience {
             self.silent_since = now;
-            let bytes = if self.options.has_visible_heartbeat {
+            let bytes = if self.has_visible_heartbeat {
                 HEARTBEAT_EVENT
             } else {
                 HEARTBEAT
@@ -332,6 +340,11 @@ impl JobStream {
         // Bytes move the silence, not the timer: it looks again when the silence could be over.
         let next_wake = (self.silent_since + self.patience).min(self.latest_end.0);
         self.timer.as_mut().reset(next_wake.into());
+    }
+
+    fn is_revoked(&mut self, context: &mut Context<'_>) -> bool {
+        let revoked = self.revoked.as_mut();
+        revoked.is_some_and(|revoked| revoked.as_mut().poll(context).is_ready())
     }
 
     /// Whether nothing comes after what is ready.

@@ -3,8 +3,10 @@
 use std::fs;
 use std::process::Command;
 
+use futures_util::FutureExt as _;
 use progressd::auth::{Authenticator, Principal, Scope};
 use progressd::config::Config;
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize};
 use tempfile::TempDir;
 
 const SECRET: &str = "a secret of at least thirty-two bytes";
@@ -66,10 +68,10 @@ fn jwt_entry(extra: &str) -> String {
 
 fn principal_of(configuration: &str, credential: &str) -> Principal {
     let config = Config::from_toml(configuration).expect("the configuration is valid");
-    let header = format!("Bearer {}", credential.trim_end());
-    Authenticator::new(&config.auth)
-        .authenticate([header.as_bytes()])
-        .expect("the server accepts the credential")
+    let authenticator = Authenticator::new(&config.auth);
+    let answer = authenticator.authenticate(credential.trim_end().as_bytes());
+    let answer = answer.now_or_never().expect("a fixed key needs no waiting");
+    answer.expect("the server accepts the credential")
 }
 
 #[test]
@@ -307,6 +309,67 @@ fn serving_on_an_address_that_is_taken_is_one_clear_mistake() {
     let mistake = format!("error: listen on {taken}: ");
     assert!(
         stderr.lines().any(|line| line.starts_with(&mistake)),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_token_by_a_private_key_fits_its_public_one() {
+    for (algorithm, pair) in [
+        (
+            "RS256",
+            KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
+        ),
+        ("ES256", KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)),
+        ("EdDSA", KeyPair::generate_for(&PKCS_ED25519)),
+    ] {
+        let pair = pair.expect("a key pair");
+        let public = pair.public_key_pem();
+        let entry = format!(
+            "[[auth.jwt]]\nalgorithm = '{algorithm}'\npublic_key = '''{public}'''\nowner_claim = 'user'\n"
+        );
+        // The first entry is of another sort, and passed over.
+        let file = format!("{}{entry}", jwt_entry(""));
+        let place = Place::new(&[("key.pem", &pair.serialize_pem()), ("p.toml", &file)]);
+        let arguments = ["token", "--private-key", "key.pem", "--sub", "ann"];
+        let with_config = [&arguments[..], &["--config", "p.toml"]].concat();
+        let principal = principal_of(&file, &place.output(&with_config));
+        assert_eq!(principal.owner(), Some("ann"));
+        let named = [&arguments[..], &["--kid", "2026"]].concat();
+        let token = place.output(&named);
+        let header = jsonwebtoken::decode_header(token.trim_end()).expect("a token");
+        assert_eq!(header.kid.as_deref(), Some("2026"));
+        assert_eq!(format!("{:?}", header.alg), algorithm);
+    }
+}
+
+#[test]
+fn what_is_no_private_key_signs_nothing() {
+    let pair = KeyPair::generate_for(&PKCS_ED25519).expect("a key pair");
+    let public = pair.public_key_pem();
+    let files = [
+        ("public.pem", &*public),
+        ("empty.pem", ""),
+        ("private.pem", &pair.serialize_pem()),
+        ("p.toml", &jwt_entry("")),
+    ];
+    let place = Place::new(&files);
+    for name in ["public.pem", "empty.pem", "missing.pem"] {
+        let stderr = place.refusal(&["token", "--private-key", name, "--sub", "ann"], 1);
+        assert!(stderr.contains(name), "{stderr}");
+    }
+    let arguments = [
+        "token",
+        "--private-key",
+        "private.pem",
+        "--config",
+        "p.toml",
+        "--sub",
+        "ann",
+    ];
+    let stderr = place.refusal(&arguments, 1);
+    assert!(
+        stderr.contains("no [[auth.jwt]] entry goes with the key"),
         "{stderr}"
     );
 }

@@ -2,17 +2,29 @@
 
 use std::fmt;
 
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
+};
 use serde_json::{Map, Value};
 
-use super::{JobPattern, Principal, Scopes};
-use crate::config::{JwtAlgorithm, JwtConfig};
+use super::{Admission, JobPattern, PassMint, Principal, Scopes, claims::Claims, jwks::Jwks};
+use crate::config::{JwtAlgorithm, JwtConfig, KeySource};
 
-/// Verifies tokens with one key.
+/// The longest token that is looked at: as long as a whole header block by default.
+const MOST_TOKEN_BYTES: usize = 16_384;
+
+/// Verifies tokens with one key, or with those of one issuer.
 pub(super) struct JwtVerifier {
-    key: DecodingKey,
+    admission: Admission,
+    keys: Keys,
     validation: Validation,
     config: JwtConfig,
+}
+
+/// A token whose header was read, and nothing believed yet.
+pub(super) struct PresentedToken<'t> {
+    text: &'t [u8],
+    header: Header,
 }
 
 /// What a minted token says; the names of the claims are those of the [`JwtConfig`] that it is minted for.
@@ -36,20 +48,62 @@ pub enum TokenRefusal {
     /// No key for tokens is configured.
     #[error("no key for tokens is configured")]
     NoVerifier,
+    /// Longer than any token has reason to be.
+    #[error("it is too long")]
+    TooLong,
     /// The form, the algorithm, the signature, or one of `exp`, `nbf`, `iss`, `aud`.
     #[error(transparent)]
     Invalid(#[from] jsonwebtoken::errors::Error),
     /// The header has a `crit` entry, and we understand no extension (RFC 7515, section 4.1.11).
     #[error("the header asks for an extension")]
     CriticalHeader,
+    /// The header names something that this server signs for itself.
+    #[error("it is no token of a user")]
+    OwnType,
+    /// No key has the name that the header gives, or it gives none and there are several.
+    #[error("no key fits the `kid`")]
+    UnknownKey,
     /// The claim has another type than it must have.
     #[error("the claim `{0}` has a wrong type")]
     ClaimType(String),
+    /// In a query: it may write, lives too long, or the call is none that reads.
+    #[error("it may not stand in a query")]
+    NotForQueries,
+    /// A watch token, ticket or cookie that does not hold, or not here.
+    #[error("it does not hold for this call")]
+    Pass,
+    /// It ended while it was in use.
+    #[error("it has ended meanwhile")]
+    Ended,
+}
+
+enum Keys {
+    Fixed(DecodingKey),
+    Jwks(Jwks),
+}
+
+impl<'t> PresentedToken<'t> {
+    /// Reads the header, and refuses what no key could make good.
+    pub(super) fn read(text: &'t [u8]) -> Result<Self, TokenRefusal> {
+        if text.len() > MOST_TOKEN_BYTES {
+            return Err(TokenRefusal::TooLong);
+        }
+        let header = decode_header(text)?;
+        if header.crit.is_some() {
+            return Err(TokenRefusal::CriticalHeader);
+        }
+        if header.typ.as_deref().is_some_and(PassMint::is_own_type) {
+            return Err(TokenRefusal::OwnType);
+        }
+        Ok(Self { text, header })
+    }
 }
 
 impl JwtVerifier {
+    /// From an entry of a checked configuration; begins to read the keys of an issuer.
     pub(super) fn new(config: &JwtConfig) -> Self {
-        let mut validation = Validation::new(algorithm(config.algorithm));
+        let algorithm = config.algorithm;
+        let mut validation = Validation::new(library_algorithm(algorithm));
         validation.leeway = config.leeway_seconds;
         validation.validate_nbf = true;
         let mut required = vec!["exp"];
@@ -64,28 +118,89 @@ impl JwtVerifier {
             required.push("aud");
         }
         validation.set_required_spec_claims(&required);
-        let key = DecodingKey::from_secret(config.secret.expose().as_bytes());
+        let keys = match config
+            .source()
+            .expect("a configuration is checked before it is used")
+        {
+            KeySource::Fixed(key) => Keys::Fixed(key),
+            KeySource::Jwks(location) => Keys::Jwks(Jwks::start(location, algorithm)),
+        };
         Self {
-            key,
+            admission: Admission::of_jwt(config),
+            keys,
             validation,
             config: config.clone(),
         }
     }
 
-    pub(super) fn verify(&self, token: &[u8]) -> Result<Principal, TokenRefusal> {
-        let token = decode::<Map<String, Value>>(token, &self.key, &self.validation)?;
-        if token.header.crit.is_some() {
-            return Err(TokenRefusal::CriticalHeader);
+    /// What lets the bearers in.
+    pub(super) fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// Has the keys of an issuer read again.
+    pub(super) fn reread(&self) {
+        if let Keys::Jwks(jwks) = &self.keys {
+            jwks.reread();
         }
-        let claims = &token.claims;
-        let owner = match text_claim(claims, &self.config.owner_claim)? {
+    }
+
+    /// Who the token says it is, by the keys that are known now.
+    pub(super) fn verify(&self, token: &PresentedToken<'_>) -> Result<Principal, TokenRefusal> {
+        // Before a key is looked for: a key is for its algorithm alone (RFC 8725, section 3.1).
+        if token.header.alg != library_algorithm(self.config.algorithm) {
+            return Err(wrong_algorithm());
+        }
+        match &self.keys {
+            Keys::Fixed(key) => self.verify_with(key, token),
+            Keys::Jwks(jwks) => {
+                let keys = jwks.keys();
+                let mut refusal = TokenRefusal::UnknownKey;
+                for key in keys.candidates(token.header.kid.as_deref()) {
+                    match self.verify_with(key, token) {
+                        Ok(principal) => return Ok(principal),
+                        Err(reason) => refusal = reason,
+                    }
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Waits, if need be, until the key with the token's `kid` may be known; says whether to try once more.
+    pub(super) async fn look_again(&self, token: &PresentedToken<'_>) -> bool {
+        let Keys::Jwks(jwks) = &self.keys else {
+            return false;
+        };
+        let is_for_this = token.header.alg == library_algorithm(self.config.algorithm);
+        let kid = token.header.kid.as_deref();
+        if !is_for_this || jwks.keys().candidates(kid).next().is_some() {
+            return false;
+        }
+        jwks.look_again().await;
+        jwks.keys().candidates(kid).next().is_some()
+    }
+
+    fn verify_with(
+        &self,
+        key: &DecodingKey,
+        token: &PresentedToken<'_>,
+    ) -> Result<Principal, TokenRefusal> {
+        let claims = decode::<Claims>(token.text, key, &self.validation)?
+            .claims
+            .0;
+        let owner = match text_claim(&claims, &self.config.owner_claim)? {
             Some("") => return Err(TokenRefusal::ClaimType(self.config.owner_claim.clone())),
             owner => owner.map(str::to_owned),
         };
-        let scopes = text_claim(claims, &self.config.scope_claim)?
+        let scopes = text_claim(&claims, &self.config.scope_claim)?
             .map_or(self.config.default_scope, Scopes::from_claim);
-        let jobs = jobs_claim(claims, &self.config.jobs_claim)?;
-        Ok(Principal::of_token(owner, scopes, jobs, expiry(claims)?))
+        let jobs = jobs_claim(&claims, &self.config.jobs_claim)?;
+        let expires_at = expiry(&claims)?;
+        let admission = self.admission.clone();
+        Ok(Principal::of_token(
+            owner, scopes, jobs, expires_at, admission,
+        ))
     }
 }
 
@@ -98,12 +213,14 @@ impl fmt::Debug for JwtVerifier {
     }
 }
 
-/// Signs a token that a server with `config` among its `[[auth.jwt]]` accepts.
+/// Signs a token that a server with `config` among its `[[auth.jwt]]` accepts; `kid` names the key in a JWK Set.
 ///
 /// # Errors
-/// None in practice: claims of strings and numbers are always valid JSON.
+/// The key does not go with the algorithm.
 pub fn mint(
     config: &JwtConfig,
+    key: &EncodingKey,
+    kid: Option<String>,
     claims: &TokenClaims,
 ) -> Result<String, jsonwebtoken::errors::Error> {
     let mut payload = Map::new();
@@ -125,8 +242,9 @@ pub fn mint(
     }
     insert("iat", claims.issued_at.into());
     insert("exp", claims.expires_at.into());
-    let key = EncodingKey::from_secret(config.secret.expose().as_bytes());
-    encode(&Header::new(algorithm(config.algorithm)), &payload, &key)
+    let mut header = Header::new(library_algorithm(config.algorithm));
+    header.kid = kid;
+    encode(&header, &payload, key)
 }
 
 /// Whether a credential looks like a JWT: three parts in base64url, of which the last may be empty (`alg` none).
@@ -142,10 +260,17 @@ pub(super) fn is_shaped_like_one(credential: &[u8]) -> bool {
         && parts.iter().all(is_base64url)
 }
 
-fn algorithm(algorithm: JwtAlgorithm) -> Algorithm {
+fn library_algorithm(algorithm: JwtAlgorithm) -> Algorithm {
     match algorithm {
         JwtAlgorithm::Hs256 => Algorithm::HS256,
+        JwtAlgorithm::Rs256 => Algorithm::RS256,
+        JwtAlgorithm::Es256 => Algorithm::ES256,
+        JwtAlgorithm::EdDsa => Algorithm::EdDSA,
     }
+}
+
+fn wrong_algorithm() -> TokenRefusal {
+    jsonwebtoken::errors::Error::from(jsonwebtoken::errors::ErrorKind::InvalidAlgorithm).into()
 }
 
 /// A claim that is a string, if it is there at all; null is no string.
@@ -173,6 +298,12 @@ fn jobs_claim(claims: &Map<String, Value>, name: &str) -> Result<Vec<JobPattern>
             .map(|entry| entry.as_str().map(JobPattern::new).ok_or_else(wrong_type))
             .collect(),
         Some(_) => Err(wrong_type()),
+    }
+}
+
+impl fmt::Debug for PresentedToken<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("PresentedToken([redacted])")
     }
 }
 

@@ -1,6 +1,13 @@
 //! Who asks: identity, scopes, and the jobs within reach.
 
-use super::{Scope, Scopes};
+use std::{
+    future::pending,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use uuid::Uuid;
+
+use super::{Admission, Revoked, Scope, Scopes};
 
 /// An authenticated caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +17,17 @@ pub struct Principal {
     scopes: Scopes,
     reach: Reach,
     expires_at: Option<u64>,
+    /// `None` for a watch token, which no entry of the configuration has let in.
+    admission: Option<Admission>,
+}
+
+/// One very job: a later one of the same name is another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bond {
+    /// Its id.
+    pub job_id: String,
+    /// What tells it from others that had its id before, or will have it later.
+    pub incarnation: Uuid,
 }
 
 /// A job id, or the beginning of some followed by `*`: the entries of a token's `jobs` claim.
@@ -33,22 +51,30 @@ enum Reach {
     All,
     /// Its own, and those that the patterns name.
     Own(Vec<JobPattern>),
+    /// One job, as the bearer of a pass or of a watch token.
+    One(Box<Bond>),
 }
 
 impl Principal {
     /// Everybody, on a server that runs open: all scopes, all jobs, no owner.
-    pub fn open() -> Self {
+    pub fn open(admission: Admission) -> Self {
         Self {
             name: "anonymous".to_owned(),
             owner: None,
             scopes: Scope::ALL.into_iter().collect(),
             reach: Reach::All,
             expires_at: None,
+            admission: Some(admission),
         }
     }
 
     /// The bearer of an API key; without an owner it reaches all jobs.
-    pub fn of_api_key(name: String, scopes: Scopes, owner: Option<String>) -> Self {
+    pub fn of_api_key(
+        name: String,
+        scopes: Scopes,
+        owner: Option<String>,
+        admission: Admission,
+    ) -> Self {
         let reach = if owner.is_none() {
             Reach::All
         } else {
@@ -60,6 +86,7 @@ impl Principal {
             scopes,
             reach,
             expires_at: None,
+            admission: Some(admission),
         }
     }
 
@@ -69,6 +96,7 @@ impl Principal {
         scopes: Scopes,
         jobs: Vec<JobPattern>,
         expires_at: u64,
+        admission: Admission,
     ) -> Self {
         let name = owner.clone().unwrap_or_else(|| "token".to_owned());
         Self {
@@ -77,6 +105,28 @@ impl Principal {
             scopes,
             reach: Reach::Own(jobs),
             expires_at: Some(expires_at),
+            admission: Some(admission),
+        }
+    }
+
+    /// The bearer of a ticket or of its cookie: reads one job, as long as the buyer might.
+    pub fn of_pass(bond: Bond, expires_at: Option<u64>, admission: Admission) -> Self {
+        Self {
+            expires_at,
+            admission: Some(admission),
+            ..Self::of_watch_token(bond)
+        }
+    }
+
+    /// The bearer of a watch token: reads one job, until an hour after its end.
+    pub fn of_watch_token(bond: Bond) -> Self {
+        Self {
+            name: "watcher".to_owned(),
+            owner: None,
+            scopes: Scope::JobsRead.into(),
+            reach: Reach::One(Box::new(bond)),
+            expires_at: None,
+            admission: None,
         }
     }
 
@@ -103,6 +153,62 @@ impl Principal {
         self.expires_at
     }
 
+    /// The one job that it may read, when it came with a ticket, a cookie or a watch token.
+    pub fn bond(&self) -> Option<&Bond> {
+        match &self.reach {
+            Reach::One(bond) => Some(bond),
+            Reach::All | Reach::Own(_) => None,
+        }
+    }
+
+    /// Whether it came with a watch token, whose time is that of the job.
+    pub fn is_watch_token(&self) -> bool {
+        self.admission.is_none()
+    }
+
+    /// Whether it may do nothing but read.
+    pub fn is_read_only(&self) -> bool {
+        self.scopes.iter().all(|scope| scope == Scope::JobsRead)
+    }
+
+    /// The entry of the configuration that let it in; `None` for a watch token.
+    pub fn admission(&self) -> Option<&Admission> {
+        self.admission.as_ref()
+    }
+
+    /// Ready when that entry leaves the configuration; `None` for a watch token.
+    pub fn revoked(&self) -> Option<Revoked> {
+        self.admission.as_ref().map(Admission::revoked)
+    }
+
+    /// How long until its streams end; `None` is never.
+    pub fn expires_in(&self) -> Option<Duration> {
+        self.expires_at.map(time_until)
+    }
+
+    /// Ready when what let it in holds no longer.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (expires_in, revoked) = (self.expires_in(), self.revoked());
+        let expiry = async move {
+            match expires_in {
+                Some(span) => tokio::time::sleep(span).await,
+                None => pending().await,
+            }
+        };
+        let revocation = async move {
+            match revoked {
+                Some(revoked) => revoked.await,
+                None => pending().await,
+            }
+        };
+        async move {
+            tokio::select! {
+                () = expiry => {}
+                () = revocation => {}
+            }
+        }
+    }
+
     /// Whether its scopes allow the call; whose job it is remains to be asked.
     pub fn may(&self, scope: Scope) -> bool {
         self.scopes.contains(scope)
@@ -120,6 +226,7 @@ impl Principal {
             _ if self.may_act_on_all() => true,
             Reach::All => true,
             Reach::Own(jobs) => owns() || jobs.iter().any(|pattern| pattern.matches(job_id)),
+            Reach::One(bond) => bond.job_id == job_id,
         }
     }
 
@@ -155,9 +262,23 @@ impl JobPattern {
     }
 }
 
+/// How long until a moment in Unix seconds; nothing when it has passed.
+fn time_until(moment: u64) -> Duration {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    // A token without end in sight: far more than the longest stream, and no overflow.
+    let most = Duration::from_secs(366 * 86_400);
+    Duration::from_secs(moment).saturating_sub(now).min(most)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn everybody() -> Principal {
+        Principal::open(Admission::of_everybody())
+    }
 
     fn token(owner: Option<&str>, scopes: &str, jobs: &[&str]) -> Principal {
         let jobs = jobs.iter().map(|text| JobPattern::new(text)).collect();
@@ -166,6 +287,7 @@ mod tests {
             scopes.parse().expect("known scopes"),
             jobs,
             2_000_000_000,
+            Admission::of_everybody(),
         )
     }
 
@@ -174,6 +296,7 @@ mod tests {
             "ci".into(),
             scopes.parse().expect("known scopes"),
             owner.map(str::to_owned),
+            Admission::of_everybody(),
         )
     }
 
@@ -216,7 +339,7 @@ mod tests {
             key(None, "jobs:read"),
             key(Some("ann"), "admin"),
             token(None, "admin", &[]),
-            Principal::open(),
+            everybody(),
         ] {
             assert!(principal.may_act_on("a", Some("bob")));
             assert!(principal.may_act_on("a", None));
@@ -258,6 +381,44 @@ mod tests {
             token(Some("ann"), "admin", &[]).may_create_for(Some("bob")),
             Ok(Some("bob".into()))
         );
-        assert_eq!(Principal::open().may_create_for(None), Ok(None));
+        assert_eq!(everybody().may_create_for(None), Ok(None));
+    }
+
+    #[test]
+    fn a_pass_reads_its_one_job_and_does_nothing_else() {
+        let bond = Bond {
+            job_id: "a".to_owned(),
+            incarnation: Uuid::now_v7(),
+        };
+        for principal in [
+            Principal::of_watch_token(bond.clone()),
+            Principal::of_pass(bond.clone(), Some(5), Admission::of_everybody()),
+        ] {
+            assert!(principal.may_act_on("a", Some("ann")) && principal.may_act_on("a", None));
+            assert!(!principal.may_act_on("b", None) && !principal.may_act_on_all());
+            assert!(principal.may(Scope::JobsRead) && principal.is_read_only());
+            assert!(!principal.may(Scope::JobsWrite) && !principal.may(Scope::JobsCancel));
+            assert_eq!(principal.may_create_for(None), Err(Forbidden));
+            assert_eq!(principal.bond(), Some(&bond));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_principal_ends_with_its_token_or_with_its_entry() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.expect("a clock after 1970").as_secs();
+        let with_end = |end: u64| {
+            let scopes = Scopes::from(Scope::JobsRead);
+            Principal::of_token(None, scopes, Vec::new(), end, Admission::of_everybody())
+        };
+        with_end(0).ended().await;
+        with_end(now + 600).ended().await;
+        let endless = with_end(u64::MAX);
+        let ended = endless.ended();
+        endless.admission().expect("an entry").revoke();
+        ended.await;
+        let key = key(None, "jobs:read");
+        let waiting = tokio::time::timeout(Duration::from_secs(86_400), key.ended());
+        assert!(waiting.await.is_err(), "a key has no end of its own");
     }
 }

@@ -1,4 +1,4 @@
-//! `progressd token`: a JWT signed with the server's own secret.
+//! `progressd token`: a JWT signed with the server's own secret, or with the private key to its public one.
 
 use std::{
     fs,
@@ -7,23 +7,30 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use clap::{Args, builder::NonEmptyStringValueParser};
+use jsonwebtoken::EncodingKey;
 
 use crate::{
     auth::{Scope, Scopes, TokenClaims, mint},
-    config::{Config, JwtConfig, MIN_SECRET_BYTES, Overrides, Secret, Sources},
+    config::{Config, JwtAlgorithm, JwtConfig, MIN_SECRET_BYTES, Overrides, Secret, Sources},
 };
 
 /// `progressd token`
 #[derive(Debug, Args)]
 pub struct TokenArguments {
     /// Configuration file whose first fitting [[auth.jwt]] entry signs, and names the claims
-    #[arg(long, value_name = "FILE", required_unless_present = "secret_file")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["secret_file", "private_key"])]
     pub config: Option<PathBuf>,
     /// File that holds the secret, 32 bytes at least; a line break at its end does not count
     #[arg(long, value_name = "FILE", conflicts_with = "config")]
     pub secret_file: Option<PathBuf>,
+    /// File that holds a private key in PEM (RSA, P-256 or Ed25519), for a server that has the public one
+    #[arg(long, value_name = "FILE", conflicts_with = "secret_file")]
+    pub private_key: Option<PathBuf>,
+    /// Name of the private key in the JWK Set of the server
+    #[arg(long, value_name = "NAME", requires = "private_key")]
+    pub kid: Option<String>,
     /// Owner of the jobs that the bearer creates and acts on
     #[arg(long, value_name = "OWNER", value_parser = NonEmptyStringValueParser::new())]
     pub sub: Option<String>,
@@ -48,7 +55,7 @@ pub struct TokenArguments {
 /// Writes the token on a line.
 ///
 /// # Errors
-/// The secret cannot be read or is too short, the configuration has no fitting entry, the token would be good for
+/// The secret or the key cannot be read, the secret is too short, the configuration has no fitting entry, the token would be good for
 /// nothing, or `output` takes no more.
 pub fn run(arguments: TokenArguments, output: &mut impl Write) -> anyhow::Result<()> {
     let is_admin = arguments.scope.contains(&Scope::Admin);
@@ -56,7 +63,7 @@ pub fn run(arguments: TokenArguments, output: &mut impl Write) -> anyhow::Result
         arguments.sub.is_some() || !arguments.jobs.is_empty() || is_admin,
         "such a token may act on no job: give it --sub, --jobs or --scope admin"
     );
-    let config = signer(&arguments)?;
+    let (config, key) = signer(&arguments)?;
     let issued_at = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .context("the clock is before 1970")?
@@ -72,24 +79,44 @@ pub fn run(arguments: TokenArguments, output: &mut impl Write) -> anyhow::Result
     writeln!(
         output,
         "{}",
-        mint(&config, &claims).context("sign the token")?
+        mint(&config, &key, arguments.kid, &claims).context("sign the token")?
     )?;
     Ok(())
 }
 
-/// The secret and what goes with it, from the configuration or from the file of `--secret-file`.
-fn signer(arguments: &TokenArguments) -> anyhow::Result<JwtConfig> {
-    let mut config = match &arguments.secret_file {
-        Some(path) => JwtConfig::with_secret(read_secret(path)?),
-        None => configured(arguments)?,
+/// The key and what goes with it: from its own file, or from the configuration.
+fn signer(arguments: &TokenArguments) -> anyhow::Result<(JwtConfig, EncodingKey)> {
+    let (mut config, key) = match (&arguments.secret_file, &arguments.private_key) {
+        (Some(path), _) => {
+            let secret = read_secret(path)?;
+            let key = EncodingKey::from_secret(secret.expose().as_bytes());
+            (JwtConfig::with_secret(secret), key)
+        }
+        (None, Some(path)) => {
+            let (algorithm, key) = read_private_key(path)?;
+            let config = match &arguments.config {
+                Some(_) => configured(arguments, |entry| entry.algorithm == algorithm)?,
+                None => JwtConfig::without_key(algorithm),
+            };
+            (config, key)
+        }
+        (None, None) => {
+            let config = configured(arguments, |entry| entry.secret.is_some())?;
+            let secret = config.secret.as_ref().map_or("", Secret::expose);
+            let key = EncodingKey::from_secret(secret.as_bytes());
+            (config, key)
+        }
     };
     config.issuer = arguments.issuer.clone().or(config.issuer);
     config.audience = arguments.audience.clone().or(config.audience);
-    Ok(config)
+    Ok((config, key))
 }
 
-/// The first entry whose server would accept the issuer and the audience that were asked for.
-fn configured(arguments: &TokenArguments) -> anyhow::Result<JwtConfig> {
+/// The first entry for the key whose server would accept the issuer and the audience that were asked for.
+fn configured(
+    arguments: &TokenArguments,
+    is_for_key: impl Fn(&JwtConfig) -> bool,
+) -> anyhow::Result<JwtConfig> {
     let config = Config::load(&Sources::of_process(
         arguments.config.clone(),
         Overrides::default(),
@@ -97,12 +124,20 @@ fn configured(arguments: &TokenArguments) -> anyhow::Result<JwtConfig> {
     if config.auth.jwt.is_empty() {
         bail!("the configuration has no [[auth.jwt]] entry, so that the server accepts no token");
     }
+    if !config.auth.jwt.iter().any(&is_for_key) {
+        bail!(
+            "no [[auth.jwt]] entry goes with the key: without --private-key there must be one with a secret, with it \
+             one with the algorithm of the key"
+        );
+    }
     let accepts = |required: &Option<String>, asked: &Option<String>| match (required, asked) {
         (Some(required), Some(asked)) => required == asked,
         _ => true,
     };
     let fits = |entry: &JwtConfig| {
-        accepts(&entry.issuer, &arguments.issuer) && accepts(&entry.audience, &arguments.audience)
+        is_for_key(entry)
+            && accepts(&entry.issuer, &arguments.issuer)
+            && accepts(&entry.audience, &arguments.audience)
     };
     config
         .auth
@@ -121,4 +156,20 @@ fn read_secret(path: &Path) -> anyhow::Result<Secret> {
         "a secret must have at least {MIN_SECRET_BYTES} bytes"
     );
     Ok(Secret::from(secret.to_owned()))
+}
+
+/// The key, and the algorithm that goes with a key of its sort.
+fn read_private_key(path: &Path) -> anyhow::Result<(JwtAlgorithm, EncodingKey)> {
+    let text = fs::read(path).with_context(|| format!("read the key file `{}`", path.display()))?;
+    // In this order: the reader for RSA takes whatever is no key of the others for one.
+    let key = EncodingKey::from_ed_pem(&text)
+        .map(|key| (JwtAlgorithm::EdDsa, key))
+        .or_else(|_| EncodingKey::from_ec_pem(&text).map(|key| (JwtAlgorithm::Es256, key)))
+        .or_else(|_| EncodingKey::from_rsa_pem(&text).map(|key| (JwtAlgorithm::Rs256, key)));
+    key.map_err(|_| {
+        anyhow!(
+            "`{}` holds no private key in PEM for RS256, ES256 or EdDSA (PKCS #8; PKCS #1 for RSA)",
+            path.display()
+        )
+    })
 }

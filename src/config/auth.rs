@@ -1,11 +1,16 @@
 //! `[auth]`: the keys, and whether the server runs open.
 
-use std::{collections::HashMap, str::FromStr};
+mod source;
+
+use std::{collections::HashMap, fmt, path::PathBuf, str::FromStr};
 
 use serde::Deserialize;
 
 use super::{Secret, sections::parsed};
 use crate::auth::{KeyHash, Scopes};
+
+pub(crate) use source::is_loopback;
+pub use source::{JwksLocation, KeySource};
 
 /// An HMAC secret is at least as long as the hash: a shorter one can be found by trying (RFC 7518, section 3.2).
 pub const MIN_SECRET_BYTES: usize = 32;
@@ -17,6 +22,10 @@ pub struct AuthConfig {
     /// What to do when no key is configured. Default `auto`.
     #[serde(deserialize_with = "parsed")]
     pub mode: AuthSetting,
+    /// Whether somebody else's job looks as if it were not there. Default false.
+    pub hide_foreign_jobs: bool,
+    /// Longest remaining life of a token in a query, in seconds. Default 3600.
+    pub query_token_max_seconds: u64,
     /// `[[auth.api_keys]]`
     pub api_keys: Vec<ApiKeyConfig>,
     /// `[[auth.jwt]]`
@@ -65,7 +74,17 @@ pub struct JwtConfig {
     #[serde(deserialize_with = "parsed")]
     pub algorithm: JwtAlgorithm,
     /// The shared secret of HS256, 32 bytes at least.
-    pub secret: Secret,
+    #[serde(default)]
+    pub secret: Option<Secret>,
+    /// The public key in PEM. As secret as a secret: what is pasted there by mistake is the private one.
+    #[serde(default)]
+    pub public_key: Option<Secret>,
+    /// A JWK Set (RFC 7517): the path of a file, or an https URL.
+    #[serde(default)]
+    pub jwks: Option<String>,
+    /// File with the certificates, in PEM, that the https URL is trusted by; left out, those of the system.
+    #[serde(default)]
+    pub jwks_ca: Option<PathBuf>,
     /// The `iss` that a token must have; left out, it is not looked at.
     #[serde(default)]
     pub issuer: Option<String>,
@@ -89,11 +108,17 @@ pub struct JwtConfig {
     pub leeway_seconds: u64,
 }
 
-/// The signature algorithms that this version verifies.
+/// The signature algorithms (RFC 7518, section 3.1, and RFC 8037).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JwtAlgorithm {
     /// HMAC with SHA-256.
     Hs256,
+    /// RSA (PKCS #1 v1.5) with SHA-256.
+    Rs256,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// Ed25519.
+    EdDsa,
 }
 
 impl AuthConfig {
@@ -128,6 +153,10 @@ impl AuthConfig {
                 ));
             }
         }
+        for (index, jwt) in self.jwt.iter().enumerate() {
+            let problem = jwt.source().err();
+            problems.extend(problem.map(|problem| problem.at(index)));
+        }
         problems
     }
 }
@@ -136,8 +165,19 @@ impl JwtConfig {
     /// A verifier with this secret, and every other setting at its default.
     pub fn with_secret(secret: Secret) -> Self {
         Self {
-            algorithm: JwtAlgorithm::Hs256,
-            secret,
+            secret: Some(secret),
+            ..Self::without_key(JwtAlgorithm::Hs256)
+        }
+    }
+
+    /// An entry that has no key, and every other setting at its default: enough to name the claims of a token.
+    pub fn without_key(algorithm: JwtAlgorithm) -> Self {
+        Self {
+            algorithm,
+            secret: None,
+            public_key: None,
+            jwks: None,
+            jwks_ca: None,
             issuer: None,
             audience: None,
             default_scope: default_scope(),
@@ -169,8 +209,22 @@ impl FromStr for JwtAlgorithm {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "HS256" => Ok(Self::Hs256),
-            _ => Err("must be \"HS256\", the only algorithm of this version"),
+            "RS256" => Ok(Self::Rs256),
+            "ES256" => Ok(Self::Es256),
+            "EdDSA" => Ok(Self::EdDsa),
+            _ => Err("must be \"HS256\", \"RS256\", \"ES256\" or \"EdDSA\""),
         }
+    }
+}
+
+impl fmt::Display for JwtAlgorithm {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Hs256 => "HS256",
+            Self::Rs256 => "RS256",
+            Self::Es256 => "ES256",
+            Self::EdDsa => "EdDSA",
+        })
     }
 }
 

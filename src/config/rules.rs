@@ -1,18 +1,21 @@
 //! What each key may be: one row per key, and the check of a layer against the rows.
 
-use std::{collections::BTreeSet, net::SocketAddr, str::FromStr};
+mod texts;
+
+use std::collections::BTreeSet;
 
 use ::config::{Value, ValueKind};
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::{
-    auth::{AuthSetting, JwtAlgorithm, MIN_SECRET_BYTES},
+    auth::{AuthSetting, JwtAlgorithm},
     layers::{Layer, Setting},
     origins::{Host, Origin},
-    proxies,
     sections::{DnsSource, LogFormat, StoreBackend},
 };
-use crate::auth::{KeyHash, Scope, Scopes};
+use texts::{
+    is_address, is_address_or_empty, is_filter, is_hash, is_network, is_path, is_scope, is_scopes,
+    long_enough, not_empty, parses,
+};
 
 /// What a value must be, in the words of a message: "must be …".
 type Must = &'static str;
@@ -30,6 +33,8 @@ const LIKENESS: f64 = 0.6;
 enum Rule {
     /// A whole number within bounds, both included.
     Number(u64, u64),
+    /// True or false.
+    Switch,
     /// A string that the function accepts.
     Text(fn(&str) -> Result<(), Must>),
     /// Like `Text`, and never shown.
@@ -42,7 +47,7 @@ enum Rule {
     Tables,
 }
 
-use Rule::{List, Number, Secret, Tables, Text, Words};
+use Rule::{List, Number, Secret, Switch, Tables, Text, Words};
 
 /// Every key. `[]` stands for an entry of a list of tables.
 const RULES: &[(&str, Rule)] = &[
@@ -116,6 +121,8 @@ const RULES: &[(&str, Rule)] = &[
     ("log.filter", Text(is_filter)),
     ("log.format", Text(parses::<LogFormat>)),
     ("auth.mode", Text(parses::<AuthSetting>)),
+    ("auth.hide_foreign_jobs", Switch),
+    ("auth.query_token_max_seconds", Number(1, YEAR)),
     ("auth.api_keys", Tables),
     ("auth.api_keys[].name", Text(not_empty)),
     // Not shown when it is wrong: then it is likely the key itself.
@@ -125,6 +132,10 @@ const RULES: &[(&str, Rule)] = &[
     ("auth.jwt", Tables),
     ("auth.jwt[].algorithm", Text(parses::<JwtAlgorithm>)),
     ("auth.jwt[].secret", Secret(long_enough)),
+    // Not shown: by mistake it may be the private one.
+    ("auth.jwt[].public_key", Secret(not_empty)),
+    ("auth.jwt[].jwks", Text(not_empty)),
+    ("auth.jwt[].jwks_ca", Text(not_empty)),
     ("auth.jwt[].issuer", Text(not_empty)),
     ("auth.jwt[].audience", Text(not_empty)),
     ("auth.jwt[].default_scope", Text(is_scopes)),
@@ -137,7 +148,7 @@ const RULES: &[(&str, Rule)] = &[
 /// The fields that an entry of a list of tables cannot do without.
 const REQUIRED: [(&str, &[&str]); 2] = [
     ("auth.api_keys[]", &["name", "sha256", "scopes"]),
-    ("auth.jwt[]", &["algorithm", "secret"]),
+    ("auth.jwt[]", &["algorithm"]),
 ];
 
 /// Adds a sentence for every mistake in the layer.
@@ -159,20 +170,22 @@ pub(super) fn check(layer: &Layer, problems: &mut Vec<String>) {
     }
 }
 
-/// The value for a key as the environment spells it: a number where the key wants one and the text is one,
+/// The value for a key as the environment spells it: a number or a switch where the key wants one and the text is one,
 /// a list where the key wants one.
 pub(super) fn kind_of_text(key: &str, text: &str) -> ValueKind {
-    match (rule_of(key), text.trim().parse::<i64>()) {
-        (Some(Number(..)), Ok(number)) => ValueKind::I64(number),
-        (Some(List(_)), _) => {
+    let kind = match rule_of(key) {
+        Some(Number(..)) => text.trim().parse().map(ValueKind::I64).ok(),
+        Some(Switch) => text.trim().parse().map(ValueKind::Boolean).ok(),
+        Some(List(_)) => {
             let entries = text
                 .split(',')
                 .map(str::trim)
                 .filter(|entry| !entry.is_empty());
-            ValueKind::Array(entries.map(Value::from).collect())
+            Some(ValueKind::Array(entries.map(Value::from).collect()))
         }
-        _ => ValueKind::String(text.to_owned()),
-    }
+        _ => None,
+    };
+    kind.unwrap_or_else(|| ValueKind::String(text.to_owned()))
 }
 
 /// The value in TOML, or `[redacted]`.
@@ -220,6 +233,8 @@ fn check_setting(setting: &Setting) -> Result<(), String> {
         (Number(least, most), _) => {
             refuse(&format!("must be a whole number from {least} to {most}"))
         }
+        (Switch, ValueKind::Boolean(_)) => Ok(()),
+        (Switch, _) => refuse("must be true or false"),
         (Text(check), ValueKind::String(text)) => check(text).or_else(refuse),
         (Text(_), _) => refuse("must be a string"),
         // What stands there may be most of the secret.
@@ -331,79 +346,6 @@ fn show_kind(kind: &ValueKind) -> String {
         }
         ValueKind::Table(_) => "a table".to_owned(),
         kind => kind.to_string(),
-    }
-}
-
-fn parses<T: FromStr<Err = Must>>(text: &str) -> Result<(), Must> {
-    text.parse::<T>().map(drop)
-}
-
-fn is_address(text: &str) -> Result<(), Must> {
-    let address = text.parse::<SocketAddr>().map(drop);
-    address.map_err(|_| "must be an IP address and a port, such as \"127.0.0.1:8080\"")
-}
-
-fn is_network(text: &str) -> Result<(), Must> {
-    proxies::parse_network(text).map(drop)
-}
-
-fn is_address_or_empty(text: &str) -> Result<(), Must> {
-    if text.is_empty() {
-        return Ok(());
-    }
-    is_address(text)
-        .map_err(|_| "must be an IP address and a port, such as \"127.0.0.1:9090\", or empty")
-}
-
-/// Empty stands for none; what the file holds is looked at when it is read.
-fn is_path(text: &str) -> Result<(), Must> {
-    if text.contains('\0') {
-        Err("must be the name of a file")
-    } else {
-        Ok(())
-    }
-}
-
-fn is_hash(text: &str) -> Result<(), Must> {
-    let hash = text.parse::<KeyHash>().map(drop);
-    hash.map_err(|_| "must be the SHA-256 of the key as 64 hexadecimal digits")
-}
-
-fn is_scope(text: &str) -> Result<(), Must> {
-    let scope = text.parse::<Scope>().map(drop);
-    scope.map_err(|_| "must list jobs:read, jobs:write, jobs:cancel or admin")
-}
-
-fn is_scopes(text: &str) -> Result<(), Must> {
-    let scopes = text.parse::<Scopes>().map(drop);
-    scopes.map_err(|_| "must name jobs:read, jobs:write, jobs:cancel or admin, separated by spaces")
-}
-
-fn not_empty(text: &str) -> Result<(), Must> {
-    if text.trim().is_empty() {
-        Err("must not be empty")
-    } else {
-        Ok(())
-    }
-}
-
-/// Stricter than the library, to which a mistyped level is the name of a module: the log would just stay empty.
-fn is_filter(text: &str) -> Result<(), Must> {
-    let is_clear = |directive: &str| {
-        directive.contains(['=', '[']) || directive.trim().parse::<LevelFilter>().is_ok()
-    };
-    if text.split(',').all(is_clear) && EnvFilter::try_new(text).is_ok() {
-        Ok(())
-    } else {
-        Err("must be levels, also by module, such as \"info\" or \"info,progressd=debug\"")
-    }
-}
-
-fn long_enough(secret: &str) -> Result<(), Must> {
-    if secret.len() < MIN_SECRET_BYTES {
-        Err("must have at least 32 bytes")
-    } else {
-        Ok(())
     }
 }
 

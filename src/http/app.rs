@@ -4,12 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 
-use super::{ApiError, ErrorCode, Metrics, Policy, Usage, limits::Account};
+use super::{ApiError, ErrorCode, Metrics, Passes, Policy, Usage, credentials, limits::Account};
 use crate::{
-    auth::Principal,
-    job::JobId,
-    registry::{JobHandle, Registry},
+    auth::{Principal, WATCH_TOKEN_GRACE_SECONDS},
+    job::{Job, JobId, Timestamp},
+    registry::{JobHandle, Registry, RegistryError},
     runner::Runners,
+    store::Former,
     stream::StreamSettings,
 };
 
@@ -30,6 +31,8 @@ pub struct App {
     pub policy: ArcSwap<Policy>,
     /// How much of it is in use.
     pub usage: Usage,
+    /// What the server signs itself.
+    pub passes: Passes,
 }
 
 impl App {
@@ -41,17 +44,41 @@ impl App {
     /// The job of that name, when it exists and `principal` may act on it.
     ///
     /// # Errors
-    /// `JOB_NOT_FOUND`, `JOB_GONE`, `FORBIDDEN`, `STORE_UNAVAILABLE`.
+    /// `JOB_NOT_FOUND`, `JOB_GONE`, `FORBIDDEN`, `STORE_UNAVAILABLE`; `UNAUTHORIZED` for a watch token whose time is over.
     pub async fn job(&self, principal: &Principal, job_id: &str) -> Result<JobHandle, ApiError> {
         // A name that no job can have is the name of no job.
         let job_id = JobId::parse(job_id).map_err(|_| ApiError::new(ErrorCode::JobNotFound))?;
-        let handle = self.registry.find(&job_id).await?;
+        let handle = match self.registry.find(&job_id).await {
+            Err(RegistryError::Gone) => return Err(self.gone(principal, &job_id).await?),
+            found => found?,
+        };
         let job = handle.job();
-        if principal.may_act_on(job_id.as_str(), job.origin.owner.as_deref()) {
-            Ok(handle)
-        } else {
-            Err(ApiError::new(ErrorCode::Forbidden).because("This job belongs to somebody else"))
+        if !may_act_on(principal, &job_id, &Former::of(&job.origin)) {
+            return Err(self.foreign());
         }
+        if principal.is_watch_token() && is_past_grace(&job, self.registry.now()) {
+            return Err(credentials::invalid_pass());
+        }
+        Ok(handle)
+    }
+
+    /// What somebody is told of a job that is not theirs.
+    fn foreign(&self) -> ApiError {
+        if self.policy().hides_foreign_jobs {
+            return ApiError::new(ErrorCode::JobNotFound);
+        }
+        ApiError::new(ErrorCode::Forbidden).because("This job belongs to somebody else")
+    }
+
+    /// What somebody is told of a job that is gone.
+    async fn gone(&self, principal: &Principal, job_id: &JobId) -> Result<ApiError, ApiError> {
+        if self.policy().hides_foreign_jobs && !principal.may_act_on_all() {
+            let former = self.registry.former(job_id).await?;
+            if !former.is_some_and(|former| may_act_on(principal, job_id, &former)) {
+                return Ok(self.foreign());
+            }
+        }
+        Ok(ApiError::new(ErrorCode::JobGone))
     }
 
     /// Whom limits count a principal as.
@@ -75,4 +102,18 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// Whether the job is within reach; for the bearer of a pass that very job, and not another one of its name.
+fn may_act_on(principal: &Principal, job_id: &JobId, which: &Former) -> bool {
+    let is_bound_elsewhere = principal
+        .bond()
+        .is_some_and(|bond| bond.incarnation != which.incarnation);
+    !is_bound_elsewhere && principal.may_act_on(job_id.as_str(), which.owner.as_deref())
+}
+
+/// Whether a job has ended so long ago that its watch tokens have ended too.
+fn is_past_grace(job: &Job, now: Timestamp) -> bool {
+    let end = job.face.finished_at;
+    end.is_some_and(|end| end.plus_seconds(WATCH_TOKEN_GRACE_SECONDS) <= now)
 }

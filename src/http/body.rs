@@ -8,10 +8,14 @@ use axum::{
 };
 use bytes::BytesMut;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
 use super::{ApiError, App, ErrorCode, limits::BodyShare};
-use crate::{config::LimitsConfig, job::ReportId};
+use crate::{
+    config::LimitsConfig,
+    job::{ReportId, parse_json},
+};
 
 /// How long a body may make no progress at all: a client that says nothing must not hold what it
 /// has sent in memory for ever.
@@ -135,6 +139,22 @@ impl Deref for WholeBody {
     fn deref(&self) -> &Bytes {
         &self.bytes
     }
+}
+
+/// Reads the body of a call with which nothing can be said: none at all, or `{}`.
+///
+/// # Errors
+/// As [`read`]; `INVALID_REQUEST` when something is said.
+pub(super) async fn read_nothing(app: &App, body: Body) -> Result<(), ApiError> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+
+    let body = read(app, body, app.policy().limits.json_body_bytes).await?;
+    if !body.is_empty() {
+        let Nothing {} = parse_json(&body)?;
+    }
+    Ok(())
 }
 
 /// The error for a body of more than `most` bytes.

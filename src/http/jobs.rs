@@ -9,20 +9,22 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
     ApiError, App, ErrorCode,
-    body::{Media, read, read_json, report_id, too_large, unsupported},
+    body::{Media, read, read_json, read_nothing, report_id, too_large, unsupported},
     openapi::operations as op,
     permit::{Cancel, Permit, Read, Target, Write},
     query::Query,
+    tickets::bond_of,
 };
 use crate::{
     auth::Principal,
+    config::AuthMode,
     job::{
         Answer, Command, FieldError, Job, JobId, NewJob, Report, Seq, State as JobState, Status,
-        Timestamp, parse_events, parse_json,
+        Timestamp, parse_events,
     },
     store::{Filter, Input, InputFormat, Position},
 };
@@ -91,6 +93,11 @@ pub(super) async fn create(
             ApiError::new(ErrorCode::Forbidden).because("A job is created for its creator alone")
         })?;
     let key = report_id(&headers, None)?;
+    // Before the job is there: nobody needs one whose watch token cannot be made.
+    let mint = match app.policy().authenticator.mode() {
+        AuthMode::Open => None,
+        AuthMode::Keys => Some(app.passes.mint(app.registry.now()).await?),
+    };
     let (job, is_new) = app
         .registry
         .create(new_job, owner, key.as_ref(), input)
@@ -103,7 +110,10 @@ pub(super) async fn create(
     } else {
         StatusCode::OK
     };
-    Ok(creation_answer(status, &job.job()))
+    let job = job.job();
+    let now = app.registry.now().as_micros() / 1_000_000;
+    let watch_token = mint.map(|mint| mint.watch_token(&bond_of(&job.origin), now));
+    Ok(creation_answer(status, &job, watch_token.as_deref()))
 }
 
 /// List jobs
@@ -119,6 +129,10 @@ pub(super) async fn list(
     query: Query,
 ) -> Result<Response, ApiError> {
     app.refuse_while_draining()?;
+    if principal.bond().is_some() {
+        let message = "This token is for one job alone";
+        return Err(ApiError::new(ErrorCode::Forbidden).because(message));
+    }
     let filter = read_filter(&query)?;
     let limit = query.number("limit", 1, LIST_LIMITS.1)?;
     let limit = limit.map_or(LIST_LIMITS.0, |limit| limit as usize);
@@ -204,15 +218,7 @@ pub(super) async fn cancel(
     State(app): State<Arc<App>>,
     body: Body,
 ) -> Result<Response, ApiError> {
-    /// Nothing can be said with a cancellation.
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct CancelBody {}
-
-    let body = read(&app, body, app.policy().limits.json_body_bytes).await?;
-    if !body.is_empty() {
-        let CancelBody {} = parse_json(&body)?;
-    }
+    read_nothing(&app, body).await?;
     let answer = job.apply(Command::Cancel, None).await?;
     let body = ReportAnswer {
         answer,
@@ -304,8 +310,8 @@ fn is_array(body: &Bytes) -> bool {
     body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
 }
 
-/// The status and where to go on, in one flat object. `watch_token` is null: no token is made yet.
-fn creation_answer(status: StatusCode, job: &Job) -> Response {
+/// The status, where to go on, and a token to watch with, in one flat object; the token is null on an open server.
+fn creation_answer(status: StatusCode, job: &Job, watch_token: Option<&str>) -> Response {
     #[derive(Serialize)]
     struct Links {
         stream: String,
@@ -321,7 +327,8 @@ fn creation_answer(status: StatusCode, job: &Job) -> Response {
         download: format!("{path}/download"),
     };
     let links = serde_json::to_string(&links).expect("strings serialize");
-    let fields = format!("\"links\":{links},\"watch_token\":null");
+    let watch_token = serde_json::to_string(&watch_token).expect("a string serializes");
+    let fields = format!("\"links\":{links},\"watch_token\":{watch_token}");
     let body = Status::json_with(&Status(job).to_json(), &fields);
     let headers = [
         (header::LOCATION, path),

@@ -97,9 +97,9 @@ impl Usage {
 
     /// The account of a principal: that of its API key, or of its token's owner. Who cannot be told
     /// from others has none, and is counted by address alone: everybody on an open server, and the
-    /// bearers of tokens without an owner.
+    /// bearers of watch tokens and of tokens without an owner.
     pub(super) fn account(&self, mode: AuthMode, principal: &Principal) -> Option<Account> {
-        if mode == AuthMode::Open {
+        if mode == AuthMode::Open || principal.is_watch_token() {
             return None;
         }
         // A key and an owner of one name are two.

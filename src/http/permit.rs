@@ -4,10 +4,13 @@ use std::{convert::Infallible, marker::PhantomData, sync::Arc};
 
 use axum::{
     extract::{FromRequestParts, Path},
-    http::{header, request::Parts},
+    http::{Method, request::Parts},
 };
 
-use super::{ApiError, App, ErrorCode};
+use super::{
+    ApiError, App, ErrorCode,
+    credentials::{self, Ways},
+};
 use crate::{
     auth::{Principal, Scope},
     registry::JobHandle,
@@ -17,11 +20,18 @@ use crate::{
 pub(super) trait Needs: Send + Sync {
     /// The scope.
     const SCOPE: Scope;
+
+    /// Whether the call is what a browser's `EventSource` asks for, or what it falls back to.
+    const TAKES_TICKETS: bool = false;
 }
 
 /// `jobs:read`
 #[derive(Debug)]
 pub(super) enum Read {}
+
+/// `jobs:read`, or a ticket for the job in the path, or the cookie of a used one.
+#[derive(Debug)]
+pub(super) enum Watch {}
 
 /// `jobs:write`
 #[derive(Debug)]
@@ -63,6 +73,11 @@ impl Needs for Read {
     const SCOPE: Scope = Scope::JobsRead;
 }
 
+impl Needs for Watch {
+    const SCOPE: Scope = Scope::JobsRead;
+    const TAKES_TICKETS: bool = true;
+}
+
 impl Needs for Write {
     const SCOPE: Scope = Scope::JobsWrite;
 }
@@ -79,9 +94,16 @@ impl<S: Needs> FromRequestParts<Arc<App>> for Permit<S> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
-        let credentials = parts.headers.get_all(header::AUTHORIZATION);
-        let credentials = credentials.iter().map(|value| value.as_bytes());
-        let principal = app.policy().authenticator.authenticate(credentials)?;
+        let is_read = matches!(parts.method, Method::GET | Method::HEAD);
+        let job_id = match is_read && S::TAKES_TICKETS {
+            true => Some(path_id(parts, app).await),
+            false => None,
+        };
+        let ways = Ways {
+            query_token: is_read && S::SCOPE == Scope::JobsRead,
+            ticket_for: job_id.as_deref(),
+        };
+        let principal = credentials::authenticate(app, parts, ways).await?;
         if let Some(Refused(error)) = parts.extensions.get() {
             return Err(error.clone());
         }
@@ -103,9 +125,7 @@ impl<S: Needs> FromRequestParts<Arc<App>> for Target<S> {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         let permit = Permit::<S>::from_request_parts(parts, app).await?;
         app.refuse_while_draining()?;
-        let PathId(job_id) = PathId::from_request_parts(parts, app)
-            .await
-            .unwrap_or_else(|never| match never {});
+        let job_id = path_id(parts, app).await;
         let job = app.job(&permit.principal, &job_id).await?;
         Ok(Self {
             principal: permit.principal,
@@ -119,7 +139,11 @@ impl FromRequestParts<Arc<App>> for PathId {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
-        let path = Path::<String>::from_request_parts(parts, app).await;
-        Ok(Self(path.map(|Path(id)| id).unwrap_or_default()))
+        Ok(Self(path_id(parts, app).await))
     }
+}
+
+async fn path_id(parts: &mut Parts, app: &Arc<App>) -> String {
+    let path = Path::<String>::from_request_parts(parts, app).await;
+    path.map(|Path(id)| id).unwrap_or_default()
 }

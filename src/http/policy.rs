@@ -1,5 +1,7 @@
 //! What an operator can change while the server runs.
 
+use std::time::Duration;
+
 use super::Origins;
 use crate::{
     auth::Authenticator,
@@ -11,6 +13,10 @@ use crate::{
 pub struct Policy {
     /// Who may.
     pub authenticator: Authenticator,
+    /// Whether somebody else's job looks as if it were not there.
+    pub hides_foreign_jobs: bool,
+    /// The longest that a token in a query may still live.
+    pub query_token_max: Duration,
     /// From where.
     pub origins: Origins,
     /// What one client may send.
@@ -20,8 +26,20 @@ pub struct Policy {
 impl Policy {
     /// What a checked configuration says.
     pub fn new(config: &Config) -> Self {
+        Self::with(config, Authenticator::new(&config.auth))
+    }
+
+    /// What a newer configuration says, in which unchanged keys stay the same ones.
+    #[must_use]
+    pub fn renewed(&self, config: &Config) -> Self {
+        Self::with(config, self.authenticator.renewed(&config.auth))
+    }
+
+    fn with(config: &Config, authenticator: Authenticator) -> Self {
         Self {
-            authenticator: Authenticator::new(&config.auth),
+            authenticator,
+            hides_foreign_jobs: config.auth.hide_foreign_jobs,
+            query_token_max: Duration::from_secs(config.auth.query_token_max_seconds),
             origins: Origins::new(config),
             limits: config.limits.clone(),
         }

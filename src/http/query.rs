@@ -1,14 +1,13 @@
 //! The query of a URL, read by name.
 
-use std::{convert::Infallible, str::FromStr};
+use std::{convert::Infallible, fmt, str::FromStr};
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 
 use super::ApiError;
 
 /// Names and values in order, decoded (WHATWG URL, section 5.1). Unknown names are left alone:
-/// proxies and pages add their own.
-#[derive(Debug)]
+/// proxies and pages add their own. Its `Debug` shows the names alone: a value may be a credential.
 pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
@@ -47,6 +46,13 @@ impl Query {
     }
 }
 
+impl fmt::Debug for Query {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.0.iter().map(|(name, _)| name);
+        formatter.debug_set().entries(names).finish()
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for Query {
     type Rejection = Infallible;
 
@@ -57,5 +63,16 @@ impl<S: Sync> FromRequestParts<S> for Query {
                 .into_owned()
                 .collect(),
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_debug_output_shows_no_value() {
+        let query = Query(vec![("token".to_owned(), "show me not".to_owned())]);
+        assert_eq!(format!("{query:?}"), "{\"token\"}");
     }
 }

@@ -15,6 +15,7 @@ use axum::{
 use bytes::BytesMut;
 use futures_util::{
     FutureExt as _, StreamExt as _,
+    future::BoxFuture,
     stream::{self, FuturesOrdered},
 };
 use serde::Serialize;
@@ -27,7 +28,6 @@ use super::{
     limits::{Account, BodyShare},
     openapi::operations as op,
     permit::{Permit, Write},
-    streams::time_until,
 };
 use crate::{
     auth::Principal,
@@ -67,13 +67,13 @@ struct Intake {
     /// Jobs whose cancellation the client was told of.
     told_cancelled: HashSet<JobId>,
     is_silent_after: Instant,
-    expires_at: Option<Instant>,
+    /// Ready when the client may not report any more.
+    ended: BoxFuture<'static, ()>,
     /// Lines of the answer that wait to be written.
     out: Vec<u8>,
 }
 
-type UnderWay =
-    futures_util::future::BoxFuture<'static, (u64, JobId, Result<Answer, RegistryError>)>;
+type UnderWay = BoxFuture<'static, (u64, JobId, Result<Answer, RegistryError>)>;
 
 /// What to do next.
 enum Turn {
@@ -105,9 +105,6 @@ pub(super) async fn reports(
     ) {
         return Err(unsupported("application/x-ndjson"));
     }
-    let expires_at = principal
-        .expires_at()
-        .map(|at| Instant::now() + time_until(at));
     let intake = Intake {
         codec: LinesCodec::new_with_max_length(app.policy().limits.ndjson_line_bytes),
         account: app.account(&principal),
@@ -115,6 +112,7 @@ pub(super) async fn reports(
         held_back: None,
         has_ended: false,
         app,
+        ended: principal.ended().boxed(),
         principal,
         body: body.into_data_stream(),
         buffer: BytesMut::new(),
@@ -124,7 +122,6 @@ pub(super) async fn reports(
         refused: 0,
         told_cancelled: HashSet::new(),
         is_silent_after: Instant::now() + LONGEST_SILENCE,
-        expires_at,
         out: Vec::new(),
     };
     let answer = stream::unfold(Some(intake), |intake| async {
@@ -179,12 +176,6 @@ impl Intake {
     }
 
     async fn next_turn(&mut self) -> Turn {
-        let expiry = async {
-            match self.expires_at {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
         let resume_at = self.held_back.as_ref().map(|(_, at)| *at);
         let resume = async {
             match resume_at {
@@ -197,7 +188,7 @@ impl Intake {
             biased;
             Some((line, job_id, outcome)) = self.under_way.next() => Turn::Answered(line, job_id, outcome),
             () = self.app.registry.draining().cancelled() => Turn::End(Some(ErrorCode::Draining)),
-            () = expiry => Turn::End(Some(ErrorCode::TokenExpired)),
+            () = &mut self.ended => Turn::End(Some(ErrorCode::TokenExpired)),
             () = resume => Turn::Resumed,
             () = tokio::time::sleep_until(self.is_silent_after), if is_reading => Turn::End(None),
             chunk = self.body.next(), if is_reading => match chunk {

@@ -12,11 +12,12 @@ use axum::{
 use super::{
     ApiError, App,
     client::Client,
+    credentials::ended,
     error::whole_seconds,
     limits::Holders,
     metrics::AnswerKind,
     openapi::operations as op,
-    permit::{Read, Target},
+    permit::{Target, Watch},
     query::Query,
 };
 use crate::{hub::Snapshot, job::Seq};
@@ -32,7 +33,7 @@ const LONGEST_WAIT: u64 = 60;
     params(op::Status), responses(op::Status), security((), ("bearer" = ["jobs:read"]), ("token" = ["jobs:read"]), ("ticket" = []), ("cookie" = [])),
 )]
 pub(super) async fn job(
-    target: Target<Read>,
+    target: Target<Watch>,
     client: Extension<Client>,
     app: State<Arc<App>>,
     method: Method,
@@ -51,7 +52,7 @@ pub(super) async fn job(
     params(op::Status), responses(op::Status), security((), ("bearer" = ["jobs:read"]), ("token" = ["jobs:read"]), ("ticket" = []), ("cookie" = [])),
 )]
 pub(super) async fn status(
-    Target { job, principal, .. }: Target<Read>,
+    Target { job, principal, .. }: Target<Watch>,
     Extension(client): Extension<Client>,
     State(app): State<Arc<App>>,
     method: Method,
@@ -73,7 +74,10 @@ pub(super) async fn status(
         let _seat = app.usage.take_seat(&app.policy().limits, holders)?;
         // Without `after` the wait is for whatever comes next.
         let after = after.unwrap_or_else(|| job.job().seq);
-        job.wait(after, Duration::from_secs(wait)).await?
+        tokio::select! {
+            snapshot = job.wait(after, Duration::from_secs(wait)) => snapshot?,
+            () = principal.ended() => return Err(ended(&principal)),
+        }
     } else {
         job.snapshot()
     };

@@ -6,7 +6,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -27,7 +26,7 @@ use super::{
     envelope::panic_text,
     limits::{Holders, Seat},
     openapi::operations as op,
-    permit::{PathId, Permit, Read},
+    permit::{PathId, Permit, Watch},
     query::Query,
 };
 use crate::{
@@ -60,7 +59,7 @@ struct Closing<B> {
     params(op::Stream), responses(op::Stream), security((), ("bearer" = ["jobs:read"]), ("token" = ["jobs:read"]), ("ticket" = []), ("cookie" = [])),
 )]
 pub(super) async fn stream(
-    permit: Result<Permit<Read>, ApiError>,
+    permit: Result<Permit<Watch>, ApiError>,
     Extension(client): Extension<Client>,
     State(app): State<Arc<App>>,
     PathId(job_id): PathId,
@@ -143,7 +142,8 @@ async fn join(
     let cursor = read_cursor(headers, query);
     let options = StreamOptions {
         has_visible_heartbeat: read_heartbeat(query)?,
-        expires_in: principal.expires_at().map(time_until),
+        expires_in: principal.expires_in(),
+        revoked: principal.revoked().map(|revoked| Box::pin(revoked) as _),
     };
     let job = app.job(principal, job_id).await?;
     if is_head {
@@ -198,18 +198,6 @@ fn read_heartbeat(query: &Query) -> Result<bool, ApiError> {
         Some("event") => Ok(true),
         Some(_) => Err(ApiError::invalid("heartbeat", "must be comment or event")),
     }
-}
-
-/// How long until a token's `exp`, in seconds since the epoch; nothing when it has passed.
-pub(super) fn time_until(expires_at: u64) -> Duration {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    // A token without end in sight: far more than the longest stream, and no overflow.
-    let most = Duration::from_secs(366 * 86_400);
-    Duration::from_secs(expires_at)
-        .saturating_sub(now)
-        .min(most)
 }
 
 /// Whether the client wants the connection closed: then hyper says so, and nobody the contrary.

@@ -94,6 +94,7 @@ pub enum StoreOperation {
     Expire,
     Ping,
     Counts,
+    PutIfAbsent,
 }
 
 /// What a built-in worker's job is at.

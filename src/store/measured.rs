@@ -1,6 +1,9 @@
 //! A store with a clock beside it: how long each operation takes, and how many fail.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 
@@ -114,6 +117,17 @@ impl Store for Measured {
 
     async fn counts(&self) -> Result<JobCounts, StoreError> {
         self.time(StoreOperation::Counts, self.store.counts()).await
+    }
+
+    async fn put_if_absent(
+        &self,
+        key: &str,
+        value: &[u8],
+        ttl: Option<Duration>,
+        now: Timestamp,
+    ) -> Result<Arc<[u8]>, StoreError> {
+        let work = self.store.put_if_absent(key, value, ttl, now);
+        self.time(StoreOperation::PutIfAbsent, work).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

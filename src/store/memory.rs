@@ -6,6 +6,7 @@ mod names;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::{
     ops::Bound,
@@ -13,22 +14,27 @@ use std::{
         Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    Commit, Committed, Created, Filter, Input, JobCounts, KeptEvents, Loaded, Position, Rows,
-    Store, StoreError, Stored,
+    Commit, Committed, Created, Filter, Former, Input, JobCounts, KeptEvents, Loaded, Position,
+    Rows, Store, StoreError, Stored,
 };
 use crate::job::{Answer, Job, JobId, Json, Ledger, Origin, Seq, Timestamp};
 use events::{EventBudget, EventLog};
 use index::Index;
 use tally::Tally;
+use values::Values;
 
 /// How long a reserved key stays bound, in seconds: as long as a job remembers a report id.
 const RESERVATION_SECONDS: u64 = 86_400;
+
+/// Most values of `put_if_absent`: the tickets that ten thousand pages a second use up. Each is small.
+const MOST_VALUES: usize = 1_000_000;
 
 /// How many jobs a list looks at before it lets go of the index for writers.
 const LIST_SLICE: usize = 1_000;
@@ -57,6 +63,8 @@ pub struct Memory {
     index: RwLock<Index>,
     tally: Arc<Tally>,
     budget: EventBudget,
+    /// Taken alone.
+    values: Mutex<Values>,
     /// The newest seq of any job: a clock that steps back takes no job's seqs below those of
     /// another's earlier changes. It guards no other memory, hence relaxed.
     newest: AtomicU64,
@@ -91,6 +99,7 @@ impl Memory {
             tally: Arc::clone(&index.tally),
             index: RwLock::new(index),
             budget: EventBudget::new(limits.event_bytes),
+            values: Mutex::new(Values::new(MOST_VALUES)),
             newest: AtomicU64::new(0),
         }
     }
@@ -250,16 +259,13 @@ impl Store for Memory {
         if let Some(record) = index.jobs.get(job_id) {
             let state = record.lock();
             return Ok(if is_expired(&state.job, now) {
-                Loaded::Gone
+                Loaded::Gone(Former::of(&state.job.origin))
             } else {
                 Loaded::Job(state.stored())
             });
         }
-        Ok(if index.gone.get(job_id, now).is_some() {
-            Loaded::Gone
-        } else {
-            Loaded::Unknown
-        })
+        let former = index.gone.get(job_id, now);
+        Ok(former.map_or(Loaded::Unknown, |former| Loaded::Gone(former.clone())))
     }
 
     async fn input(&self, origin: &Origin) -> Result<Option<Input>, StoreError> {
@@ -406,6 +412,20 @@ impl Store for Memory {
             removed += 1;
         }
         Ok(removed)
+    }
+
+    async fn put_if_absent(
+        &self,
+        key: &str,
+        value: &[u8],
+        ttl: Option<Duration>,
+        now: Timestamp,
+    ) -> Result<Arc<[u8]>, StoreError> {
+        let mut values = self
+            .values
+            .lock()
+            .expect("no section under the lock panics");
+        values.put_if_absent(key, value, ttl, now)
     }
 
     async fn counts(&self) -> Result<JobCounts, StoreError> {

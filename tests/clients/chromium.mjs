@@ -1,17 +1,22 @@
 // Follows a stream with the native `EventSource` of a headless Chromium, and prints what it saw (recorder.mjs).
 //
-//   node chromium.mjs --url URL [--token TOKEN] [--page URL] [--screenshot FILE] …
+//   node chromium.mjs --url URL [--token TOKEN [--buy-ticket]] [--page URL] [--screenshot FILE] …
 //
 // The page is one of the stream's own origin (default /healthz), so that the browser treats it as it treats a dashboard.
-// A native `EventSource` sends no headers of its own: the token travels as `?token=`.
+// A native `EventSource` sends no headers of its own: the token travels as `?token=`, or, with --buy-ticket, the page
+// buys a ticket with it first, by a request that has a header.
 
 import { launch } from './browser.mjs';
 import { readCommandLine, Recorder, run, TERMINAL_STATES } from './recorder.mjs';
 
 await run(async () => {
-  const options = readCommandLine({ page: { type: 'string' }, screenshot: { type: 'string' } });
+  const options = readCommandLine({ 
+    page: { type: 'string' },
+    screenshot: { type: 'string' },
+    'buy-ticket': { type: 'boolean', default: false },
+  });
   const streamUrl = new URL(options.url);
-  if (options.token) {
+  if (options.token && !options['buy-ticket']) {
     streamUrl.searchParams.set('token', options.token);
   }
 
@@ -39,6 +44,7 @@ await run(async () => {
     });
     await page.evaluate(followInPage, {
       url: streamUrl.href,
+      buyWith: options['buy-ticket'] ? options.token : undefined,
       eventNames: options.eventNames,
       closeAtStates: options.closeAtEnd ? TERMINAL_STATES : [],
     });
@@ -54,12 +60,19 @@ await run(async () => {
 });
 
 /** Runs inside the page: follows the stream, passes everything on, and shows the progress to the eye. */
-function followInPage({ url, eventNames, closeAtStates }) {
+async function followInPage({ url, buyWith, eventNames, closeAtStates }) {
   const bar = Object.assign(document.createElement('progress'), { max: 100 });
   const line = document.createElement('p');
   bar.style.width = '100%';
   document.body.style.font = '16px sans-serif';
   document.body.replaceChildren(bar, line);
+
+  if (buyWith) {
+    const headers = { Authorization: `Bearer ${buyWith}` };
+    const answer = await fetch(url.replace(/\/stream$/, '/ticket'), { method: 'POST', headers });
+    const { ticket } = await answer.json();
+    url = `${url}?ticket=${ticket}`;
+  }
 
   const source = new EventSource(url);
   const recordEvent = (event) => globalThis.recordEvent(event.type, event.data, event.lastEventId, source.readyState);

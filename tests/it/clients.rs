@@ -10,8 +10,8 @@ use tokio::{
 };
 
 use crate::support::{
-    client_program::ClientProgram, cut_proxy::CutProxy, in_time, server::TestServer, sse::Block,
-    until,
+    client_program::ClientProgram, cut_proxy::CutProxy, in_time, people, server::TestServer,
+    sse::Block, until,
 };
 
 /// Clients come back after 160 to 240 ms, unless they are told otherwise.
@@ -88,6 +88,49 @@ async fn clients_follow_a_job_through_a_cut_to_its_end_and_do_not_come_back() {
         assert_eq!(end, &json!({"type": "quiet", "requests": 2}), "{lines:#?}");
     }))
     .await;
+}
+
+#[tokio::test]
+async fn a_page_watches_by_ticket_and_its_browser_comes_back_by_the_cookie() {
+    let configuration = format!("{QUICK_RETRY}\n{}", people::configuration());
+    let server = TestServer::with(&configuration).await;
+    let worker = server.as_bearer("key-ann");
+    worker.create(json!({"job_id": "j"})).await;
+    worker.report("j", json!({"status": "processing"})).await;
+    let proxy = CutProxy::start(&server.url, 2).await;
+    let url = format!("{}/api/v1/jobs/j/stream", proxy.url);
+    // Ann's page: it may read, and its token stays out of every URL.
+    let token = people::token(&json!({"sub": "ann"}));
+    let options = [
+        "--token",
+        &token,
+        "--buy-ticket",
+        "--event",
+        "line",
+        "--stop-after-terminal-ms",
+        QUIET_MS,
+    ];
+    let (lines, ()) = tokio::join!(
+        ClientProgram::Chromium.follow(&url, &options),
+        drive(&worker, "j", &proxy)
+    );
+    let events = of_type(&lines, "line").into_iter();
+    let numbers: Vec<_> = events.map(|event| &event["data"]).collect();
+    assert_eq!(json!(numbers), json!([1, 2, 3]), "{lines:#?}");
+    let statuses = of_type(&lines, "status");
+    let ends = statuses
+        .iter()
+        .filter(|status| status["data"]["status"] == "completed");
+    assert_eq!(ends.count(), 1, "{lines:#?}");
+    let ids: Vec<u64> = lines
+        .iter()
+        .filter_map(|line| line["id"].as_str()?.parse().ok())
+        .collect();
+    assert!(ids.is_sorted(), "{ids:?}");
+    assert!(proxy.has_cut());
+    assert_eq!(proxy.cursors().len(), 2, "the ticket was repeated");
+    let end = lines.last().expect("a last line");
+    assert_eq!(end, &json!({"type": "quiet", "requests": 2}), "{lines:#?}");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The integration tests: one binary, a module for each behaviour.
 
+mod access;
 mod api;
 mod clients;
 mod connection;

@@ -5,6 +5,7 @@ pub(crate) mod client_program;
 pub(crate) mod cut_proxy;
 pub(crate) mod dns;
 pub(crate) mod gated_runner;
+pub(crate) mod issuer;
 pub(crate) mod jobs;
 pub(crate) mod ndjson;
 pub(crate) mod nginx;

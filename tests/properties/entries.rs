@@ -6,7 +6,7 @@ use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, sync::OnceLock};
 use eventsource_stream::Eventsource as _;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use progressd::{
-    auth::{Authenticator, KeyHash},
+    auth::{Authenticator, KeyHash, bearer},
     config::{Config, Overrides, Sources},
     frame,
     job::{
@@ -115,7 +115,11 @@ pub(crate) fn credential(bytes: &[u8]) {
                 .auth,
         )
     });
-    let holds = authenticator.authenticate([bytes]).is_ok();
+    let authenticate = async |credential| authenticator.authenticate(credential).await.is_ok();
+    let holds = bearer(bytes).is_some_and(|credential| {
+        let answer = authenticate(credential).now_or_never();
+        answer.expect("fixed keys need no waiting")
+    });
     let text = String::from_utf8_lossy(bytes);
     let word = text
         .split_once([' ', '\t'])

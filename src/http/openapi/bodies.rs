@@ -24,7 +24,14 @@ pub(super) fn all() -> Vec<(&'static str, RequestBody)> {
         ),
         ("reportMany", reports()),
         ("sendEvents", events()),
-        ("cancelJob", cancellation()),
+        (
+            "cancelJob",
+            nothing("Nothing can be said with a cancellation."),
+        ),
+        (
+            "buyTicket",
+            nothing("Nothing can be said with the purchase."),
+        ),
     ]
 }
 
@@ -93,10 +100,8 @@ fn events() -> RequestBody {
         .build()
 }
 
-fn cancellation() -> RequestBody {
-    let nothing = shape("Nothing can be said with a cancellation.")
-        .closed()
-        .build();
+fn nothing(description: &str) -> RequestBody {
+    let nothing = shape(description).closed().build();
     optional("Nothing, or `{}`.", Content::new(Some(nothing)))
 }
 

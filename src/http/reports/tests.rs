@@ -15,7 +15,7 @@ use tower_service::Service as _;
 use super::*;
 use crate::{
     config::Config,
-    http::{Metrics, Policy, Usage, router},
+    http::{Metrics, Passes, Policy, Usage, router},
     job::{Bounds, Defaults},
     metrics::{Meter, RegistryMetrics},
     registry::{Registry, Settings},
@@ -28,13 +28,13 @@ use crate::{
 fn app() -> (Router, DropGuard) {
     let config = Config::from_toml("").expect("the defaults are valid");
     let timers = CancellationToken::new();
-    let store = Memory::new(MemoryLimits {
+    let store = Arc::new(Memory::new(MemoryLimits {
         events_per_job: 1,
         event_bytes_per_job: 1,
         event_bytes: 1,
         finished_jobs: 1,
         row_bytes: 1,
-    });
+    }));
     let settings = Settings {
         bounds: Bounds::default(),
         defaults: Defaults {
@@ -50,12 +50,13 @@ fn app() -> (Router, DropGuard) {
     let runners = Runners::new(&config.runner);
     let metrics = RegistryMetrics::new(&meter);
     let app = App {
-        registry: Registry::start(Arc::new(store), settings, metrics, timers.clone()),
+        registry: Registry::start(store.clone(), settings, metrics, timers.clone()),
         metrics: Metrics::new(meter, &runners),
         has_admin_listener: false,
         runners,
         policy: ArcSwap::from_pointee(Policy::new(&config)),
         usage: Usage::new(&config.limits),
+        passes: Passes::new(store),
         streams: StreamSettings {
             retry: config.stream.retry(),
             heartbeat: config.stream.heartbeat(),

@@ -115,7 +115,7 @@ impl Slot {
             let loaded = inner.store.load(self.job_id(), inner.clock.now()).await;
             let outcome = match loaded {
                 Ok(Loaded::Job(stored)) => self.adopt(inner, *stored).await,
-                Ok(Loaded::Gone | Loaded::Unknown) => {
+                Ok(Loaded::Gone(_) | Loaded::Unknown) => {
                     self.forget(inner);
                     return Err(RegistryError::Gone);
                 }

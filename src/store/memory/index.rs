@@ -5,7 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{MemoryLimits, Position, Record, events::EventBudget, names::Names, tally::Tally};
+use super::{
+    Former, MemoryLimits, Position, Record, events::EventBudget, names::Names, tally::Tally,
+};
 use crate::job::{JobId, Timestamp};
 
 /// Most names of removed jobs, and most reserved keys, that are remembered: as many as jobs.
@@ -21,7 +23,7 @@ pub(super) struct Index {
     /// Finished jobs by the end of their retention.
     pub(super) finished: BTreeSet<(Timestamp, JobId)>,
     /// Names of removed jobs, while they are known as gone.
-    pub(super) gone: Names<JobId, ()>,
+    pub(super) gone: Names<JobId, Former>,
     /// Keys of creations, and the job that each is bound to.
     pub(super) reservations: Names<Arc<str>, JobId>,
     /// Bytes of rows and inputs of all jobs.
@@ -64,9 +66,10 @@ impl Index {
             self.reclaimable_bytes -= self.bulky.remove(&place).unwrap_or(0);
         }
         self.bulk_bytes -= state.row_bytes + record.input_bytes();
+        let former = Former::of(&state.job.origin);
         budget.release(state.events.clear());
         drop(state);
-        self.gone.set(job_id.clone(), (), gone_until);
+        self.gone.set(job_id.clone(), former, gone_until);
     }
 
     /// Keeps finished jobs and all rows within their bounds, at the cost of the jobs that expire

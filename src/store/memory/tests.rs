@@ -199,7 +199,10 @@ fn a_finished_job_that_leaves_early_is_gone_and_not_unknown() {
         let job = put(&store, new_job(name, ttl, 1), None);
         commit(&store, &job, State::Completed, &Extra::default(), 2).expect("room");
     }
-    assert!(matches!(load(&store, "a", 3), Loaded::Gone), "two may stay");
+    assert!(
+        matches!(load(&store, "a", 3), Loaded::Gone(_)),
+        "two may stay"
+    );
     assert!(matches!(load(&store, "b", 3), Loaded::Job(_)));
     assert!(matches!(load(&store, "a", 60), Loaded::Unknown));
 }
@@ -211,7 +214,7 @@ fn rows_push_finished_jobs_out_and_are_refused_when_there_is_none() {
     commit(&store, &old, State::Completed, &rows(600), 2).expect("room");
     let job = put(&store, new_job("a", 60, 3), None);
     let job = commit(&store, &job, State::Processing, &rows(600), 4).expect("room is made");
-    assert!(matches!(load(&store, "old", 5), Loaded::Gone));
+    assert!(matches!(load(&store, "old", 5), Loaded::Gone(_)));
     let error = commit(&store, &job, State::Processing, &rows(600), 5).expect_err("no room");
     assert!(error.to_string().contains("rows"), "{error}");
     let Loaded::Job(stored) = load(&store, "a", 6) else {

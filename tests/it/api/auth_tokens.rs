@@ -106,7 +106,6 @@ async fn clocks_may_differ_a_little() {
 async fn whatever_else_is_presented_is_an_invalid_api_key() {
     let server = TestServer::with(&people::configuration()).await;
     let hash = format!("Bearer {}", KeyHash::of(b"key-admin"));
-    let good = token(&json!({"sub": "ann"}));
     for values in [
         vec![],
         vec![""],
@@ -125,32 +124,19 @@ async fn whatever_else_is_presented_is_an_invalid_api_key() {
         vec!["Bearer a.b"],
         vec!["Bearer a.b.c.d"],
         vec!["Bearer a.b.c!"],
-        vec!["Bearer key-admin", "Bearer key-admin"],
-        vec!["Bearer key-admin", "Basic x"],
-        vec!["Basic x", "Bearer key-admin"],
-        vec!["", "Bearer key-admin"],
     ] {
         let answer = with_headers(&server, &values).await;
         assert_refused(&answer, "Invalid API key", &format!("{values:?}"));
     }
-    let bearer = format!("Bearer {good}");
-    let answer = with_headers(&server, &[&bearer, &bearer]).await;
-    assert_refused(&answer, "Invalid API key", "a good token twice");
     for value in ["bearer key-admin", "BEARER key-admin", "Bearer   key-admin"] {
         with_headers(&server, &[value]).await.expect(StatusCode::OK);
     }
 }
 
 #[tokio::test]
-async fn a_credential_counts_nowhere_but_in_its_header() {
+async fn a_credential_in_another_header_or_under_another_name_does_not_count() {
     let server = TestServer::with(&people::configuration()).await;
-    let good = token(&json!({"sub": "ann"}));
-    for query in [
-        "token=key-admin",
-        &format!("token={good}"),
-        "access_token=key-admin",
-        "ticket=key-admin",
-    ] {
+    for query in ["access_token=key-admin", "Token=key-admin", "key=key-admin"] {
         let answer = server.get(&format!("{JOBS}?{query}")).await;
         assert_refused(&answer, "Invalid API key", query);
     }

@@ -25,6 +25,11 @@ const KEYS: [(&str, &str, Option<&str>); 7] = [
 
 /// A configuration with all of them, and a key for tokens.
 pub(crate) fn configuration() -> String {
+    configuration_without("")
+}
+
+/// The same without one API key.
+pub(crate) fn configuration_without(missing: &str) -> String {
     secrets::register(SECRET);
     let key = |(key, scopes, owner): (&str, &str, Option<&str>)| {
         secrets::register(key);
@@ -37,7 +42,11 @@ pub(crate) fn configuration() -> String {
             KeyHash::of(key.as_bytes())
         )
     };
-    let keys: Vec<_> = KEYS.into_iter().map(key).collect();
+    let keys: Vec<_> = KEYS
+        .into_iter()
+        .filter(|(name, ..)| *name != missing)
+        .map(key)
+        .collect();
     let jwt = format!("[[auth.jwt]]\nalgorithm = 'HS256'\nsecret = '{SECRET}'\n");
     format!("{}{jwt}", keys.concat())
 }

@@ -102,6 +102,12 @@ impl TestServer {
         self.server().address()
     }
 
+    /// Has it take keys and limits from another configuration.
+    pub(crate) fn reload(&self, toml: &str) {
+        let server = self.server.as_ref().expect("the server itself, no guest");
+        server.reload(&configured(toml));
+    }
+
     /// How many watch or poll a job, seen without asking the server for anything.
     pub(crate) async fn watchers(&self, job_id: &str) -> usize {
         let job_id = JobId::parse(job_id).expect("a name");

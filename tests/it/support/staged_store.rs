@@ -8,6 +8,7 @@ use std::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -38,6 +39,7 @@ pub(crate) enum Call {
     Rows,
     Remove,
     Expire,
+    PutIfAbsent,
     Ping,
 }
 
@@ -276,6 +278,17 @@ impl Store for StagedStore {
     async fn expire(&self, now: Timestamp, gone: u64, limit: usize) -> Result<usize, StoreError> {
         self.stage(Call::Expire, self.memory.expire(now, gone, limit))
             .await
+    }
+
+    async fn put_if_absent(
+        &self,
+        key: &str,
+        value: &[u8],
+        ttl: Option<Duration>,
+        now: Timestamp,
+    ) -> Result<Arc<[u8]>, StoreError> {
+        let put = self.memory.put_if_absent(key, value, ttl, now);
+        self.stage(Call::PutIfAbsent, put).await
     }
 
     async fn counts(&self) -> Result<JobCounts, StoreError> {

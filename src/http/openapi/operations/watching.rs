@@ -69,3 +69,14 @@ describe! {
                 .header("Cache-Control")),
     }
 }
+
+describe! {
+    /// `POST /jobs/{id}/ticket`
+    Ticket {
+        params: vec![job_id()],
+        answers: answers()
+            .on_a_job()
+            .errors(&[ErrorCode::PayloadTooLarge])
+            .with(200, Answer::json("The ticket.", "Ticket").header("Cache-Control")),
+    }
+}

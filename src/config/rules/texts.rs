@@ -1,0 +1,84 @@
+//! What single texts must be: the functions that the rules name. Each error completes "the key …".
+
+use std::{net::SocketAddr, str::FromStr};
+
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+
+use super::{
+    super::{auth::MIN_SECRET_BYTES, proxies},
+    Must,
+};
+use crate::auth::{KeyHash, Scope, Scopes};
+
+pub(super) fn parses<T: FromStr<Err = Must>>(text: &str) -> Result<(), Must> {
+    text.parse::<T>().map(drop)
+}
+
+pub(super) fn is_address(text: &str) -> Result<(), Must> {
+    let address = text.parse::<SocketAddr>().map(drop);
+    address.map_err(|_| "must be an IP address and a port, such as \"127.0.0.1:8080\"")
+}
+
+pub(super) fn is_network(text: &str) -> Result<(), Must> {
+    proxies::parse_network(text).map(drop)
+}
+
+pub(super) fn is_address_or_empty(text: &str) -> Result<(), Must> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    is_address(text)
+        .map_err(|_| "must be an IP address and a port, such as \"127.0.0.1:9090\", or empty")
+}
+
+/// Empty stands for none; what the file holds is looked at when it is read.
+pub(super) fn is_path(text: &str) -> Result<(), Must> {
+    if text.contains('\0') {
+        Err("must be the name of a file")
+    } else {
+        Ok(())
+    }
+}
+
+pub(super) fn is_hash(text: &str) -> Result<(), Must> {
+    let hash = text.parse::<KeyHash>().map(drop);
+    hash.map_err(|_| "must be the SHA-256 of the key as 64 hexadecimal digits")
+}
+
+pub(super) fn is_scope(text: &str) -> Result<(), Must> {
+    let scope = text.parse::<Scope>().map(drop);
+    scope.map_err(|_| "must list jobs:read, jobs:write, jobs:cancel or admin")
+}
+
+pub(super) fn is_scopes(text: &str) -> Result<(), Must> {
+    let scopes = text.parse::<Scopes>().map(drop);
+    scopes.map_err(|_| "must name jobs:read, jobs:write, jobs:cancel or admin, separated by spaces")
+}
+
+pub(super) fn not_empty(text: &str) -> Result<(), Must> {
+    if text.trim().is_empty() {
+        Err("must not be empty")
+    } else {
+        Ok(())
+    }
+}
+
+/// Stricter than the library, to which a mistyped level is the name of a module: the log would just stay empty.
+pub(super) fn is_filter(text: &str) -> Result<(), Must> {
+    let is_clear = |directive: &str| {
+        directive.contains(['=', '[']) || directive.trim().parse::<LevelFilter>().is_ok()
+    };
+    if text.split(',').all(is_clear) && EnvFilter::try_new(text).is_ok() {
+        Ok(())
+    } else {
+        Err("must be levels, also by module, such as \"info\" or \"info,progressd=debug\"")
+    }
+}
+
+pub(super) fn long_enough(secret: &str) -> Result<(), Must> {
+    if secret.len() < MIN_SECRET_BYTES {
+        Err("must have at least 32 bytes")
+    } else {
+        Ok(())
+    }
+}
