@@ -18,6 +18,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fmt,
+    net::SocketAddr,
     path::PathBuf,
 };
 
@@ -162,6 +163,16 @@ impl Config {
         }
     }
 
+    /// The same for a server that listens there already, whatever `server.listen` says by now.
+    ///
+    /// # Errors
+    /// Settings that are impossible together with that address.
+    pub fn listening_on(&self, address: SocketAddr) -> Result<Self, ConfigError> {
+        let mut config = self.clone();
+        config.server.listen = address;
+        config.consistent()
+    }
+
     /// The keys whose values differ in `new` and that only a new start can change, sorted.
     pub fn keys_for_a_restart(&self, new: &Self) -> Vec<String> {
         let old = self.changes.iter().map(Change::setting);
@@ -200,9 +211,14 @@ impl Config {
         let mut config = merged.map_err(|error| ConfigError(vec![error.to_string()]))?;
         config.changes = changes;
 
-        let problems = config.contradictions();
+        config.consistent()
+    }
+
+    /// Itself, unless its settings are impossible together.
+    fn consistent(self) -> Result<Self, ConfigError> {
+        let problems = self.contradictions();
         if problems.is_empty() {
-            Ok(config)
+            Ok(self)
         } else {
             Err(ConfigError(problems))
         }

@@ -12,7 +12,7 @@ use tokio_util::{
 };
 
 use crate::{
-    config::{AuthMode, Config, StoreBackend},
+    config::{AuthMode, Config, ConfigError, StoreBackend},
     http::{
         App, FORGET_INTERVAL, Metrics, Passes, Policy, Usage, admin_router,
         connection::{self, ConnectionLimits, Drained, Endpoint, Tls, TlsError},
@@ -165,7 +165,12 @@ impl Server {
     /// Requests and connections that come after this keep to the new ones. Streams, waits and open
     /// requests of whoever was let in by a key that is not there any more, or not as it was, end. A
     /// certificate that cannot be served is logged, and the one before is served on.
-    pub fn reload(&self, config: &Config) {
+    ///
+    /// # Errors
+    /// It cannot stand where the server listens: without a key, on an address that others reach.
+    /// Then nothing is taken over.
+    pub fn reload(&self, config: &Config) -> Result<(), ConfigError> {
+        let config = &config.listening_on(self.address)?;
         let older = self.app.policy();
         let newer = Arc::new(older.renewed(config));
         self.app.policy.store(Arc::clone(&newer));
@@ -186,6 +191,7 @@ impl Server {
             _ => tracing::warn!("only a restart changes whether the server speaks TLS"),
         }
         warn_if_open(&self.app, self.address);
+        Ok(())
     }
 
     /// Stops accepting and taking work, stops the runners, tells the streams, and waits for the

@@ -52,20 +52,23 @@ pub async fn run(arguments: ServeArguments, output: &mut impl Write) -> anyhow::
 
 /// Reads the sources anew and hands them to the server; `started_with` is what it was started with.
 fn reload(server: &Server, sources: &Sources, started_with: &Config) {
-    let config = match Config::load(sources) {
-        Ok(config) => config,
+    let reloaded = Config::load(sources).and_then(|config| {
+        server.reload(&config)?;
+        Ok(config)
+    });
+    match reloaded {
+        Ok(config) => {
+            for key in started_with.keys_for_a_restart(&config) {
+                tracing::warn!(key, "only a restart changes this key");
+            }
+            tracing::info!("reloaded keys and limits");
+        }
         Err(error) => {
             for problem in error.problems() {
                 tracing::error!(problem, "the configuration was not reloaded");
             }
-            return;
         }
-    };
-    for key in started_with.keys_for_a_restart(&config) {
-        tracing::warn!(key, "only a restart changes this key");
     }
-    server.reload(&config);
-    tracing::info!("reloaded keys and limits");
 }
 
 /// SIGTERM and SIGINT, from the moment of its making on.

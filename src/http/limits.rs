@@ -186,7 +186,7 @@ impl Excess {
 
 #[cfg(test)]
 mod tests {
-    use crate::auth::{Scope, Scopes};
+    use crate::auth::{Admission, Scope, Scopes};
 
     use super::*;
 
@@ -197,9 +197,12 @@ mod tests {
             .limits;
         let usage = Usage::new(&limits);
         let scopes = Scopes::from(Scope::JobsRead);
-        let key = |name: &str| Principal::of_api_key(name.to_owned(), scopes, None);
+        let admission = Admission::of_everybody();
+        let key =
+            |name: &str| Principal::of_api_key(name.to_owned(), scopes, None, admission.clone());
         let token = |owner: Option<&str>| {
-            Principal::of_token(owner.map(str::to_owned), scopes, Vec::new(), 1)
+            let owner = owner.map(str::to_owned);
+            Principal::of_token(owner, scopes, Vec::new(), 1, admission.clone())
         };
         let account = |principal: &Principal| usage.account(AuthMode::Keys, principal);
         let ann = account(&token(Some("ann")));

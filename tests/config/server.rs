@@ -17,3 +17,16 @@ fn the_second_address_is_an_address_of_its_own() {
     insta::assert_snapshot!(mistakes(None, &[(variable, "9090")]).join("\n"), @r#"`server.admin_listen` must be an IP address and a port, such as "127.0.0.1:9090", or empty, but the variable `PROGRESSD__SERVER__ADMIN_LISTEN` says "9090""#);
     insta::assert_snapshot!(mistakes(None, &[(variable, "127.0.0.1:8080")]).join("\n"), @"`server.admin_listen` must not be the address of `server.listen`: leave it empty to serve metrics there");
 }
+
+#[test]
+fn a_server_that_others_reach_takes_over_no_configuration_without_a_key() {
+    let open = Config::from_toml("").expect("open on loopback");
+    let public = "192.0.2.1:8080".parse().expect("an address");
+    let refused = open.listening_on(public).expect_err("nobody is let in");
+    assert!(refused.to_string().contains("192.0.2.1"), "{refused}");
+    let meant = Config::from_toml("auth.mode = 'none'").expect("open on purpose");
+    assert_eq!(
+        meant.listening_on(public).expect("as meant").server.listen,
+        public
+    );
+}

@@ -121,7 +121,8 @@ async fn a_reload_shows_the_new_certificate_to_new_connections_alone() {
     old.next_status().await;
     certificate.renew();
     let config = Config::from_toml(&certificate.toml()).expect("valid");
-    server.server().reload(&config);
+    let reloaded = server.server().reload(&config);
+    reloaded.expect("a configuration for this address");
     let new = certificate.client().build().expect("a client");
     let status = format!("{}/api/v1/jobs/j/status", server.url);
     let is_trusted = async |client: &reqwest::Client| {
@@ -136,7 +137,8 @@ async fn a_reload_shows_the_new_certificate_to_new_connections_alone() {
     old.status_where(|job| job["processed_count"] == 1).await;
     // What cannot be served changes nothing.
     fs::write(certificate.cert(), "").expect("a file");
-    server.server().reload(&config);
+    let reloaded = server.server().reload(&config);
+    reloaded.expect("a configuration for this address");
     assert!(is_trusted(&new).await);
     let another = new.get(&status).version(Version::HTTP_11).send();
     assert!(in_time("an answer", another).await.is_ok());

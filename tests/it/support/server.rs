@@ -94,18 +94,13 @@ impl TestServer {
 
     /// Takes over what a running server takes from another configuration.
     pub(crate) fn reload(&self, toml: &str) {
-        self.server().reload(&configured(toml));
+        let reloaded = self.server().reload(&configured(toml));
+        reloaded.expect("a configuration for this address");
     }
 
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.server().address()
-    }
-
-    /// Has it take keys and limits from another configuration.
-    pub(crate) fn reload(&self, toml: &str) {
-        let server = self.server.as_ref().expect("the server itself, no guest");
-        server.reload(&configured(toml));
     }
 
     /// How many watch or poll a job, seen without asking the server for anything.
