@@ -12,6 +12,7 @@ mod envelope;
 mod error;
 mod health;
 mod jobs;
+mod limits;
 mod metrics;
 pub mod openapi;
 mod origin;
@@ -32,6 +33,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use app::App;
 pub use error::{ApiError, ErrorCode};
+pub(crate) use limits::FORGET_INTERVAL;
+pub use limits::Usage;
 pub use metrics::Metrics;
 pub use origin::Origins;
 pub use passes::Passes;

@@ -14,7 +14,7 @@ use tokio_util::{
 use crate::{
     config::{AuthMode, Config, StoreBackend},
     http::{
-        App, Metrics, Passes, Policy, admin_router,
+        App, FORGET_INTERVAL, Metrics, Passes, Policy, Usage, admin_router,
         connection::{self, ConnectionLimits, Drained, Endpoint, Tls, TlsError},
         router,
     },
@@ -101,7 +101,9 @@ impl Server {
             has_admin_listener: admin_listener.is_some(),
             policy: ArcSwap::from_pointee(Policy::new(config)),
             passes: Passes::new(store),
+            usage: Usage::new(&config.limits),
         });
+        tokio::spawn(keep_usage_small(Arc::clone(&app), timers.clone()));
         warn_if_open(&app, address);
         let drain = CancellationToken::new();
         let (connection_limits, limits) = watch::channel(connection_limits(config));
@@ -152,6 +154,11 @@ impl Server {
         &self.registry
     }
 
+    /// What clients hold at present, for whoever embeds it and watches it without HTTP.
+    pub fn usage(&self) -> &Usage {
+        &self.app.usage
+    }
+
     /// Takes keys, limits and the certificate from a new configuration; everything else of it
     /// needs a new start.
     ///
@@ -165,6 +172,7 @@ impl Server {
         // Only now: nobody is let in any more by what is ended here.
         older.authenticator.revoke_all_but(&newer.authenticator);
         let limits = &config.limits;
+        self.app.usage.set_limits(limits);
         self.registry.set_limits(limits.bounds(), limits.max_jobs);
         self.connection_limits
             .send_replace(connection_limits(config));
@@ -262,6 +270,18 @@ fn warn_if_open(app: &App, address: SocketAddr) {
     }
 }
 
+/// Forgets clients that have left, from time to time, until `end`.
+async fn keep_usage_small(app: Arc<App>, end: CancellationToken) {
+    let mut times = tokio::time::interval(FORGET_INTERVAL);
+    let upkeep = async {
+        loop {
+            times.tick().await;
+            app.usage.forget_the_idle();
+        }
+    };
+    end.run_until_cancelled(upkeep).await;
+}
+
 fn open_store(config: &Config) -> Arc<dyn Store> {
     match config.store.backend {
         StoreBackend::Memory => Arc::new(Memory::new(MemoryLimits {
@@ -312,6 +332,8 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
         max_header_bytes: limits.header_bytes,
         max_connections: limits.max_connections().unwrap_or_else(derived),
         write_timeout: limits.write_timeout(),
+        max_connections_per_address: limits.max_connections_per_address,
+        trusted_proxies: config.server.trusted_proxies.clone(),
         http2_max_streams: limits.http2_max_streams,
         drain: config.stream.drain(),
         send_buffer_bytes: limits.send_buffer_bytes(),

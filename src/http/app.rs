@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 
-use super::{ApiError, ErrorCode, Metrics, Passes, Policy, credentials};
+use super::{ApiError, ErrorCode, Metrics, Passes, Policy, Usage, credentials, limits::Account};
 use crate::{
     auth::{Principal, WATCH_TOKEN_GRACE_SECONDS},
     job::{Job, JobId, Timestamp},
@@ -31,6 +31,8 @@ pub struct App {
     pub policy: ArcSwap<Policy>,
     /// What the server signs itself.
     pub passes: Passes,
+    /// How much of it is in use.
+    pub usage: Usage,
 }
 
 impl App {
@@ -77,6 +79,12 @@ impl App {
             }
         }
         Ok(ApiError::new(ErrorCode::JobGone))
+    }
+
+    /// Whom limits count a principal as.
+    pub(super) fn account(&self, principal: &Principal) -> Option<Account> {
+        let mode = self.policy.load().authenticator.mode();
+        self.usage.account(mode, principal)
     }
 
     /// When somebody who was turned away should come back.

@@ -1,6 +1,6 @@
 //! Reading a request's body: what it is, and no more of it than allowed.
 
-use std::time::Duration;
+use std::{ops::Deref, time::Duration};
 
 use axum::{
     body::{Body, Bytes, HttpBody as _},
@@ -9,10 +9,13 @@ use axum::{
 use bytes::BytesMut;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::Deserialize;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-use super::{ApiError, ErrorCode};
-use crate::job::{ReportId, parse_json};
+use super::{ApiError, App, ErrorCode, limits::BodyShare};
+use crate::{
+    config::LimitsConfig,
+    job::{ReportId, parse_json},
+};
 
 /// How long a body may make no progress at all: a client that says nothing must not hold what it
 /// has sent in memory for ever.
@@ -62,17 +65,25 @@ impl Media {
     }
 }
 
+/// A whole body, counted among all that are held as long as it is there.
+#[derive(Debug)]
+pub(super) struct WholeBody {
+    bytes: Bytes,
+    _share: BodyShare,
+}
+
 /// Reads a JSON body of at most `most` bytes.
 ///
 /// # Errors
-/// `UNSUPPORTED_MEDIA_TYPE`, `PAYLOAD_TOO_LARGE`.
+/// `UNSUPPORTED_MEDIA_TYPE`, and those of [`read`].
 pub(super) async fn read_json(
+    app: &App,
     headers: &HeaderMap,
     body: Body,
     most: usize,
-) -> Result<Bytes, ApiError> {
+) -> Result<WholeBody, ApiError> {
     match Media::of(headers) {
-        Media::Unnamed | Media::Json => read(body, most).await,
+        Media::Unnamed | Media::Json => read(app, body, most).await,
         _ => Err(unsupported("application/json")),
     }
 }
@@ -80,20 +91,41 @@ pub(super) async fn read_json(
 /// Reads a body of at most `most` bytes.
 ///
 /// # Errors
-/// `PAYLOAD_TOO_LARGE`; `INVALID_REQUEST` when the client breaks off or falls silent.
-pub(super) async fn read(body: Body, most: usize) -> Result<Bytes, ApiError> {
+/// `PAYLOAD_TOO_LARGE`; `INVALID_REQUEST` when the client breaks off, falls silent or takes too long;
+/// `RATE_LIMITED` when all bodies together would be too many.
+pub(super) async fn read(app: &App, body: Body, most: usize) -> Result<WholeBody, ApiError> {
+    read_within(&app.policy().limits, app.usage.body_share(), body, most).await
+}
+
+async fn read_within(
+    limits: &LimitsConfig,
+    mut share: BodyShare,
+    body: Body,
+    most: usize,
+) -> Result<WholeBody, ApiError> {
     if body.size_hint().lower() > most as u64 {
         // Its length stands in the header: nothing of it needs to be sent.
         return Err(too_large(most));
     }
     let invalid = |message| ApiError::new(ErrorCode::InvalidRequest).because(message);
+    let latest_end = Instant::now() + limits.body_timeout();
     let mut body = Limited::new(body, most);
     let mut whole = BytesMut::new();
     loop {
-        match timeout(LONGEST_PAUSE, body.frame()).await {
+        let patience = (Instant::now() + LONGEST_PAUSE).min(latest_end);
+        match timeout_at(patience, body.frame()).await {
             // Trailers say nothing to us.
-            Ok(Some(Ok(frame))) => whole.extend(frame.into_data().ok()),
-            Ok(None) => return Ok(whole.freeze()),
+            Ok(Some(Ok(frame))) => {
+                let data = frame.into_data().unwrap_or_default();
+                share.resize(whole.len() + data.len(), limits.bodies_in_flight_bytes)?;
+                whole.extend_from_slice(&data);
+            }
+            Ok(None) => {
+                return Ok(WholeBody {
+                    bytes: whole.freeze(),
+                    _share: share,
+                });
+            }
             Ok(Some(Err(error))) if error.is::<LengthLimitError>() => return Err(too_large(most)),
             Ok(Some(Err(_))) => return Err(invalid("The body ended early")),
             Err(_) => return Err(invalid("The body did not come in time")),
@@ -105,16 +137,25 @@ pub(super) async fn read(body: Body, most: usize) -> Result<Bytes, ApiError> {
 ///
 /// # Errors
 /// As [`read`]; `INVALID_REQUEST` when something is said.
-pub(super) async fn read_nothing(body: Body, most: usize) -> Result<(), ApiError> {
+pub(super) async fn read_nothing(app: &App, body: Body) -> Result<(), ApiError> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Nothing {}
 
-    let body = read(body, most).await?;
+    let most = app.policy().limits.json_body_bytes;
+    let body = read(app, body, most).await?;
     if !body.is_empty() {
         let Nothing {} = parse_json(&body)?;
     }
     Ok(())
+}
+
+impl Deref for WholeBody {
+    type Target = Bytes;
+
+    fn deref(&self) -> &Bytes {
+        &self.bytes
+    }
 }
 
 /// The error for a body of more than `most` bytes.
@@ -159,23 +200,66 @@ mod tests {
     use futures_util::{StreamExt as _, stream};
 
     use super::*;
+    use crate::{config::Config, http::Usage};
+
+    fn limits() -> LimitsConfig {
+        let toml = "[limits]\nbody_timeout_seconds = 100\njson_body_bytes = 9\nupload_bytes = 9\n\
+                    bodies_in_flight_bytes = 10";
+        Config::from_toml(toml)
+            .expect("a valid configuration")
+            .limits
+    }
+
+    /// Reads a body of these pieces, which come with pauses of so many seconds; at most 100 bytes.
+    async fn read_slowly(
+        usage: &Usage,
+        pieces: &[&'static str],
+        pause: u64,
+    ) -> Result<WholeBody, ApiError> {
+        let pieces = stream::iter(pieces.to_vec()).then(move |piece| async move {
+            tokio::time::sleep(Duration::from_secs(pause)).await;
+            Ok::<_, Infallible>(piece)
+        });
+        let body = Body::from_stream(pieces);
+        read_within(&limits(), usage.body_share(), body, 100).await
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_falls_silent_in_a_body_is_turned_away() {
-        let beginning = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"{\"kind\":"))]);
-        let body = Body::from_stream(beginning.chain(stream::pending()));
-        let error = read(body, 100).await.expect_err("the body never ends");
+        let usage = Usage::new(&limits());
+        let error = read_slowly(&usage, &["{", "}"], 31)
+            .await
+            .expect_err("a long pause");
         assert_eq!(error.code(), ErrorCode::InvalidRequest);
         assert_eq!(error.message(), "The body did not come in time");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_body_is_read_as_long_as_it_goes_on() {
-        let pieces = stream::iter([b"slow".as_slice(), b"ly"]).then(|piece| async move {
-            tokio::time::sleep(LONGEST_PAUSE - Duration::from_secs(1)).await;
-            Ok::<_, Infallible>(Bytes::from_static(piece))
-        });
-        let body = read(Body::from_stream(pieces), 6).await;
-        assert_eq!(body.expect("six bytes are allowed"), "slowly");
+    async fn a_slow_body_is_read_as_long_as_it_goes_on_but_not_for_ever() {
+        let usage = Usage::new(&limits());
+        let body = read_slowly(&usage, &["s", "l", "o"], 29).await;
+        assert_eq!(*body.expect("three pieces come in 87 seconds"), "slo");
+        let error = read_slowly(&usage, &["s", "l", "o", "w"], 29).await;
+        let error = error.expect_err("four pieces take 116 seconds");
+        assert_eq!(error.message(), "The body did not come in time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_is_held_as_long_as_it_is_needed_and_all_together_are_bounded() {
+        let usage = Usage::new(&limits());
+        let first = read_slowly(&usage, &["123", "456"], 1)
+            .await
+            .expect("six bytes");
+        assert_eq!(usage.body_bytes_held(), 6);
+        let error = read_slowly(&usage, &["1234", "5"], 1)
+            .await
+            .expect_err("eleven in all");
+        assert_eq!(error.code(), ErrorCode::RateLimited);
+        assert_eq!(usage.body_bytes_held(), 6);
+        drop(first);
+        assert_eq!(usage.body_bytes_held(), 0);
+        read_slowly(&usage, &["1234", "5"], 1)
+            .await
+            .expect("there is room again");
     }
 }

@@ -23,7 +23,7 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 pub(super) struct Client {
     /// Its own address, as far as the socket and trusted proxies tell.
     pub(super) address: IpAddr,
-    /// Whether it, or the trusted proxy that it spoke to, was reached by TLS.
+    /// Whether it has reached the server, or the trusted proxy in front, by TLS.
     pub(super) is_https: bool,
 }
 
@@ -34,7 +34,9 @@ impl Client {
         let peer = connection.map(|connection| connection.peer_address().ip().to_canonical());
         // A request that came by no connection is one of our own.
         let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        Self::behind(peer, request.headers(), proxies)
+        let mut client = Self::behind(peer, request.headers(), proxies);
+        client.is_https |= connection.is_some_and(ConnectionHandle::is_tls);
+        client
     }
 
     /// What limits count as one: an IPv4 address, or the network of an IPv6 address, of which

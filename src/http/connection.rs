@@ -23,6 +23,7 @@ use std::time::Duration;
 use axum::Router;
 use hyper_util::rt::TokioTimer;
 
+use crate::config::TrustedProxies;
 use crate::metrics::ConnectionMetrics;
 
 pub use accept::{Drained, Endpoint, bind, serve};
@@ -44,6 +45,11 @@ pub struct ConnectionLimits {
     pub max_header_bytes: usize,
     /// Open connections at a time; further ones wait in the listener's backlog.
     pub max_connections: usize,
+    /// Those of one address, an IPv6 network counting as one; further ones are closed at
+    /// once. 0 is no limit.
+    pub max_connections_per_address: usize,
+    /// Addresses that this limit does not apply to: their connections are those of others.
+    pub trusted_proxies: TrustedProxies,
     /// The longest time in which pending output may make no progress at all before the
     /// connection (HTTP/1) or the stream (HTTP/2, when only it is blocked) is cut.
     pub write_timeout: Duration,

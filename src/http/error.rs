@@ -52,6 +52,8 @@ pub enum ErrorCode {
     UnsupportedMediaType,
     /// Too much at once.
     RateLimited,
+    /// All the streams that the server, the client or the job may have are open.
+    TooManyStreams,
     /// The store does not answer.
     StoreUnavailable,
     /// The server is shutting down.
@@ -104,6 +106,7 @@ impl ErrorCode {
             Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
             Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
             Self::RateLimited => "RATE_LIMITED",
+            Self::TooManyStreams => "TOO_MANY_STREAMS",
             Self::StoreUnavailable => "STORE_UNAVAILABLE",
             Self::Draining => "DRAINING",
             Self::TokenExpired => "TOKEN_EXPIRED",
@@ -123,7 +126,7 @@ impl ErrorCode {
             Self::JobExists | Self::JobFinished | Self::StaleAttempt => StatusCode::CONFLICT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::RateLimited | Self::TooManyStreams => StatusCode::TOO_MANY_REQUESTS,
             Self::StoreUnavailable | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -145,6 +148,7 @@ impl ErrorCode {
             Self::PayloadTooLarge => "The body is too large",
             Self::UnsupportedMediaType => "Unsupported media type",
             Self::RateLimited => "Too many requests",
+            Self::TooManyStreams => "Too many streams",
             Self::StoreUnavailable => "The store does not answer",
             Self::Draining => "Server is shutting down",
             Self::TokenExpired => "Token expired",
@@ -156,7 +160,11 @@ impl ErrorCode {
     fn is_passing(self) -> bool {
         matches!(
             self,
-            Self::RateLimited | Self::StoreUnavailable | Self::Draining | Self::Internal
+            Self::RateLimited
+                | Self::TooManyStreams
+                | Self::StoreUnavailable
+                | Self::Draining
+                | Self::Internal
         )
     }
 }

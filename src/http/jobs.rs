@@ -158,12 +158,13 @@ pub(super) async fn list(
     params(op::Report), responses(op::Report), security((), ("bearer" = ["jobs:write"])),
 )]
 pub(super) async fn report(
-    Target { job, .. }: Target<Write>,
+    Target { job, principal, .. }: Target<Write>,
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = read_json(&headers, body, app.policy().limits.json_body_bytes).await?;
+    app.usage.take_reports(app.account(&principal), 1)?;
+    let body = read_json(&app, &headers, body, app.policy().limits.json_body_bytes).await?;
     let addressed = Report::parse(&body, &app.registry.settings().bounds)?;
     if addressed.job_id.is_some() {
         return Err(ApiError::invalid(
@@ -190,13 +191,15 @@ pub(super) async fn report(
     params(op::Events), responses(op::Events), security((), ("bearer" = ["jobs:write"])),
 )]
 pub(super) async fn events(
-    Target { job, .. }: Target<Write>,
+    Target { job, principal, .. }: Target<Write>,
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = read_json(&headers, body, app.policy().limits.json_body_bytes).await?;
+    let body = read_json(&app, &headers, body, app.policy().limits.json_body_bytes).await?;
     let (events, from_body) = parse_events(&body, &app.registry.settings().bounds)?;
+    app.usage
+        .take_reports(app.account(&principal), events.len())?;
     let report_id = report_id(&headers, from_body)?;
     let Answer { job_id, seq, .. } = job.apply(Command::Events(events), report_id).await?;
     Ok(Json(EventsAnswer { job_id, seq }).into_response())
@@ -215,7 +218,7 @@ pub(super) async fn cancel(
     State(app): State<Arc<App>>,
     body: Body,
 ) -> Result<Response, ApiError> {
-    read_nothing(body, app.policy().limits.json_body_bytes).await?;
+    read_nothing(&app, body).await?;
     let answer = job.apply(Command::Cancel, None).await?;
     let body = ReportAnswer {
         answer,
@@ -263,7 +266,7 @@ async fn read_creation(
     } else {
         json_bytes
     };
-    let body = read(body, most).await?;
+    let body = read(app, body, most).await?;
     let is_input = kind.is_some() && (format != InputFormat::Json || is_array(&body));
     if is_input {
         if body.len() > upload_bytes {

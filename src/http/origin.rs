@@ -18,7 +18,7 @@ use axum::{
     response::Response,
 };
 
-use super::{ApiError, App, ErrorCode, client::Client};
+use super::{ApiError, App, ErrorCode, client::Client, permit::Refused, streams::is_event_source};
 use crate::config::{AuthMode, Config, Host, Origin, TrustedProxies};
 
 pub(super) use cors::share;
@@ -50,11 +50,6 @@ impl Origins {
             proxies: config.server.trusted_proxies.clone(),
             is_on_loopback: config.server.is_on_loopback(),
         }
-    }
-
-    /// The proxies that are believed.
-    pub(super) fn proxies(&self) -> &TrustedProxies {
-        &self.proxies
     }
 
     /// Whether the pages of that origin may use the server.
@@ -116,20 +111,36 @@ pub(super) async fn admit(
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let policy = app.policy();
-    let origins = &policy.origins;
-    let client = Client::of(&request, origins.proxies());
-    let host = read_host(&request)?;
-    if policy.authenticator.mode() == AuthMode::Open {
-        origins.defend(&request, host.as_ref(), client)?;
+    match look_at(&app, &mut request)? {
+        Some(answer) => Ok(answer),
+        None => Ok(next.run(request).await),
     }
-    if cors::is_preflight(&request)
+}
+
+/// What [`admit`] does before the request goes on: notes who the client is, or answers at once.
+fn look_at(app: &App, request: &mut Request) -> Result<Option<Response>, ApiError> {
+    let policy = app.policy.load();
+    let origins = &policy.origins;
+    let is_open = policy.authenticator.mode() == AuthMode::Open;
+    let client = Client::of(request, &origins.proxies);
+    let host = read_host(request)?;
+    if is_open {
+        origins.defend(request, host.as_ref(), client)?;
+    }
+    if let Err(error) = app.usage.take_request_of_address(client) {
+        // Where everybody may, nobody has to show a credential first to be told inside a stream.
+        if !is_open || !is_event_source(request.headers()) {
+            return Err(error);
+        }
+        request.extensions_mut().insert(Refused(error));
+    }
+    if cors::is_preflight(request)
         && only_origin(request.headers()).is_some_and(|origin| origins.allows(origin))
     {
-        return Ok(cors::preflight());
+        return Ok(Some(cors::preflight()));
     }
     request.extensions_mut().insert(client);
-    Ok(next.run(request).await)
+    Ok(None)
 }
 
 /// The origin of the page that makes the request; none when it claims several.

@@ -52,11 +52,16 @@ pub(super) struct Permit<S> {
     scope: PhantomData<S>,
 }
 
+/// Put among a request's extensions by whom the request is refused already, but not before somebody
+/// has looked who asks.
+#[derive(Debug, Clone)]
+pub(super) struct Refused(pub(super) ApiError);
+
 /// The job in the path, which exists, and on which the caller may act with the scope.
 #[derive(Debug)]
 pub(super) struct Target<S> {
-    pub(super) job: JobHandle,
     pub(super) principal: Principal,
+    pub(super) job: JobHandle,
     scope: PhantomData<S>,
 }
 
@@ -99,6 +104,10 @@ impl<S: Needs> FromRequestParts<Arc<App>> for Permit<S> {
             ticket_for: job_id.as_deref(),
         };
         let principal = credentials::authenticate(app, parts, ways).await?;
+        if let Some(Refused(error)) = parts.extensions.get() {
+            return Err(error.clone());
+        }
+        app.usage.take_request(app.account(&principal))?;
         if !principal.may(S::SCOPE) {
             let message = format!("The scope {} is missing", S::SCOPE);
             return Err(ApiError::new(ErrorCode::Forbidden).because(message));
@@ -119,8 +128,8 @@ impl<S: Needs> FromRequestParts<Arc<App>> for Target<S> {
         let job_id = path_id(parts, app).await;
         let job = app.job(&permit.principal, &job_id).await?;
         Ok(Self {
-            job,
             principal: permit.principal,
+            job,
             scope: PhantomData,
         })
     }

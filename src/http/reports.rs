@@ -25,6 +25,7 @@ use tokio_util::codec::{Decoder as _, LinesCodec, LinesCodecError};
 use super::{
     ApiError, App, ErrorCode,
     body::{Media, unsupported},
+    limits::{Account, BodyShare},
     openapi::operations as op,
     permit::{Permit, Write},
 };
@@ -47,9 +48,17 @@ const MOST_UNDER_WAY: usize = 256;
 struct Intake {
     app: Arc<App>,
     principal: Principal,
+    account: Option<Account>,
     body: BodyDataStream,
+    has_ended: bool,
     codec: LinesCodec,
+    /// What was read and is no whole line yet, or waits behind one that is held back.
     buffer: BytesMut,
+    /// The buffer's part of what all bodies may hold.
+    share: BodyShare,
+    /// A line for which it is too early, and when it may be taken. Nothing is read meanwhile: so a
+    /// client that sends too fast is slowed down and loses nothing.
+    held_back: Option<(String, Instant)>,
     /// Reports that are applied but not answered, in the order of their lines.
     under_way: FuturesOrdered<UnderWay>,
     line: u64,
@@ -70,6 +79,8 @@ type UnderWay = BoxFuture<'static, (u64, JobId, Result<Answer, RegistryError>)>;
 enum Turn {
     Bytes(Option<Bytes>),
     Answered(u64, JobId, Result<Answer, RegistryError>),
+    /// The line that was held back may be taken now.
+    Resumed,
     End(Option<ErrorCode>),
 }
 
@@ -96,6 +107,10 @@ pub(super) async fn reports(
     }
     let intake = Intake {
         codec: LinesCodec::new_with_max_length(app.policy().limits.ndjson_line_bytes),
+        account: app.account(&principal),
+        share: app.usage.body_share(),
+        held_back: None,
+        has_ended: false,
         app,
         ended: principal.ended().boxed(),
         principal,
@@ -128,33 +143,55 @@ impl Intake {
         while self.out.is_empty() {
             match self.next_turn().await {
                 Turn::Answered(line, job_id, outcome) => self.answered(line, job_id, outcome),
-                Turn::Bytes(Some(bytes)) => {
+                Turn::Bytes(bytes) => {
+                    self.has_ended = bytes.is_none();
                     self.is_silent_after = Instant::now() + LONGEST_SILENCE;
-                    self.buffer.extend_from_slice(&bytes);
-                    self.take_lines(false).await;
+                    self.buffer.extend_from_slice(&bytes.unwrap_or_default());
+                    self.take_lines().await;
                 }
-                Turn::Bytes(None) => {
-                    self.take_lines(true).await;
-                    self.finish(None).await;
-                    return false;
+                Turn::Resumed => {
+                    // The client was not silent, but not listened to.
+                    self.is_silent_after = Instant::now() + LONGEST_SILENCE;
+                    if let Some((text, _)) = self.held_back.take() {
+                        self.take_or_hold_back(text).await;
+                    }
+                    self.take_lines().await;
                 }
                 Turn::End(reason) => {
                     self.finish(reason).await;
                     return false;
                 }
             }
+            if self.has_ended && self.held_back.is_none() {
+                self.finish(None).await;
+                return false;
+            }
+            let most = self.app.policy().limits.bodies_in_flight_bytes;
+            if self.share.resize(self.buffer.len(), most).is_err() {
+                self.finish(Some(ErrorCode::RateLimited)).await;
+                return false;
+            }
         }
         true
     }
 
     async fn next_turn(&mut self) -> Turn {
+        let resume_at = self.held_back.as_ref().map(|(_, at)| *at);
+        let resume = async {
+            match resume_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let is_reading = resume_at.is_none() && !self.has_ended;
         tokio::select! {
             biased;
             Some((line, job_id, outcome)) = self.under_way.next() => Turn::Answered(line, job_id, outcome),
             () = self.app.registry.draining().cancelled() => Turn::End(Some(ErrorCode::Draining)),
             () = &mut self.ended => Turn::End(Some(ErrorCode::TokenExpired)),
-            () = tokio::time::sleep_until(self.is_silent_after) => Turn::End(None),
-            chunk = self.body.next() => match chunk {
+            () = resume => Turn::Resumed,
+            () = tokio::time::sleep_until(self.is_silent_after), if is_reading => Turn::End(None),
+            chunk = self.body.next(), if is_reading => match chunk {
                 Some(Ok(bytes)) => Turn::Bytes(Some(bytes)),
                 // The client broke off: what it sent whole still counts.
                 Some(Err(_)) | None => Turn::Bytes(None),
@@ -162,10 +199,11 @@ impl Intake {
         }
     }
 
-    /// Applies every whole line of the buffer, and at the end of the body what is left of it.
-    async fn take_lines(&mut self, is_end: bool) {
-        loop {
-            let decoded = if is_end {
+    /// Applies every whole line of the buffer, and at the end of the body what is left of it, until
+    /// one has to wait.
+    async fn take_lines(&mut self) {
+        while self.held_back.is_none() {
+            let decoded = if self.has_ended {
                 self.codec.decode_eof(&mut self.buffer)
             } else {
                 self.codec.decode(&mut self.buffer)
@@ -175,7 +213,7 @@ impl Intake {
                 Ok(Some(text)) => {
                     self.line += 1;
                     if !text.trim().is_empty() {
-                        self.take_line(&text).await;
+                        self.take_or_hold_back(text).await;
                     }
                 }
                 Err(LinesCodecError::MaxLineLengthExceeded) => {
@@ -194,6 +232,13 @@ impl Intake {
                     );
                 }
             }
+        }
+    }
+
+    async fn take_or_hold_back(&mut self, text: String) {
+        match self.app.usage.take_report_or_wait(self.account) {
+            None => self.take_line(&text).await,
+            Some(wait) => self.held_back = Some((text, Instant::now() + wait)),
         }
     }
 

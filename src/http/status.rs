@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
+    Extension,
     extract::State,
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
@@ -10,8 +11,10 @@ use axum::{
 
 use super::{
     ApiError, App,
+    client::Client,
     credentials::ended,
     error::whole_seconds,
+    limits::Holders,
     metrics::AnswerKind,
     openapi::operations as op,
     permit::{Target, Watch},
@@ -31,12 +34,13 @@ const LONGEST_WAIT: u64 = 60;
 )]
 pub(super) async fn job(
     target: Target<Watch>,
+    client: Extension<Client>,
     app: State<Arc<App>>,
     method: Method,
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    status(target, app, method, query, headers).await
+    status(target, client, app, method, query, headers).await
 }
 
 /// Read a job's status
@@ -49,6 +53,7 @@ pub(super) async fn job(
 )]
 pub(super) async fn status(
     Target { job, principal, .. }: Target<Watch>,
+    Extension(client): Extension<Client>,
     State(app): State<Arc<App>>,
     method: Method,
     query: Query,
@@ -61,6 +66,12 @@ pub(super) async fn status(
     let after = query.number("after", 0, Seq::MAX.get())?.and_then(Seq::new);
     let is_poll = wait > 0 && method == Method::GET;
     let snapshot = if is_poll {
+        let holders = Holders {
+            account: app.account(&principal),
+            client,
+            job_id: job.id().clone(),
+        };
+        let _seat = app.usage.take_seat(&app.policy().limits, holders)?;
         // Without `after` the wait is for whatever comes next.
         let after = after.unwrap_or_else(|| job.job().seq);
         tokio::select! {

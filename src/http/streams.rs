@@ -9,6 +9,7 @@ use std::{
 };
 
 use axum::{
+    Extension,
     body::{Body, Bytes},
     extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header},
@@ -20,8 +21,10 @@ use http_body_util::Full;
 
 use super::{
     ApiError, App, ErrorCode,
+    client::Client,
     connection::{CloseGuard, ConnectionHandle},
     envelope::panic_text,
+    limits::{Holders, Seat},
     openapi::operations as op,
     permit::{PathId, Permit, Watch},
     query::Query,
@@ -40,9 +43,10 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Tells nginx not to buffer the answer.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// The body of a stream together with what closes its connection when it ends.
+/// The body of a stream together with what its end frees, and closes.
 struct Closing<B> {
     body: B,
+    _seat: Option<Seat>,
     _close: Option<CloseGuard>,
 }
 
@@ -56,6 +60,7 @@ struct Closing<B> {
 )]
 pub(super) async fn stream(
     permit: Result<Permit<Watch>, ApiError>,
+    Extension(client): Extension<Client>,
     State(app): State<Arc<App>>,
     PathId(job_id): PathId,
     query: Query,
@@ -67,7 +72,8 @@ pub(super) async fn stream(
     let is_head = parts.method == Method::HEAD;
     let joining = async {
         let Permit { principal, .. } = permit?;
-        join(&app, &principal, &job_id, &query, headers, is_head).await
+        let watcher = Watcher { principal, client };
+        join(&app, &watcher, &job_id, &query, headers, is_head).await
     };
     // Caught here rather than around the router: an `EventSource` is told inside a stream.
     let joined = AssertUnwindSafe(joining)
@@ -83,7 +89,9 @@ pub(super) async fn stream(
         connection.map(ConnectionHandle::close_after_response)
     };
     match joined {
-        Ok(Joined::Stream(stream)) => stream_response(*stream, close(), says_keep_alive),
+        Ok(Joined::Stream(stream, seat)) => {
+            stream_response(*stream, Some(seat), close(), says_keep_alive)
+        }
         Ok(Joined::Head) => {
             // Of unknown length, as the stream's own body is.
             let body = Body::from_stream(empty::<Result<Bytes, Infallible>>());
@@ -101,14 +109,21 @@ pub(super) async fn stream(
             }
             app.metrics.refused(error.code());
             app.metrics.streams.refused();
-            stream_response(Full::new(Bytes::from(block)), close(), says_keep_alive)
+            let body = Full::new(Bytes::from(block));
+            stream_response(body, None, close(), says_keep_alive)
         }
         Err(error) => error.into_response(),
     }
 }
 
+/// Who wants to watch, and from where.
+struct Watcher {
+    principal: Principal,
+    client: Client,
+}
+
 enum Joined {
-    Stream(Box<JobStream>),
+    Stream(Box<JobStream>, Seat),
     /// The request is a HEAD: no subscription begins.
     Head,
     /// The watcher has seen the end.
@@ -117,7 +132,7 @@ enum Joined {
 
 async fn join(
     app: &Arc<App>,
-    principal: &Principal,
+    Watcher { principal, client }: &Watcher,
     job_id: &str,
     query: &Query,
     headers: &HeaderMap,
@@ -136,6 +151,12 @@ async fn join(
         let is_over = shown.is_finished() && cursor == Cursor::At(shown.seq);
         return Ok(if is_over { Joined::Over } else { Joined::Head });
     }
+    let holders = Holders {
+        account: app.account(principal),
+        client: *client,
+        job_id: job.id().clone(),
+    };
+    let seat = app.usage.take_seat(&app.policy().limits, holders)?;
     let attachment = job.attach(cursor).await?;
     let seq = attachment.snapshot.job.seq;
     let metrics = &app.metrics.streams;
@@ -153,7 +174,7 @@ async fn join(
         return Err(ApiError::new(ErrorCode::JobGone));
     }
     let stream = JobStream::new(job, attachment, app.streams, options, metrics.open());
-    Ok(Joined::Stream(Box::new(stream)))
+    Ok(Joined::Stream(Box::new(stream), seat))
 }
 
 /// The header wins over the query, where clients put the cursor that cannot set headers.
@@ -187,19 +208,25 @@ fn asks_to_close(headers: &HeaderMap) -> bool {
 }
 
 /// Whether the client is an `EventSource`, which gives up for good on any status but 200.
-fn is_event_source(headers: &HeaderMap) -> bool {
+pub(super) fn is_event_source(headers: &HeaderMap) -> bool {
     headers
         .get(header::ACCEPT)
         .is_some_and(|accept| accept == "text/event-stream")
 }
 
 /// A stream, after whose last block an HTTP/1 connection closes.
-fn stream_response<B>(body: B, close: Option<CloseGuard>, says_keep_alive: bool) -> Response
+fn stream_response<B>(
+    body: B,
+    seat: Option<Seat>,
+    close: Option<CloseGuard>,
+    says_keep_alive: bool,
+) -> Response
 where
     B: http_body::Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
 {
     let body = Closing {
         body,
+        _seat: seat,
         _close: close,
     };
     with_stream_headers(Body::new(body), says_keep_alive)

@@ -58,7 +58,7 @@ pub(super) async fn sell(
     State(app): State<Arc<App>>,
     body: Body,
 ) -> Result<Response, ApiError> {
-    read_nothing(body, app.policy().limits.json_body_bytes).await?;
+    read_nothing(&app, body).await?;
     // A watch token is for who needs no ticket, and would become one that lives longer.
     let Some(admission) = principal.admission().filter(|_| principal.bond().is_none()) else {
         let message = "This token buys no ticket: use it as it is";

@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::support::{
     client_program::ClientProgram, cut_proxy::CutProxy, in_time, people, server::TestServer,
-    sse::Block,
+    sse::Block, until,
 };
 
 /// Clients come back after 160 to 240 ms, unless they are told otherwise.
@@ -26,26 +26,17 @@ fn of_type<'a>(lines: &'a [Value], name: &str) -> Vec<&'a Value> {
     lines.iter().filter(|line| line["type"] == name).collect()
 }
 
-async fn until(mut holds: impl AsyncFnMut() -> bool, what: &str) {
-    let waiting = async {
-        while !holds().await {
-            tokio::task::yield_now().await;
-        }
-    };
-    in_time(what, waiting).await;
-}
-
 /// Drives a job while its only watcher is cut off in the middle; the events and the end must come.
 async fn drive(server: &TestServer, job_id: &str, proxy: &CutProxy) {
     let events = format!("/api/v1/jobs/{job_id}/events");
     let line = |number: u32| json!({"event": "line", "data": number});
     let is_watched = async || server.report(job_id, json!({})).await["watchers"] != 0;
-    until(is_watched, "the first connection").await;
+    until("the first connection", is_watched).await;
     server.post(&events, line(1)).await;
-    until(async || proxy.has_cut(), "the cut").await;
+    until("the cut", async || proxy.has_cut()).await;
     server.report(job_id, json!({"processed_count": 1})).await;
     server.post(&events, line(2)).await;
-    until(async || proxy.cursors().len() == 2, "the client's return").await;
+    until("the client's return", async || proxy.cursors().len() == 2).await;
     server.post(&events, line(3)).await;
     server
         .report(job_id, json!({"processed_count": 2, "status": "completed"}))

@@ -10,6 +10,7 @@ mod endings;
 mod hostile;
 mod joining_model;
 mod lifecycle;
+mod limits;
 mod metrics;
 mod openapi;
 mod origins;

@@ -33,3 +33,13 @@ pub(crate) async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
         Err(_) => panic!("{what} did not come within {PATIENCE:?}"),
     }
 }
+
+/// Waits until something holds that nobody tells of.
+pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time(what, waiting).await;
+}

@@ -1,10 +1,10 @@
 //! The accept loop: it alone owns the connections' tasks, so it alone counts them, tells
 //! them of a drain, and sees how each one ends.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use super::preface::{self, Protocol, Rewound};
 use super::progress_io::ProgressIo;
 use super::tls::{Tls, agreed_protocol};
 use super::{ConnectionLimits, Shared, http1, http2};
+use crate::http::client::network_of;
 use crate::metrics::{ConnectionMetrics, Gauge, Handshake};
 
 /// Connections that the kernel completes ahead of us: after a restart all watchers come
@@ -140,6 +141,8 @@ struct Acceptor {
 struct Connections {
     tasks: JoinSet<()>,
     handles: HashMap<Id, ConnectionHandle>,
+    /// How many of them each client has, by its network.
+    by_network: HashMap<IpAddr, usize>,
 }
 
 impl Acceptor {
@@ -178,6 +181,13 @@ fn belongs_to_one_client(error: &io::Error) -> bool {
 
 impl Connections {
     fn start(&mut self, stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
+        let open = self.by_network.entry(network_of(peer.ip())).or_insert(0);
+        let most = shared.limits.max_connections_per_address;
+        if most > 0 && *open >= most && !shared.limits.trusted_proxies.contains(peer.ip()) {
+            debug!(peer.address = %peer, "connection refused: its address has too many");
+            return;
+        }
+        *open += 1;
         let handle = ConnectionHandle::new(peer, shared.tls.is_some());
         let task = self
             .tasks
@@ -192,10 +202,18 @@ impl Connections {
             Some(Err(error)) => (error.id(), Some(error)),
             None => return,
         };
-        if let Some(handle) = self.handles.remove(&id)
-            && let Some(panic) = panic
-        {
-            log_panic(handle.peer_address(), panic);
+        let Some(handle) = self.handles.remove(&id) else {
+            return;
+        };
+        let peer = handle.peer_address();
+        if let Entry::Occupied(mut open) = self.by_network.entry(network_of(peer.ip())) {
+            *open.get_mut() -= 1;
+            if *open.get() == 0 {
+                open.remove();
+            }
+        }
+        if let Some(panic) = panic {
+            log_panic(peer, panic);
         }
     }
 

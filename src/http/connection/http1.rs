@@ -209,6 +209,8 @@ mod tests {
             header_timeout: Duration::from_secs(30),
             max_header_bytes: 16 * 1024,
             max_connections: 1,
+            max_connections_per_address: 0,
+            trusted_proxies: Default::default(),
             write_timeout: Duration::from_secs(30),
             http2_max_streams: 1,
             drain: Duration::from_secs(30),

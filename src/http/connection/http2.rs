@@ -32,6 +32,15 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// that waits there can no longer be replaced by a newer status.
 const SEND_BUFFER: usize = 64 * 1024;
 
+/// Streams that a client may open and reset before they were even looked at; beyond it the
+/// connection ends. A page that is left resets some; a flood of them is an attack
+/// (CVE-2023-44487). hyper has the same number, but as a default that may change.
+const PENDING_RESETS: usize = 20;
+
+/// Streams that we may have to reset for their client's mistakes; beyond it the connection
+/// ends (CVE-2025-8671). Each is one that no proper client makes.
+const LOCAL_RESETS: usize = 256;
+
 /// After this time without a frame from the client, a ping asks whether it is there.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -67,6 +76,8 @@ where
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(header_list)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_local_error_reset_streams(LOCAL_RESETS)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(limits.write_timeout)
         .serve_connection(TokioIo::new(io), service);

@@ -30,7 +30,7 @@ pub(super) struct Answer(ResponseBuilder);
 /// Errors that share a status, by the codes that they have in one call or another.
 ///
 /// Each set is a named response of the document, so that a call's errors are a list of names.
-const ERRORS: [&[ErrorCode]; 14] = [
+const ERRORS: [&[ErrorCode]; 15] = [
     &[ErrorCode::InvalidRequest],
     &[ErrorCode::Unauthorized],
     &[ErrorCode::Forbidden],
@@ -43,11 +43,12 @@ const ERRORS: [&[ErrorCode]; 14] = [
     &[ErrorCode::PayloadTooLarge],
     &[ErrorCode::UnsupportedMediaType],
     &[ErrorCode::RateLimited],
+    &[ErrorCode::RateLimited, ErrorCode::TooManyStreams],
     &[ErrorCode::Draining, ErrorCode::StoreUnavailable],
     &[ErrorCode::Internal],
 ];
 
-/// Begins with what any call may answer, whoever asks.
+/// Begins with what any call may answer: also one without a credential has a host and an origin.
 pub(super) fn answers() -> Answers {
     Answers(Responses::new()).errors(&[
         ErrorCode::InvalidRequest,

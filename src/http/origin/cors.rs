@@ -35,7 +35,7 @@ pub(in crate::http) async fn share(
     next: Next,
 ) -> Response {
     let origin = only_origin(request.headers()).cloned();
-    let origin = origin.filter(|origin| app.policy().origins.allows(origin));
+    let origin = origin.filter(|origin| app.policy.load().origins.allows(origin));
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     // Always, since a cache in between may meet other origins than this one.

@@ -15,7 +15,7 @@ use tower_service::Service as _;
 use super::*;
 use crate::{
     config::Config,
-    http::{Metrics, Passes, Policy, router},
+    http::{Metrics, Passes, Policy, Usage, router},
     job::{Bounds, Defaults},
     metrics::{Meter, RegistryMetrics},
     registry::{Registry, Settings},
@@ -56,6 +56,7 @@ fn app() -> (Router, DropGuard) {
         runners,
         policy: ArcSwap::from_pointee(Policy::new(&config)),
         passes: Passes::new(store),
+        usage: Usage::new(&config.limits),
         streams: StreamSettings {
             retry: config.stream.retry(),
             heartbeat: config.stream.heartbeat(),

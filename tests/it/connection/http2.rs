@@ -254,6 +254,55 @@ async fn a_drain_lets_open_streams_end_and_takes_no_new_ones() {
         .expect_err("the connection is closed");
 }
 
+/// A frame's head (RFC 9113, section 4.1) and what follows it.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a short payload");
+    let mut frame = length.to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+#[tokio::test]
+async fn a_flood_of_streams_that_are_reset_at_once_ends_that_connection_only() {
+    let (app, _streams) = app();
+    let server = TestServer::start(app, limits()).await;
+    let mut other = connect(&server, &mut Builder::new()).await;
+    let (_, body) = get(&mut other, "/").await;
+    assert_eq!(text(body).await.as_deref(), Ok("hello"));
+
+    let mut flood = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    flood.extend(frame(4, 0, 0, &[]));
+    // GET, http and / by their numbers, and the authority (RFC 7541, appendix A).
+    let head = b"\x82\x86\x84\x41\x04test";
+    for stream in (1..20_000).step_by(2) {
+        // HEADERS, of which nothing more follows, and RST_STREAM with CANCEL.
+        flood.extend(frame(1, 0x4 | 0x1, stream, head));
+        flood.extend(frame(3, 0, stream, &[0, 0, 0, 8]));
+    }
+    let socket = TcpStream::connect(server.address)
+        .await
+        .expect("a listener");
+    let (mut reader, mut writer) = socket.into_split();
+    let writing = tokio::spawn(async move {
+        // The server closes before it has read all of it.
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut writer, &flood).await;
+        writer
+    });
+    let mut answer = Vec::new();
+    // The end may come as a reset, since there is more to read than the server wants to.
+    let _ = in_time(tokio::io::AsyncReadExt::read_to_end(
+        &mut reader,
+        &mut answer,
+    ))
+    .await;
+    drop(in_time(writing).await.expect("the client does not panic"));
+
+    let (_, body) = get(&mut other, "/").await;
+    assert_eq!(text(body).await.as_deref(), Ok("hello"));
+}
+
 async fn connect(server: &TestServer, builder: &mut Builder) -> SendRequest<Bytes> {
     let socket = TcpStream::connect(server.address)
         .await

@@ -7,6 +7,7 @@ use progressd::http::connection::ConnectionLimits;
 use socket2::SockRef;
 
 use super::support::{TestServer, app, in_time, limits};
+use crate::support::until;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 const GET_STREAM: &str = "GET /stream HTTP/1.1\r\nHost: test\r\n\r\n";
@@ -165,4 +166,58 @@ async fn a_connection_beyond_the_cap_waits_until_another_ends() {
     first.read_to_end().await;
     drop(first);
     second.read_until("hello").await;
+}
+
+#[tokio::test]
+async fn connections_beyond_those_of_an_address_are_closed_at_once() {
+    let (app, _streams) = app();
+    let limits = ConnectionLimits {
+        max_connections_per_address: 3,
+        ..limits()
+    };
+    let server = TestServer::start(app, limits).await;
+    let mut served = Vec::new();
+    for _ in 0..3 {
+        let mut client = server.connect().await;
+        client.send(GET).await;
+        client.read_until("hello").await;
+        served.push(client);
+    }
+    for _ in 0..50 {
+        assert_eq!(server.connect().await.read_to_end().await, "");
+    }
+    for client in &mut served {
+        client.send(GET).await;
+        client.read_until("hello").await;
+    }
+    drop(served.pop());
+    // Its place is free once the server has noticed.
+    let comes_in = async || {
+        let socket = server.connect().await.into_socket();
+        let (mut reader, mut writer) = socket.into_split();
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut writer, GET.as_bytes()).await;
+        let mut byte = [0];
+        let read = tokio::io::AsyncReadExt::read(&mut reader, &mut byte).await;
+        read.is_ok_and(|read| read == 1)
+    };
+    until("a free place", comes_in).await;
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_has_as_many_connections_as_it_likes() {
+    let (app, _streams) = app();
+    let proxies = vec!["127.0.0.0/8".to_owned()];
+    let limits = ConnectionLimits {
+        max_connections_per_address: 1,
+        trusted_proxies: proxies.try_into().expect("a network"),
+        ..limits()
+    };
+    let server = TestServer::start(app, limits).await;
+    let mut served = Vec::new();
+    for _ in 0..10 {
+        let mut client = server.connect().await;
+        client.send(GET).await;
+        client.read_until("hello").await;
+        served.push(client);
+    }
 }

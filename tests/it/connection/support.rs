@@ -47,6 +47,8 @@ pub(crate) fn limits() -> ConnectionLimits {
         header_timeout: Duration::from_secs(60),
         max_header_bytes: 16 * 1024,
         max_connections: 100,
+        max_connections_per_address: 0,
+        trusted_proxies: Default::default(),
         write_timeout: Duration::from_secs(60),
         http2_max_streams: 100,
         drain: Duration::from_secs(60),

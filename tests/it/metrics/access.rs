@@ -69,9 +69,12 @@ async fn the_second_address_answers_to_the_end_of_the_drain() {
         &[
             ("Content-Type", "application/json"),
             ("Content-Length", "2"),
+            ("Expect", "100-continue"),
         ],
     )
     .await;
+    // Said by the handler that waits for it.
+    slow.read_until("100 Continue\r\n\r\n").await;
     let (drained, ()) = tokio::join!(server.drain(), async {
         assert_eq!(watcher.next().await.json()["code"], "DRAINING");
         watcher.expect_end().await;

@@ -133,7 +133,7 @@ async fn a_listed_page_reads_writes_and_watches_with_credentials_and_sees_the_he
         (open.clone(), &[] as &[&str]),
         (format!("{open}{key}"), &["--token", "key"]),
     ] {
-        let server = TestServer::with(&toml).await.as_owner("key");
+        let server = TestServer::with(&toml).await.with_token("key");
         server.create(json!({"job_id": "secret"})).await;
         for seen in visit(&server.url, &origins, options).await {
             assert_eq!(seen["read"]["status"], 200, "{seen}");

@@ -74,6 +74,16 @@ impl Process {
         in_time(text, line).await
     }
 
+    /// Bytes of memory that it has in use (Linux, proc(5): `statm`, in pages of 4 KiB).
+    pub(crate) fn resident_bytes(&self) -> usize {
+        let statm = fs::read_to_string(format!("/proc/{}/statm", self.id())).expect("Linux");
+        let pages = statm
+            .split(' ')
+            .nth(1)
+            .and_then(|pages| pages.parse::<usize>().ok());
+        pages.expect("a number of pages") * 4096
+    }
+
     /// The lines of its log that nobody has read, to its end, which comes with that of the process.
     pub(crate) async fn rest_of_log(&mut self) -> Vec<String> {
         let mut lines = Vec::new();

@@ -3,7 +3,11 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use progressd::{
-    config::Config, http::connection::Drained, job::JobId, registry::Registry, server::Server,
+    config::Config,
+    http::{Usage, connection::Drained},
+    job::JobId,
+    registry::Registry,
+    server::Server,
     store::Store,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
@@ -83,15 +87,19 @@ impl TestServer {
         self.server().registry()
     }
 
+    /// What its clients hold.
+    pub(crate) fn usage(&self) -> &Usage {
+        self.server().usage()
+    }
+
+    /// Takes over what a running server takes from another configuration.
+    pub(crate) fn reload(&self, toml: &str) {
+        self.server().reload(&configured(toml));
+    }
+
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.server().address()
-    }
-
-    /// Has it take keys and limits from another configuration.
-    pub(crate) fn reload(&self, toml: &str) {
-        let server = self.server.as_ref().expect("the server itself, no guest");
-        server.reload(&configured(toml));
     }
 
     /// How many watch or poll a job, seen without asking the server for anything.
@@ -123,7 +131,7 @@ impl TestServer {
     }
 
     /// The server itself, used with this credential from now on.
-    pub(crate) fn as_owner(mut self, token: &str) -> Self {
+    pub(crate) fn with_token(mut self, token: &str) -> Self {
         secrets::register(token);
         self.token = Some(token.to_owned());
         self

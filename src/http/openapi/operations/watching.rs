@@ -2,12 +2,13 @@
 
 use super::{
     super::{
+        super::ErrorCode,
         answers::{Answer, answers, sequence},
         parameters::{after, header, job_id, query_number, query_text, query_word},
     },
     describe,
 };
-use crate::{http::ErrorCode, job::Count};
+use crate::job::Count;
 
 /// The frames of a job that is joined, says something, and ends.
 const FRAMES: &str = concat!(
@@ -34,6 +35,7 @@ describe! {
         ],
         answers: answers()
             .on_a_job()
+            .errors(&[ErrorCode::RateLimited, ErrorCode::TooManyStreams])
             .with(200, Answer::json("The status. `Retry-After` while the job is unfinished.", "Status")
                 .header("ETag").header("Retry-After").header("Cache-Control"))
             .with(304, Answer::empty("Nothing is newer than what `If-None-Match` names.")
@@ -53,6 +55,7 @@ describe! {
         ],
         answers: answers()
             .on_a_job()
+            .errors(&[ErrorCode::RateLimited, ErrorCode::TooManyStreams])
             .with(200, Answer::empty(
                 "The stream. A request whose `Accept` is exactly `text/event-stream` gets a passing refusal \
                  (429, 500, 503) as a stream too, with one `error` block and a `retry`.")

@@ -1,0 +1,221 @@
+//! How much: what clients hold and spend at present, and what they are refused beyond the limits.
+//!
+//! What is counted here outlives a reload, while the limits themselves come with the policy. Nothing
+//! here has a lock of its own over all clients: totals are atomic, and what is counted by client
+//! stands in maps of many parts. A limit that is not set costs one atomic load.
+
+mod bodies;
+mod rates;
+mod seats;
+
+use std::{
+    collections::hash_map::RandomState, hash::BuildHasher as _, net::IpAddr, sync::Arc,
+    time::Duration,
+};
+
+use self::{
+    bodies::BodyBudget,
+    rates::{Excess, Rate},
+    seats::Seats,
+};
+use super::{ApiError, ErrorCode, client::Client};
+use crate::{
+    auth::Principal,
+    config::{AuthMode, LimitsConfig},
+    job::JobId,
+};
+
+pub(super) use self::{bodies::BodyShare, seats::Seat};
+
+/// How often clients that have left are forgotten.
+pub(crate) const FORGET_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What clients hold and spend.
+#[derive(Debug)]
+pub struct Usage {
+    seats: Arc<Seats>,
+    bodies: Arc<BodyBudget>,
+    requests_by_address: Rate<IpAddr>,
+    requests_by_account: Rate<Account>,
+    reports_by_account: Rate<Account>,
+    /// Keyed anew with each start, so that nobody can choose a name that counts as another's.
+    accounts: RandomState,
+}
+
+/// Whom limits count a principal as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Account(u64);
+
+/// For whom a seat is taken.
+#[derive(Debug)]
+pub(super) struct Holders {
+    pub(super) account: Option<Account>,
+    pub(super) client: Client,
+    pub(super) job_id: JobId,
+}
+
+impl Usage {
+    /// Nothing yet.
+    pub fn new(limits: &LimitsConfig) -> Self {
+        Self {
+            seats: Arc::default(),
+            bodies: Arc::default(),
+            requests_by_address: Rate::new(limits.requests_per_second_per_address),
+            requests_by_account: Rate::new(limits.requests_per_second_per_principal),
+            reports_by_account: Rate::new(limits.reports_per_second_per_principal),
+            accounts: RandomState::new(),
+        }
+    }
+
+    /// Takes over other rates; whoever has used up the old one begins anew with a changed one.
+    pub fn set_limits(&self, limits: &LimitsConfig) {
+        self.requests_by_address
+            .set(limits.requests_per_second_per_address);
+        self.requests_by_account
+            .set(limits.requests_per_second_per_principal);
+        self.reports_by_account
+            .set(limits.reports_per_second_per_principal);
+    }
+
+    /// Forgets whoever has not come for a while.
+    pub fn forget_the_idle(&self) {
+        self.requests_by_address.forget_the_idle();
+        self.requests_by_account.forget_the_idle();
+        self.reports_by_account.forget_the_idle();
+        self.seats.shrink();
+    }
+
+    /// Streams and waiting polls at this moment.
+    pub fn seats_taken(&self) -> usize {
+        self.seats.taken()
+    }
+
+    /// Bytes of request bodies that are held at this moment.
+    pub fn body_bytes_held(&self) -> usize {
+        self.bodies.held()
+    }
+
+    /// The account of a principal: that of its API key, or of its token's owner. Who cannot be told
+    /// from others has none, and is counted by address alone: everybody on an open server, the
+    /// bearers of tokens without an owner, and those of what the server signs for a job.
+    pub(super) fn account(&self, mode: AuthMode, principal: &Principal) -> Option<Account> {
+        if mode == AuthMode::Open || principal.bond().is_some() {
+            return None;
+        }
+        // A key and an owner of one name are two.
+        let name = match principal.expires_at() {
+            None => (false, principal.name()),
+            Some(_) => (true, principal.owner()?),
+        };
+        Some(Account(self.accounts.hash_one(name)))
+    }
+
+    /// Counts a request of an address, whoever it says that it is.
+    ///
+    /// # Errors
+    /// `RATE_LIMITED`.
+    pub(super) fn take_request_of_address(&self, client: Client) -> Result<(), ApiError> {
+        let taken = self.requests_by_address.take(&client.network(), 1);
+        taken.map_err(|excess| excess.refusal("Too many requests from this address"))
+    }
+
+    /// Counts a request of a principal.
+    ///
+    /// # Errors
+    /// `RATE_LIMITED`.
+    pub(super) fn take_request(&self, account: Option<Account>) -> Result<(), ApiError> {
+        let taken = account.map_or(Ok(()), |account| self.requests_by_account.take(&account, 1));
+        taken.map_err(|excess| excess.refusal("Too many requests"))
+    }
+
+    /// Counts reports, or events, that stand in one request.
+    ///
+    /// # Errors
+    /// `RATE_LIMITED`; `PAYLOAD_TOO_LARGE` for more than may ever come at once.
+    pub(super) fn take_reports(
+        &self,
+        account: Option<Account>,
+        number: usize,
+    ) -> Result<(), ApiError> {
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        let taken = account.map_or(Ok(()), |account| {
+            self.reports_by_account.take(&account, number)
+        });
+        taken.map_err(|excess| excess.refusal("Too many reports"))
+    }
+
+    /// Counts one report, or says how long it has to wait.
+    pub(super) fn take_report_or_wait(&self, account: Option<Account>) -> Option<Duration> {
+        match self.reports_by_account.take(&account?, 1) {
+            Ok(()) | Err(Excess::Never(_)) => None,
+            Err(Excess::Later(wait)) => Some(wait),
+        }
+    }
+
+    /// Takes the place of a stream or of a waiting poll, until it is dropped.
+    ///
+    /// # Errors
+    /// `TOO_MANY_STREAMS`.
+    pub(super) fn take_seat(
+        &self,
+        limits: &LimitsConfig,
+        holders: Holders,
+    ) -> Result<Seat, ApiError> {
+        let seat = Seats::take(&self.seats, limits, holders);
+        seat.map_err(|full| ApiError::new(ErrorCode::TooManyStreams).because(full.message()))
+    }
+
+    /// A share of what all bodies may hold, empty yet.
+    pub(super) fn body_share(&self) -> BodyShare {
+        BodyShare::empty(Arc::clone(&self.bodies))
+    }
+}
+
+impl Excess {
+    fn refusal(self, message: &'static str) -> ApiError {
+        match self {
+            Self::Later(wait) => ApiError::new(ErrorCode::RateLimited)
+                .because(message)
+                .retry_after(wait),
+            Self::Never(most) => ApiError::new(ErrorCode::PayloadTooLarge).because(format!(
+                "At most {most} reports or events are taken at once"
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::auth::{Admission, Scope, Scopes};
+
+    use super::*;
+
+    #[test]
+    fn a_key_an_owner_and_another_owner_have_accounts_of_their_own() {
+        let limits = crate::config::Config::from_toml("")
+            .expect("the defaults")
+            .limits;
+        let usage = Usage::new(&limits);
+        let scopes = Scopes::from(Scope::JobsRead);
+        let key = |name: &str| {
+            Principal::of_api_key(name.to_owned(), scopes, None, Admission::of_everybody())
+        };
+        let token = |owner: Option<&str>| {
+            Principal::of_token(
+                owner.map(str::to_owned),
+                scopes,
+                Vec::new(),
+                1,
+                Admission::of_everybody(),
+            )
+        };
+        let account = |principal: &Principal| usage.account(AuthMode::Keys, principal);
+        let ann = account(&token(Some("ann")));
+        assert!(ann.is_some());
+        assert_eq!(ann, account(&token(Some("ann"))));
+        assert_ne!(ann, account(&token(Some("bob"))));
+        assert_ne!(ann, account(&key("ann")));
+        assert_eq!(account(&token(None)), None);
+        assert_eq!(usage.account(AuthMode::Open, &key("ann")), None);
+    }
+}
