@@ -7,6 +7,7 @@ mod attach;
 mod clock;
 mod expiry;
 mod handle;
+mod list;
 mod slot;
 #[cfg(test)]
 mod tests;
@@ -29,20 +30,16 @@ use crate::{
     hub::Hub,
     job::{Bounds, Defaults, Job, JobId, NewJob, Refusal, ReportId, Timestamp},
     metrics::RegistryMetrics,
-    store::{
-        Created, Filter, Former, Input, JobCounts, Loaded, Position, Store, StoreError, Stored,
-    },
+    store::{Created, Former, Input, JobCounts, Loaded, Store, StoreError, Stored},
 };
 
 pub use attach::{Attachment, Cursor};
 pub use handle::{JobHandle, Submission};
+pub use list::JobPage;
 
 use clock::Clock;
 use slot::Slot;
 use timekeeper::Timekeeper;
-
-/// How many jobs each further look into the store brings when a list is filtered by who asks.
-const LIST_SLICE: usize = 500;
 
 /// What the registry is told by the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -104,15 +101,6 @@ pub enum RegistryError {
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// A page of a list.
-#[derive(Debug)]
-pub struct JobPage {
-    /// Newest first.
-    pub jobs: Vec<Arc<Job>>,
-    /// Where the next page begins, when there may be one.
-    pub next: Option<Position>,
 }
 
 impl Registry {
@@ -283,42 +271,6 @@ impl Registry {
             Loaded::Gone(former) => Some(former),
             Loaded::Job(_) | Loaded::Unknown => None,
         })
-    }
-
-    /// Jobs that match and that `may_see` lets through, newest first, below `before`.
-    pub async fn list(
-        &self,
-        filter: &Filter,
-        may_see: impl Fn(&Job) -> bool,
-        before: Option<Position>,
-        limit: usize,
-    ) -> Result<JobPage, RegistryError> {
-        let mut jobs = Vec::new();
-        let mut before = before;
-        let now = self.now();
-        // One more than asked for says whether there is a next page. Whoever sees only some of
-        // the jobs has larger slices looked through.
-        let mut slice = limit + 1;
-        loop {
-            let found = self
-                .inner
-                .store
-                .list(filter, before.as_ref(), slice, now)
-                .await?;
-            let is_last = found.len() < slice;
-            before = found.last().map(|job| Position::of(job));
-            jobs.extend(found.into_iter().filter(|job| may_see(job)));
-            if jobs.len() > limit {
-                jobs.truncate(limit);
-                let next = jobs.last().map(|job| Position::of(job));
-                return Ok(JobPage { jobs, next });
-            }
-            if is_last {
-                return Ok(JobPage { jobs, next: None });
-            }
-            slice = LIST_SLICE;
-            tokio::task::yield_now().await;
-        }
     }
 
     /// From now on the server is shutting down: whoever asks is told, and what streams reports ends.

@@ -100,8 +100,8 @@ impl Server {
             metrics: Metrics::new(meter, &runners),
             has_admin_listener: admin_listener.is_some(),
             policy: ArcSwap::from_pointee(Policy::new(config)),
-            usage: Usage::new(&config.limits),
             passes: Passes::new(store),
+            usage: Usage::new(&config.limits),
         });
         tokio::spawn(keep_usage_small(Arc::clone(&app), timers.clone()));
         warn_if_open(&app, address);

@@ -29,10 +29,10 @@ pub struct App {
     pub has_admin_listener: bool,
     /// Who may, and how much.
     pub policy: ArcSwap<Policy>,
-    /// How much of it is in use.
-    pub usage: Usage,
     /// What the server signs itself.
     pub passes: Passes,
+    /// How much of it is in use.
+    pub usage: Usage,
 }
 
 impl App {

@@ -133,14 +133,6 @@ async fn read_within(
     }
 }
 
-impl Deref for WholeBody {
-    type Target = Bytes;
-
-    fn deref(&self) -> &Bytes {
-        &self.bytes
-    }
-}
-
 /// Reads the body of a call with which nothing can be said: none at all, or `{}`.
 ///
 /// # Errors
@@ -150,11 +142,20 @@ pub(super) async fn read_nothing(app: &App, body: Body) -> Result<(), ApiError> 
     #[serde(deny_unknown_fields)]
     struct Nothing {}
 
-    let body = read(app, body, app.policy().limits.json_body_bytes).await?;
+    let most = app.policy().limits.json_body_bytes;
+    let body = read(app, body, most).await?;
     if !body.is_empty() {
         let Nothing {} = parse_json(&body)?;
     }
     Ok(())
+}
+
+impl Deref for WholeBody {
+    type Target = Bytes;
+
+    fn deref(&self) -> &Bytes {
+        &self.bytes
+    }
 }
 
 /// The error for a body of more than `most` bytes.

@@ -96,10 +96,10 @@ impl Usage {
     }
 
     /// The account of a principal: that of its API key, or of its token's owner. Who cannot be told
-    /// from others has none, and is counted by address alone: everybody on an open server, and the
-    /// bearers of watch tokens and of tokens without an owner.
+    /// from others has none, and is counted by address alone: everybody on an open server, the
+    /// bearers of tokens without an owner, and those of what the server signs for a job.
     pub(super) fn account(&self, mode: AuthMode, principal: &Principal) -> Option<Account> {
-        if mode == AuthMode::Open || principal.is_watch_token() {
+        if mode == AuthMode::Open || principal.bond().is_some() {
             return None;
         }
         // A key and an owner of one name are two.

@@ -55,8 +55,8 @@ fn app() -> (Router, DropGuard) {
         has_admin_listener: false,
         runners,
         policy: ArcSwap::from_pointee(Policy::new(&config)),
-        usage: Usage::new(&config.limits),
         passes: Passes::new(store),
+        usage: Usage::new(&config.limits),
         streams: StreamSettings {
             retry: config.stream.retry(),
             heartbeat: config.stream.heartbeat(),

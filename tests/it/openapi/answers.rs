@@ -119,6 +119,9 @@ async fn report(session: &mut Session) {
     let none = json!([]);
     session.call(&events, "full", Some(none), 400).await;
     session
+        .call(&format!("POST {JOB}/ticket"), "full", None, 200)
+        .await;
+    session
         .call(&format!("POST {JOB}/cancel"), "full", None, 202)
         .await;
     let many = "{\"job_id\":\"full\"}\nno JSON\n{\"job_id\":\"nobody\"}\n";

@@ -30,6 +30,7 @@ pub(super) fn schemas() -> Schemas {
         ("JobList", job_list().into()),
         ("ReportAnswer", report_answer().into()),
         ("EventsAnswer", events_answer().into()),
+        ("Ticket", ticket().into()),
     ]
 }
 
@@ -249,6 +250,14 @@ fn report_answer() -> Schema {
             "job_id": "import-7", "status": "processing", "seq": 1_795_287_604_120_511_u64,
             "cancel_requested": false, "watchers": 3
         }))
+        .build()
+}
+
+fn ticket() -> Schema {
+    shape("A stream ticket: `?ticket=` within its time sets a cookie for this job's stream and status.")
+        .always("ticket", words("The ticket."))
+        .always("expires_in", integer("Seconds until it cannot be used any more.", 0, 30))
+        .closed()
         .build()
 }
 
