@@ -1,6 +1,7 @@
 //! Twenty thousand malformed requests beside a thousand live streams: none of the streams is disturbed.
 
 mod inputs;
+mod maker;
 mod malformed;
 
 use std::{

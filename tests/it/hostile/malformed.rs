@@ -1,7 +1,9 @@
 //! Malformed requests of every sort, each made from a seed alone.
 
 use progressd::job::Seq;
-use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+use rand::{RngExt as _, seq::IndexedRandom as _};
+
+use super::maker::Maker;
 
 /// What an HTTP/2 client sends first (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -21,13 +23,10 @@ pub(crate) struct Malformed {
     pub(crate) is_http2: bool,
 }
 
-/// The maker of one request.
-struct Maker(StdRng);
-
 impl Malformed {
     /// The request of a seed.
     pub(crate) fn of(seed: u64) -> Self {
-        let mut maker = Maker(StdRng::seed_from_u64(seed));
+        let mut maker = Maker::of(seed);
         let (bytes, must_be_refused) = match maker.below(20) {
             0 => (maker.garbage(400), false),
             1 => (maker.broken_line(), true),
@@ -63,55 +62,6 @@ impl Malformed {
 }
 
 impl Maker {
-    fn below(&mut self, end: usize) -> usize {
-        self.0.random_range(0..end)
-    }
-
-    fn pick<'p>(&mut self, from: &[&'p str]) -> &'p str {
-        from.choose(&mut self.0)
-            .expect("there is something to pick from")
-    }
-
-    fn garbage(&mut self, most: usize) -> Vec<u8> {
-        let length = 1 + self.below(most);
-        (0..length).map(|_| self.0.random::<u8>()).collect()
-    }
-
-    /// Garbage that is text, of what means something to somebody.
-    fn text(&mut self) -> String {
-        let parts = [
-            "\"",
-            "{",
-            "}",
-            "[",
-            "]",
-            ":",
-            ",",
-            "null",
-            "true",
-            "1e999",
-            "-",
-            "18446744073709551616",
-            "\\u0000",
-            "\\ud800",
-            "\\",
-            "'",
-            "job_id",
-            "status",
-            "data",
-            " ",
-            "\t",
-            "ä",
-            "\u{202e}",
-            "%00",
-            "..",
-            "/",
-            "<",
-            "&",
-        ];
-        (0..self.below(12)).map(|_| self.pick(&parts)).collect()
-    }
-
     /// A request whose head is whole and right.
     fn request(&mut self, line: &str, headers: &str, body: &[u8]) -> Vec<u8> {
         let head = format!(

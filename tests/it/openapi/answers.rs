@@ -198,7 +198,7 @@ async fn every_call_answers_as_described() {
     session
         .send(&stream, over.header("last-event-id", &last[4..]), 204)
         .await;
-    for path in ["/healthz", "/readyz", "/openapi.json", "/docs"] {
+    for path in ["/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"] {
         let answer = session.call(&format!("GET {path}"), "", None, 200).await;
         if let Some(tag) = answer.header("etag") {
             let known = session.get(path).header("if-none-match", tag);
