@@ -173,6 +173,23 @@ impl Config {
         config.consistent()
     }
 
+    /// Nothing, unless a server that has run in `mode` would be open from now on without its being
+    /// meant: a file that is just being written is empty for a moment.
+    ///
+    /// # Errors
+    /// It would.
+    pub fn still_closed(&self, mode: AuthMode) -> Result<(), ConfigError> {
+        let opens = mode == AuthMode::Keys && self.auth.resolved() == AuthMode::Open;
+        if opens && self.auth.mode == AuthSetting::Auto {
+            return Err(ConfigError(vec![
+                "there is no key under [auth] any more, which would open the server to everybody: write \
+                 `auth.mode = \"none\"` if that is meant"
+                    .into(),
+            ]));
+        }
+        Ok(())
+    }
+
     /// The keys whose values differ in `new` and that only a new start can change, sorted.
     pub fn keys_for_a_restart(&self, new: &Self) -> Vec<String> {
         let old = self.changes.iter().map(Change::setting);

@@ -13,6 +13,7 @@ mod error;
 mod health;
 mod jobs;
 mod limits;
+mod list;
 mod metrics;
 pub mod openapi;
 mod origin;
@@ -43,7 +44,7 @@ pub use policy::Policy;
 /// Every route, on one screen; each path stands at its handlers too, with the description.
 fn routes(has_metrics: bool) -> OpenApiRouter<Arc<App>> {
     let api = OpenApiRouter::new()
-        .routes(routes!(jobs::list, jobs::create)) // /jobs
+        .routes(routes!(list::list, jobs::create)) // /jobs
         .routes(routes!(status::job, jobs::report, jobs::remove)) // /jobs/{id}
         .routes(routes!(status::status)) // /jobs/{id}/status
         .routes(routes!(streams::stream)) // /jobs/{id}/stream

@@ -168,9 +168,11 @@ impl Server {
     ///
     /// # Errors
     /// It cannot stand where the server listens: without a key, on an address that others reach.
-    /// Then nothing is taken over.
+    /// Or it has no key any more and does not say that this is meant. Then nothing is taken over.
     pub fn reload(&self, config: &Config) -> Result<(), ConfigError> {
         let config = &config.listening_on(self.address)?;
+        let mode = self.app.policy().authenticator.mode();
+        config.still_closed(mode)?;
         let older = self.app.policy();
         let newer = Arc::new(older.renewed(config));
         self.app.policy.store(Arc::clone(&newer));

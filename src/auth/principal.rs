@@ -186,6 +186,12 @@ impl Principal {
         self.expires_at.map(time_until)
     }
 
+    /// Whether what let it in holds no longer.
+    pub fn has_ended(&self) -> bool {
+        self.expires_in().is_some_and(|span| span.is_zero())
+            || self.admission().is_some_and(Admission::is_revoked)
+    }
+
     /// Ready when what let it in holds no longer.
     pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
         let (expires_in, revoked) = (self.expires_in(), self.revoked());

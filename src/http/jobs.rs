@@ -1,4 +1,4 @@
-//! Creating, listing, changing and removing jobs.
+//! Creating, changing and removing jobs.
 
 use std::sync::Arc;
 
@@ -15,22 +15,15 @@ use super::{
     ApiError, App, ErrorCode,
     body::{Media, read, read_json, read_nothing, report_id, too_large, unsupported},
     openapi::operations as op,
-    permit::{Cancel, Permit, Read, Target, Write},
+    permit::{Cancel, Permit, Target, Write},
     query::Query,
     tickets::bond_of,
 };
 use crate::{
-    auth::Principal,
     config::AuthMode,
-    job::{
-        Answer, Command, FieldError, Job, JobId, NewJob, Report, Seq, State as JobState, Status,
-        Timestamp, parse_events,
-    },
-    store::{Filter, Input, InputFormat, Position},
+    job::{Answer, Command, Job, JobId, NewJob, Report, Seq, Status, parse_events},
+    store::{Input, InputFormat},
 };
-
-/// How many jobs a list shows unless asked otherwise, and at most.
-const LIST_LIMITS: (usize, u64) = (50, 200);
 
 /// The answer to a report.
 #[derive(Serialize)]
@@ -114,39 +107,6 @@ pub(super) async fn create(
     let now = app.registry.now().as_micros() / 1_000_000;
     let watch_token = mint.map(|mint| mint.watch_token(&bond_of(&job.origin), now));
     Ok(creation_answer(status, &job, watch_token.as_deref()))
-}
-
-/// List jobs
-///
-/// The newest first, page by page, of those that the caller may see.
-#[utoipa::path(
-    get, path = "/jobs", operation_id = "listJobs", tag = "watching",
-    params(op::List), responses(op::List), security((), ("bearer" = ["jobs:read"]), ("token" = ["jobs:read"])),
-)]
-pub(super) async fn list(
-    Permit { principal, .. }: Permit<Read>,
-    State(app): State<Arc<App>>,
-    query: Query,
-) -> Result<Response, ApiError> {
-    app.refuse_while_draining()?;
-    if principal.bond().is_some() {
-        let message = "This token is for one job alone";
-        return Err(ApiError::new(ErrorCode::Forbidden).because(message));
-    }
-    let filter = read_filter(&query)?;
-    let limit = query.number("limit", 1, LIST_LIMITS.1)?;
-    let limit = limit.map_or(LIST_LIMITS.0, |limit| limit as usize);
-    let before = query.get("cursor").map(parse_position).transpose()?;
-    let may_see = |job: &Job| sees(&principal, job);
-    let page = app.registry.list(&filter, may_see, before, limit).await?;
-    let statuses: Vec<String> = page.jobs.iter().map(|job| Status(job).to_json()).collect();
-    let next = page.next.map(|position| show_position(&position));
-    let next = serde_json::to_string(&next).expect("a string serializes");
-    let body = format!(
-        "{{\"jobs\":[{}],\"next_cursor\":{next}}}",
-        statuses.join(",")
-    );
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 /// Report on a job
@@ -333,44 +293,8 @@ fn creation_answer(status: StatusCode, job: &Job, watch_token: Option<&str>) -> 
     let headers = [
         (header::LOCATION, path),
         (header::CONTENT_TYPE, "application/json".to_owned()),
+        // It holds a token.
+        (header::CACHE_CONTROL, "no-store".to_owned()),
     ];
     (status, headers, body).into_response()
-}
-
-fn sees(principal: &Principal, job: &Job) -> bool {
-    principal.may_act_on(job.id().as_str(), job.origin.owner.as_deref())
-}
-
-fn read_filter(query: &Query) -> Result<Filter, ApiError> {
-    let parse_state = |text: &str| {
-        JobState::parse(text).map_err(|rule| ApiError::from(FieldError::new("status", rule)))
-    };
-    let parse_parent = |text: &str| {
-        JobId::parse(text).map_err(|rule| ApiError::from(FieldError::new("parent_id", rule)))
-    };
-    Ok(Filter {
-        states: query
-            .all("status")
-            .map(parse_state)
-            .collect::<Result<_, _>>()?,
-        kind: query.get("kind").map(str::to_owned),
-        tag: query.get("tag").map(str::to_owned),
-        owner: query.get("owner").map(str::to_owned),
-        parent_id: query.get("parent_id").map(parse_parent).transpose()?,
-    })
-}
-
-/// A cursor as clients carry it: opaque to them, to us the last job's place, `micros.job_id`.
-fn show_position(position: &Position) -> String {
-    format!("{}.{}", position.created_at.as_micros(), position.job_id)
-}
-
-fn parse_position(text: &str) -> Result<Position, ApiError> {
-    let parts = text.split_once('.');
-    let position = parts.and_then(|(micros, job_id)| {
-        let created_at = Timestamp::from_micros(micros.parse().ok()?);
-        let job_id = JobId::parse(job_id).ok()?;
-        Some(Position { created_at, job_id })
-    });
-    position.ok_or_else(|| ApiError::invalid("cursor", "must be a next_cursor of this list"))
 }

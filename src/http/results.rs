@@ -20,6 +20,7 @@ use super::{
     query::Query,
 };
 use crate::{
+    auth::Principal,
     job::{JobId, Json},
     registry::{JobHandle, RegistryError},
 };
@@ -52,6 +53,15 @@ enum Format {
     Csv,
     Json,
     Ndjson,
+}
+
+/// Why a download stops before its end.
+#[derive(Debug, thiserror::Error)]
+enum BrokenOff {
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error("the credential has ended")]
+    Ended,
 }
 
 /// Read result rows
@@ -88,7 +98,8 @@ pub(super) async fn page(
         },
         results: found.rows,
     };
-    Ok(axum::Json(body).into_response())
+    let headers = [(header::CACHE_CONTROL, "private, no-cache")];
+    Ok((headers, axum::Json(body)).into_response())
 }
 
 /// Download all result rows
@@ -99,7 +110,7 @@ pub(super) async fn page(
     params(op::Download), responses(op::Download), security((), ("bearer" = ["jobs:read"]), ("token" = ["jobs:read"])),
 )]
 pub(super) async fn download(
-    Target { job, .. }: Target<Read>,
+    Target { job, principal, .. }: Target<Read>,
     method: Method,
     query: Query,
 ) -> Result<Response, ApiError> {
@@ -120,6 +131,7 @@ pub(super) async fn download(
         (header::CONTENT_TYPE, content_type.to_owned()),
         (header::CONTENT_DISPOSITION, disposition),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+        (header::CACHE_CONTROL, "private, no-cache".to_owned()),
     ];
     if method == Method::HEAD {
         // Of unknown length, as the file itself is.
@@ -130,7 +142,7 @@ pub(super) async fn download(
         Format::Csv => columns_of(&job).await?,
         Format::Json | Format::Ndjson => Columns::default(),
     };
-    let body = Body::from_stream(write_rows(job, format, columns));
+    let body = Body::from_stream(write_rows(job, principal, format, columns));
     Ok((headers, body).into_response())
 }
 
@@ -148,18 +160,22 @@ async fn columns_of(job: &JobHandle) -> Result<Columns, RegistryError> {
     }
 }
 
-/// The file, slice by slice. A store that stops answering, or the job's removal, breaks the
-/// download off: half a file must not look like a whole one.
+/// The file, slice by slice. A store that stops answering, the job's removal, or the end of the
+/// credential breaks the download off: half a file must not look like a whole one.
 fn write_rows(
     job: JobHandle,
+    principal: Principal,
     format: Format,
     columns: Columns,
-) -> impl Stream<Item = Result<Bytes, RegistryError>> {
-    let start = Some((job, columns, 0_u64));
+) -> impl Stream<Item = Result<Bytes, BrokenOff>> {
+    let start = Some((job, principal, columns, 0_u64));
     stream::try_unfold(start, move |state| async move {
-        let Some((job, columns, from)) = state else {
+        let Some((job, principal, columns, from)) = state else {
             return Ok(None);
         };
+        if principal.has_ended() {
+            return Err(BrokenOff::Ended);
+        }
         let found = job.rows(from, DOWNLOAD_SLICE).await?;
         let is_first = from == 0;
         let is_last = found.rows.is_empty();
@@ -173,7 +189,7 @@ fn write_rows(
             }),
         };
         let from = from + found.rows.len() as u64;
-        let rest = (!is_last).then_some((job, columns, from));
+        let rest = (!is_last).then_some((job, principal, columns, from));
         Ok(Some((Bytes::from(bytes), rest)))
     })
 }

@@ -3,6 +3,7 @@
 mod ends;
 mod hidden;
 mod issuers;
+mod late;
 mod query_tokens;
 mod several;
 mod tickets;

@@ -80,3 +80,18 @@ async fn a_key_that_needs_a_restart_is_named_and_the_rest_taken_over() {
     server.process.logged("reloaded keys and limits").await;
     assert_eq!(server.create("second", "word").await, 201);
 }
+
+#[tokio::test]
+async fn a_file_that_is_empty_for_a_moment_opens_nothing() {
+    let mut server = Reloading::start(&with_key("first", "")).await;
+    let line = server
+        .reload("", "the configuration was not reloaded")
+        .await;
+    assert!(line.contains("no key"), "{line}");
+    assert_eq!(server.create("", "word").await, 401);
+    assert_eq!(server.create("first", "word").await, 201);
+    server
+        .reload("auth.mode = 'none'", "reloaded keys and limits")
+        .await;
+    assert_eq!(server.create("", "word").await, 201);
+}

@@ -255,3 +255,20 @@ async fn pages_are_full_and_complete_however_much_of_others_lies_between() {
     assert_eq!((jobs.len(), next.is_some()), (4, true));
     assert_eq!(walk(&ann, "limit=5").await, expected);
 }
+
+#[tokio::test]
+async fn a_page_of_large_jobs_is_whole_and_sent_in_pieces() {
+    let server = TestServer::start().await;
+    let data = json!({"text": "x".repeat(10_000)});
+    let creations = (0..50).map(|_| server.create(json!({"data": data})));
+    join_all(creations).await;
+    let answer = server.get("/api/v1/jobs").await;
+    // What is made all at once has a length.
+    assert_eq!(answer.header("content-length"), None);
+    let jobs = answer.expect(StatusCode::OK).json()["jobs"].clone();
+    let jobs = jobs.as_array().expect("a list");
+    assert_eq!(jobs.len(), 50);
+    assert!(jobs.iter().all(|job| job["data"] == data));
+    let few = server.get("/api/v1/jobs?limit=1").await;
+    assert!(few.header("content-length").is_some());
+}
