@@ -16,8 +16,8 @@ use metrics_process::Collector;
 use strum::VariantArray;
 
 pub use handles::{
-    ConnectionMetrics, Handshake, Join, OpenStream, Outcome, RegistryMetrics, StoreMetrics,
-    StoreOperation, StreamMetrics, StreamReason, WorkState,
+    ConnectionMetrics, ConnectionRefusal, Handshake, Join, OpenStream, Outcome, RegistryMetrics,
+    StoreMetrics, StoreOperation, StreamMetrics, StreamReason, WorkState,
 };
 pub use metrics::{Counter, Gauge, Histogram};
 

@@ -59,6 +59,7 @@ pub struct Server {
 #[derive(Debug)]
 struct Admin {
     address: SocketAddr,
+    connection_limits: watch::Sender<ConnectionLimits>,
     /// Cancelled after everything else has ended: until then it tells how that goes.
     drain: CancellationToken,
     connections: AbortOnDropHandle<Drained>,
@@ -183,6 +184,9 @@ impl Server {
         self.registry.set_limits(limits.bounds(), limits.max_jobs);
         self.connection_limits
             .send_replace(connection_limits(config));
+        if let Some(admin) = &self.admin {
+            admin.connection_limits.send_replace(admin_limits(config));
+        }
         match (&self.tls, config.server.tls.files()) {
             (Some(tls), Some((cert, key))) => {
                 if let Err(error) = tls.reload(cert, key) {
@@ -219,22 +223,19 @@ impl Admin {
     fn serve(listener: TcpListener, address: SocketAddr, app: Router, config: &Config) -> Self {
         tracing::info!(server.admin_address = %address, "serving metrics and health");
         let drain = CancellationToken::new();
-        let limits = ConnectionLimits {
-            max_connections: ADMIN_CONNECTIONS,
-            drain: ADMIN_DRAIN,
-            ..connection_limits(config)
-        };
+        let (connection_limits, limits) = watch::channel(admin_limits(config));
         let endpoint = Endpoint {
             listener,
             tls: None,
             app,
-            limits: watch::channel(limits).1,
+            limits,
             // Operators' own connections are not what they want to know about.
             metrics: ConnectionMetrics::new(&Meter::new()),
         };
         let serving = connection::serve(endpoint, drain.clone());
         Self {
             address,
+            connection_limits,
             drain,
             connections: AbortOnDropHandle::new(tokio::spawn(serving)),
         }
@@ -345,5 +346,14 @@ fn connection_limits(config: &Config) -> ConnectionLimits {
         http2_max_streams: limits.http2_max_streams,
         drain: config.stream.drain(),
         send_buffer_bytes: limits.send_buffer_bytes(),
+    }
+}
+
+/// What operators' connections are granted instead.
+fn admin_limits(config: &Config) -> ConnectionLimits {
+    ConnectionLimits {
+        max_connections: ADMIN_CONNECTIONS,
+        drain: ADMIN_DRAIN,
+        ..connection_limits(config)
     }
 }

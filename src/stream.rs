@@ -253,7 +253,8 @@ impl JobStream {
         let newest_status = frames
             .iter()
             .rposition(|frame| matches!(frame.kind, FrameKind::Status | FrameKind::Terminal));
-        let made_at = frames.first().map(|frame| frame.made_at);
+        // Of those that are handed over, the first is the oldest.
+        let mut made_at = None;
         let mut pieces: Vec<Bytes> = Vec::with_capacity(frames.len());
         for (index, frame) in frames.into_iter().enumerate() {
             match frame.kind {
@@ -275,6 +276,7 @@ impl JobStream {
                     self.source = Source::Over(end.into());
                 }
             }
+            made_at.get_or_insert(frame.made_at);
             self.seen = self.seen.max(frame.seq);
             self.last_id = self.last_id.max(frame.seq);
             if self.is_over() {

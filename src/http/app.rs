@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 
-use super::{ApiError, ErrorCode, Metrics, Passes, Policy, Usage, credentials, limits::Account};
+use super::{ApiError, ErrorCode, Metrics, Passes, Policy, Usage, credentials};
 use crate::{
     auth::{Principal, WATCH_TOKEN_GRACE_SECONDS},
     job::{Job, JobId, Timestamp},
@@ -36,25 +36,30 @@ pub struct App {
 }
 
 impl App {
-    /// Who may, and how much, at this moment: a request asks once and keeps to the answer.
+    /// Who may, and how much, at this moment. A request is given the answer at its beginning and keeps to it.
     pub fn policy(&self) -> Arc<Policy> {
         self.policy.load_full()
     }
 
-    /// The job of that name, when it exists and `principal` may act on it.
+    /// The job of that name, when it exists and `principal` may act on it by `policy`.
     ///
     /// # Errors
     /// `JOB_NOT_FOUND`, `JOB_GONE`, `FORBIDDEN`, `STORE_UNAVAILABLE`; `UNAUTHORIZED` for a watch token whose time is over.
-    pub async fn job(&self, principal: &Principal, job_id: &str) -> Result<JobHandle, ApiError> {
+    pub async fn job(
+        &self,
+        policy: &Policy,
+        principal: &Principal,
+        job_id: &str,
+    ) -> Result<JobHandle, ApiError> {
         // A name that no job can have is the name of no job.
         let job_id = JobId::parse(job_id).map_err(|_| ApiError::new(ErrorCode::JobNotFound))?;
         let handle = match self.registry.find(&job_id).await {
-            Err(RegistryError::Gone) => return Err(self.gone(principal, &job_id).await?),
+            Err(RegistryError::Gone) => return Err(self.gone(policy, principal, &job_id).await?),
             found => found?,
         };
         let job = handle.job();
         if !may_act_on(principal, &job_id, &Former::of(&job.origin)) {
-            return Err(self.foreign());
+            return Err(foreign(policy));
         }
         if principal.is_watch_token() && is_past_grace(&job, self.registry.now()) {
             return Err(credentials::invalid_pass());
@@ -62,29 +67,20 @@ impl App {
         Ok(handle)
     }
 
-    /// What somebody is told of a job that is not theirs.
-    fn foreign(&self) -> ApiError {
-        if self.policy().hides_foreign_jobs {
-            return ApiError::new(ErrorCode::JobNotFound);
-        }
-        ApiError::new(ErrorCode::Forbidden).because("This job belongs to somebody else")
-    }
-
     /// What somebody is told of a job that is gone.
-    async fn gone(&self, principal: &Principal, job_id: &JobId) -> Result<ApiError, ApiError> {
-        if self.policy().hides_foreign_jobs && !principal.may_act_on_all() {
+    async fn gone(
+        &self,
+        policy: &Policy,
+        principal: &Principal,
+        job_id: &JobId,
+    ) -> Result<ApiError, ApiError> {
+        if policy.hides_foreign_jobs && !principal.may_act_on_all() {
             let former = self.registry.former(job_id).await?;
             if !former.is_some_and(|former| may_act_on(principal, job_id, &former)) {
-                return Ok(self.foreign());
+                return Ok(foreign(policy));
             }
         }
         Ok(ApiError::new(ErrorCode::JobGone))
-    }
-
-    /// Whom limits count a principal as.
-    pub(super) fn account(&self, principal: &Principal) -> Option<Account> {
-        let mode = self.policy.load().authenticator.mode();
-        self.usage.account(mode, principal)
     }
 
     /// When somebody who was turned away should come back.
@@ -102,6 +98,14 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// What somebody is told of a job that is not theirs.
+fn foreign(policy: &Policy) -> ApiError {
+    if policy.hides_foreign_jobs {
+        return ApiError::new(ErrorCode::JobNotFound);
+    }
+    ApiError::new(ErrorCode::Forbidden).because("This job belongs to somebody else")
 }
 
 /// Whether the job is within reach; for the bearer of a pass that very job, and not another one of its name.

@@ -78,12 +78,12 @@ pub(super) struct WholeBody {
 /// `UNSUPPORTED_MEDIA_TYPE`, and those of [`read`].
 pub(super) async fn read_json(
     app: &App,
+    limits: &LimitsConfig,
     headers: &HeaderMap,
     body: Body,
-    most: usize,
 ) -> Result<WholeBody, ApiError> {
     match Media::of(headers) {
-        Media::Unnamed | Media::Json => read(app, body, most).await,
+        Media::Unnamed | Media::Json => read(app, limits, body, limits.json_body_bytes).await,
         _ => Err(unsupported("application/json")),
     }
 }
@@ -93,8 +93,13 @@ pub(super) async fn read_json(
 /// # Errors
 /// `PAYLOAD_TOO_LARGE`; `INVALID_REQUEST` when the client breaks off, falls silent or takes too long;
 /// `RATE_LIMITED` when all bodies together would be too many.
-pub(super) async fn read(app: &App, body: Body, most: usize) -> Result<WholeBody, ApiError> {
-    read_within(&app.policy().limits, app.usage.body_share(), body, most).await
+pub(super) async fn read(
+    app: &App,
+    limits: &LimitsConfig,
+    body: Body,
+    most: usize,
+) -> Result<WholeBody, ApiError> {
+    read_within(limits, app.usage.body_share(), body, most).await
 }
 
 async fn read_within(
@@ -137,13 +142,16 @@ async fn read_within(
 ///
 /// # Errors
 /// As [`read`]; `INVALID_REQUEST` when something is said.
-pub(super) async fn read_nothing(app: &App, body: Body) -> Result<(), ApiError> {
+pub(super) async fn read_nothing(
+    app: &App,
+    limits: &LimitsConfig,
+    body: Body,
+) -> Result<(), ApiError> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Nothing {}
 
-    let most = app.policy().limits.json_body_bytes;
-    let body = read(app, body, most).await?;
+    let body = read(app, limits, body, limits.json_body_bytes).await?;
     if !body.is_empty() {
         let Nothing {} = parse_json(&body)?;
     }

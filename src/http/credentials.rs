@@ -8,7 +8,7 @@ use std::{borrow::Cow, fmt};
 use axum::http::{header, request::Parts};
 use form_urlencoded::parse;
 
-use super::{ApiError, App, ErrorCode, tickets};
+use super::{ApiError, App, ErrorCode, Policy, tickets};
 use crate::{
     auth::{AuthError, PassMint, Principal, TokenRefusal, bearer, is_shaped_like_token},
     config::AuthMode,
@@ -37,26 +37,26 @@ enum Explicit<'r> {
 /// store could say.
 pub(super) async fn authenticate(
     app: &App,
+    policy: &Policy,
     parts: &Parts,
     ways: Ways<'_>,
 ) -> Result<Principal, ApiError> {
-    let policy = app.policy();
     if policy.authenticator.mode() == AuthMode::Open {
         // Not looked at, so that a client that sends one works there too.
         return Ok(policy.authenticator.everybody());
     }
     let outcome = match explicit(parts)? {
         None => Err(AuthError::InvalidApiKey.into()),
-        Some(Explicit::Header(value)) => by_header(app, value).await,
-        Some(Explicit::Token(token)) => by_query_token(app, token.as_bytes(), ways).await,
+        Some(Explicit::Header(value)) => by_header(app, policy, value).await,
+        Some(Explicit::Token(token)) => by_query_token(app, policy, token.as_bytes(), ways).await,
         Some(Explicit::Ticket(ticket)) => match ways.ticket_for {
-            Some(job_id) => tickets::redeem(app, parts, job_id, ticket.as_bytes()).await,
+            Some(job_id) => tickets::redeem(app, policy, parts, job_id, ticket.as_bytes()).await,
             None => Err(invalid_pass()),
         },
     };
     match outcome {
         Err(refusal) if ways.ticket_for.is_some() => {
-            let by_cookie = tickets::by_cookie(app, parts).await;
+            let by_cookie = tickets::by_cookie(app, policy, parts).await;
             by_cookie.ok_or(refusal)
         }
         outcome => outcome,
@@ -97,15 +97,20 @@ fn explicit(parts: &Parts) -> Result<Option<Explicit<'_>>, ApiError> {
     }
 }
 
-async fn by_header(app: &App, value: &[u8]) -> Result<Principal, ApiError> {
+async fn by_header(app: &App, policy: &Policy, value: &[u8]) -> Result<Principal, ApiError> {
     let credential = bearer(value).ok_or(AuthError::InvalidApiKey)?;
     match by_watch_token(app, credential).await? {
         Some(principal) => Ok(principal),
-        None => Ok(app.policy().authenticator.authenticate(credential).await?),
+        None => Ok(policy.authenticator.authenticate(credential).await?),
     }
 }
 
-async fn by_query_token(app: &App, token: &[u8], ways: Ways<'_>) -> Result<Principal, ApiError> {
+async fn by_query_token(
+    app: &App,
+    policy: &Policy,
+    token: &[u8],
+    ways: Ways<'_>,
+) -> Result<Principal, ApiError> {
     if !is_shaped_like_token(token) {
         // An API key in a URL would stand in logs and histories for as long as it lives.
         return Err(AuthError::InvalidApiKey.into());
@@ -117,7 +122,6 @@ async fn by_query_token(app: &App, token: &[u8], ways: Ways<'_>) -> Result<Princ
     if let Some(principal) = by_watch_token(app, token).await? {
         return Ok(principal);
     }
-    let policy = app.policy();
     let principal = policy.authenticator.authenticate_token(token).await?;
     let is_short_lived = principal
         .expires_in()

@@ -70,6 +70,8 @@ pub struct ApiError {
     code: ErrorCode,
     message: Cow<'static, str>,
     retry_after: Option<Duration>,
+    /// Told by its status alone.
+    is_plain: bool,
     /// For the log alone.
     cause: Option<String>,
 }
@@ -183,6 +185,7 @@ impl ApiError {
             code,
             message: code.message().into(),
             retry_after: retry_after.filter(|_| code != ErrorCode::Internal),
+            is_plain: false,
             cause: None,
         }
     }
@@ -206,6 +209,13 @@ impl ApiError {
         self
     }
 
+    /// The same for somebody unknown: told by its status, even to an `EventSource`.
+    #[must_use]
+    pub(super) fn plainly(mut self) -> Self {
+        self.is_plain = true;
+        self
+    }
+
     /// The code.
     pub fn code(&self) -> ErrorCode {
         self.code
@@ -223,7 +233,7 @@ impl ApiError {
 
     /// Whether an `EventSource` is told inside a stream, so that it comes back.
     pub(super) fn is_passing(&self) -> bool {
-        self.code.is_passing()
+        self.code.is_passing() && !self.is_plain
     }
 
     /// The body, with the request's id.

@@ -20,7 +20,7 @@ use super::{
     tickets::bond_of,
 };
 use crate::{
-    config::AuthMode,
+    config::{AuthMode, LimitsConfig},
     job::{Answer, Command, Job, JobId, NewJob, Report, Seq, Status, parse_events},
     store::{Input, InputFormat},
 };
@@ -51,14 +51,17 @@ struct EventsAnswer {
     params(op::Create), responses(op::Create), security((), ("bearer" = ["jobs:write"])),
 )]
 pub(super) async fn create(
-    Permit { principal, .. }: Permit<Write>,
+    Permit {
+        principal, policy, ..
+    }: Permit<Write>,
     State(app): State<Arc<App>>,
     query: Query,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     app.refuse_while_draining()?;
-    let (mut new_job, mut input) = read_creation(&app, &query, &headers, body).await?;
+    let (mut new_job, mut input) =
+        read_creation(&app, &policy.limits, &query, &headers, body).await?;
     new_job.check(&app.registry.settings().bounds)?;
     let runner = new_job
         .kind
@@ -87,7 +90,7 @@ pub(super) async fn create(
         })?;
     let key = report_id(&headers, None)?;
     // Before the job is there: nobody needs one whose watch token cannot be made.
-    let mint = match app.policy().authenticator.mode() {
+    let mint = match policy.authenticator.mode() {
         AuthMode::Open => None,
         AuthMode::Keys => Some(app.passes.mint(app.registry.now()).await?),
     };
@@ -118,13 +121,18 @@ pub(super) async fn create(
     params(op::Report), responses(op::Report), security((), ("bearer" = ["jobs:write"])),
 )]
 pub(super) async fn report(
-    Target { job, principal, .. }: Target<Write>,
+    Target {
+        job,
+        policy,
+        account,
+        ..
+    }: Target<Write>,
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    app.usage.take_reports(app.account(&principal), 1)?;
-    let body = read_json(&app, &headers, body, app.policy().limits.json_body_bytes).await?;
+    app.usage.take_reports(account, 1)?;
+    let body = read_json(&app, &policy.limits, &headers, body).await?;
     let addressed = Report::parse(&body, &app.registry.settings().bounds)?;
     if addressed.job_id.is_some() {
         return Err(ApiError::invalid(
@@ -151,15 +159,19 @@ pub(super) async fn report(
     params(op::Events), responses(op::Events), security((), ("bearer" = ["jobs:write"])),
 )]
 pub(super) async fn events(
-    Target { job, principal, .. }: Target<Write>,
+    Target {
+        job,
+        policy,
+        account,
+        ..
+    }: Target<Write>,
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = read_json(&app, &headers, body, app.policy().limits.json_body_bytes).await?;
+    let body = read_json(&app, &policy.limits, &headers, body).await?;
     let (events, from_body) = parse_events(&body, &app.registry.settings().bounds)?;
-    app.usage
-        .take_reports(app.account(&principal), events.len())?;
+    app.usage.take_reports(account, events.len())?;
     let report_id = report_id(&headers, from_body)?;
     let Answer { job_id, seq, .. } = job.apply(Command::Events(events), report_id).await?;
     Ok(Json(EventsAnswer { job_id, seq }).into_response())
@@ -174,11 +186,11 @@ pub(super) async fn events(
     params(op::Cancel), responses(op::Cancel), security((), ("bearer" = ["jobs:cancel"])),
 )]
 pub(super) async fn cancel(
-    Target { job, .. }: Target<Cancel>,
+    Target { job, policy, .. }: Target<Cancel>,
     State(app): State<Arc<App>>,
     body: Body,
 ) -> Result<Response, ApiError> {
-    read_nothing(&app, body).await?;
+    read_nothing(&app, &policy.limits, body).await?;
     let answer = job.apply(Command::Cancel, None).await?;
     let body = ReportAnswer {
         answer,
@@ -202,6 +214,7 @@ pub(super) async fn remove(Target { job, .. }: Target<Write>) -> Result<StatusCo
 /// What a creation asks for: a JSON object, or, with `?kind=K`, the input itself.
 async fn read_creation(
     app: &App,
+    limits: &LimitsConfig,
     query: &Query,
     headers: &HeaderMap,
     body: Body,
@@ -219,14 +232,13 @@ async fn read_creation(
         _ if kind.is_some() => return Err(unsupported("application/json, text/plain or text/csv")),
         _ => return Err(unsupported("application/json")),
     };
-    let policy = app.policy();
-    let (json_bytes, upload_bytes) = (policy.limits.json_body_bytes, policy.limits.upload_bytes);
+    let (json_bytes, upload_bytes) = (limits.json_body_bytes, limits.upload_bytes);
     let most = if is_run_here {
         upload_bytes.max(json_bytes)
     } else {
         json_bytes
     };
-    let body = read(app, body, most).await?;
+    let body = read(app, limits, body, most).await?;
     let is_input = kind.is_some() && (format != InputFormat::Json || is_array(&body));
     if is_input {
         if body.len() > upload_bytes {

@@ -2,7 +2,7 @@
 //!
 //! What is counted here outlives a reload, while the limits themselves come with the policy. Nothing
 //! here has a lock of its own over all clients: totals are atomic, and what is counted by client
-//! stands in maps of many parts. A limit that is not set costs one atomic load.
+//! stands in maps of many parts. A rate that is not set costs one atomic load.
 
 mod bodies;
 mod rates;
@@ -30,12 +30,18 @@ pub(super) use self::{bodies::BodyShare, seats::Seat};
 /// How often clients that have left are forgotten.
 pub(crate) const FORGET_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Of an address that asks too often, how many streams are looked at for each request that it may
+/// make: whether a credential holds costs a signature's verification, or the store's time.
+const LOOKS_PER_REQUEST: u32 = 10;
+
 /// What clients hold and spend.
 #[derive(Debug)]
 pub struct Usage {
     seats: Arc<Seats>,
     bodies: Arc<BodyBudget>,
     requests_by_address: Rate<IpAddr>,
+    /// Of requests that were too many already.
+    looks_by_address: Rate<IpAddr>,
     requests_by_account: Rate<Account>,
     reports_by_account: Rate<Account>,
     /// Keyed anew with each start, so that nobody can choose a name that counts as another's.
@@ -61,6 +67,7 @@ impl Usage {
             seats: Arc::default(),
             bodies: Arc::default(),
             requests_by_address: Rate::new(limits.requests_per_second_per_address),
+            looks_by_address: Rate::new(looks_per_second(limits)),
             requests_by_account: Rate::new(limits.requests_per_second_per_principal),
             reports_by_account: Rate::new(limits.reports_per_second_per_principal),
             accounts: RandomState::new(),
@@ -71,6 +78,7 @@ impl Usage {
     pub fn set_limits(&self, limits: &LimitsConfig) {
         self.requests_by_address
             .set(limits.requests_per_second_per_address);
+        self.looks_by_address.set(looks_per_second(limits));
         self.requests_by_account
             .set(limits.requests_per_second_per_principal);
         self.reports_by_account
@@ -80,6 +88,7 @@ impl Usage {
     /// Forgets whoever has not come for a while.
     pub fn forget_the_idle(&self) {
         self.requests_by_address.forget_the_idle();
+        self.looks_by_address.forget_the_idle();
         self.requests_by_account.forget_the_idle();
         self.reports_by_account.forget_the_idle();
         self.seats.shrink();
@@ -117,6 +126,11 @@ impl Usage {
     pub(super) fn take_request_of_address(&self, client: Client) -> Result<(), ApiError> {
         let taken = self.requests_by_address.take(&client.network(), 1);
         taken.map_err(|excess| excess.refusal("Too many requests from this address"))
+    }
+
+    /// Whether somebody whose address asks too often is still looked at, to be told inside a stream.
+    pub(super) fn take_look(&self, client: Client) -> bool {
+        self.looks_by_address.take(&client.network(), 1).is_ok()
     }
 
     /// Counts a request of a principal.
@@ -169,6 +183,11 @@ impl Usage {
     pub(super) fn body_share(&self) -> BodyShare {
         BodyShare::empty(Arc::clone(&self.bodies))
     }
+}
+
+fn looks_per_second(limits: &LimitsConfig) -> u32 {
+    let requests = limits.requests_per_second_per_address;
+    requests.saturating_mul(LOOKS_PER_REQUEST)
 }
 
 impl Excess {

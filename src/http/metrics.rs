@@ -31,6 +31,10 @@ pub struct Metrics {
     refusals: Counters<ErrorCode>,
     jobs: [(JobState, Gauge); JobState::ALL.len()],
     jobs_limit: Gauge,
+    watchers: Gauge,
+    watchers_limit: Gauge,
+    body_bytes: Gauge,
+    body_bytes_limit: Gauge,
     runner_jobs: Vec<(&'static str, WorkState, Gauge)>,
 }
 
@@ -108,6 +112,15 @@ async fn scrape(app: &App) -> Response {
     metrics
         .jobs_limit
         .set(app.registry.settings().max_jobs as f64);
+    let (usage, limits) = (&app.usage, &app.policy().limits);
+    for (gauge, number) in [
+        (&metrics.watchers, usage.seats_taken()),
+        (&metrics.watchers_limit, limits.max_streams),
+        (&metrics.body_bytes, usage.body_bytes_held()),
+        (&metrics.body_bytes_limit, limits.bodies_in_flight_bytes),
+    ] {
+        gauge.set(number as f64);
+    }
     for (kind, state, gauge) in &metrics.runner_jobs {
         let load = app.runners.load(kind);
         gauge.set(match state {
@@ -169,6 +182,16 @@ impl Metrics {
             ),
             jobs: JobState::ALL.map(jobs),
             jobs_limit: meter.gauge("jobs_limit", "Unfinished jobs that may be kept."),
+            watchers: meter.gauge("watchers", "Streams and waiting polls that are open."),
+            watchers_limit: meter.gauge(
+                "watchers_limit",
+                "Streams and waiting polls that may be open at a time.",
+            ),
+            body_bytes: meter.gauge("body_bytes", "Bytes of request bodies that are held."),
+            body_bytes_limit: meter.gauge(
+                "body_bytes_limit",
+                "Bytes of request bodies that may be held at a time.",
+            ),
             runner_jobs: runners.kinds().flat_map(runner_jobs).collect(),
             meter,
         }

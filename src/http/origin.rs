@@ -18,7 +18,10 @@ use axum::{
     response::Response,
 };
 
-use super::{ApiError, App, ErrorCode, client::Client, permit::Refused, streams::is_event_source};
+use super::{
+    ApiError, App, ErrorCode, Policy, client::Client, permit::Refused,
+    streams::is_asked_by_event_source,
+};
 use crate::config::{AuthMode, Config, Host, Origin, TrustedProxies};
 
 pub(super) use cors::share;
@@ -119,7 +122,7 @@ pub(super) async fn admit(
 
 /// What [`admit`] does before the request goes on: notes who the client is, or answers at once.
 fn look_at(app: &App, request: &mut Request) -> Result<Option<Response>, ApiError> {
-    let policy = app.policy.load();
+    let policy = Policy::of(request.extensions());
     let origins = &policy.origins;
     let is_open = policy.authenticator.mode() == AuthMode::Open;
     let client = Client::of(request, &origins.proxies);
@@ -128,8 +131,11 @@ fn look_at(app: &App, request: &mut Request) -> Result<Option<Response>, ApiErro
         origins.defend(request, host.as_ref(), client)?;
     }
     if let Err(error) = app.usage.take_request_of_address(client) {
-        // Where everybody may, nobody has to show a credential first to be told inside a stream.
-        if !is_open || !is_event_source(request.headers()) {
+        // Whoever is known is told inside a stream. To find that out costs something with keys, so a flood is
+        // not looked at any more.
+        let is_looked_at =
+            is_asked_by_event_source(request) && (is_open || app.usage.take_look(client));
+        if !is_looked_at {
             return Err(error);
         }
         request.extensions_mut().insert(Refused(error));

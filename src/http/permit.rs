@@ -8,8 +8,9 @@ use axum::{
 };
 
 use super::{
-    ApiError, App, ErrorCode,
+    ApiError, App, ErrorCode, Policy,
     credentials::{self, Ways},
+    limits::Account,
 };
 use crate::{
     auth::{Principal, Scope},
@@ -49,6 +50,10 @@ pub(super) enum Admin {}
 #[derive(Debug)]
 pub(super) struct Permit<S> {
     pub(super) principal: Principal,
+    /// By which the request is served to its end.
+    pub(super) policy: Arc<Policy>,
+    /// Whom limits count the principal as.
+    pub(super) account: Option<Account>,
     scope: PhantomData<S>,
 }
 
@@ -61,6 +66,8 @@ pub(super) struct Refused(pub(super) ApiError);
 #[derive(Debug)]
 pub(super) struct Target<S> {
     pub(super) principal: Principal,
+    pub(super) policy: Arc<Policy>,
+    pub(super) account: Option<Account>,
     pub(super) job: JobHandle,
     scope: PhantomData<S>,
 }
@@ -103,17 +110,26 @@ impl<S: Needs> FromRequestParts<Arc<App>> for Permit<S> {
             query_token: is_read && S::SCOPE == Scope::JobsRead,
             ticket_for: job_id.as_deref(),
         };
-        let principal = credentials::authenticate(app, parts, ways).await?;
+        let policy = Policy::of(&parts.extensions);
+        let principal = credentials::authenticate(app, &policy, parts, ways).await;
         if let Some(Refused(error)) = parts.extensions.get() {
-            return Err(error.clone());
+            // Of a credential that does not hold nothing more is said than without one.
+            return Err(match principal {
+                Ok(_) => error.clone(),
+                Err(_) => error.clone().plainly(),
+            });
         }
-        app.usage.take_request(app.account(&principal))?;
+        let principal = principal?;
+        let account = app.usage.account(policy.authenticator.mode(), &principal);
+        app.usage.take_request(account)?;
         if !principal.may(S::SCOPE) {
             let message = format!("The scope {} is missing", S::SCOPE);
             return Err(ApiError::new(ErrorCode::Forbidden).because(message));
         }
         Ok(Self {
             principal,
+            policy,
+            account,
             scope: PhantomData,
         })
     }
@@ -126,9 +142,11 @@ impl<S: Needs> FromRequestParts<Arc<App>> for Target<S> {
         let permit = Permit::<S>::from_request_parts(parts, app).await?;
         app.refuse_while_draining()?;
         let job_id = path_id(parts, app).await;
-        let job = app.job(&permit.principal, &job_id).await?;
+        let job = app.job(&permit.policy, &permit.principal, &job_id).await?;
         Ok(Self {
             principal: permit.principal,
+            policy: permit.policy,
+            account: permit.account,
             job,
             scope: PhantomData,
         })

@@ -1,6 +1,8 @@
 //! What an operator can change while the server runs.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use axum::http::Extensions;
 
 use super::Origins;
 use crate::{
@@ -33,6 +35,12 @@ impl Policy {
     #[must_use]
     pub fn renewed(&self, config: &Config) -> Self {
         Self::with(config, self.authenticator.renewed(&config.auth))
+    }
+
+    /// That of a request, from its beginning to its end, whatever is reloaded meanwhile.
+    pub(super) fn of(extensions: &Extensions) -> Arc<Self> {
+        let policy = extensions.get::<Arc<Self>>();
+        Arc::clone(policy.expect("the outermost layer has put it there"))
     }
 
     fn with(config: &Config, authenticator: Authenticator) -> Self {

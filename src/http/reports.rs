@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tokio_util::codec::{Decoder as _, LinesCodec, LinesCodecError};
 
 use super::{
-    ApiError, App, ErrorCode,
+    ApiError, App, ErrorCode, Policy,
     body::{Media, unsupported},
     limits::{Account, BodyShare},
     openapi::operations as op,
@@ -48,6 +48,7 @@ const MOST_UNDER_WAY: usize = 256;
 struct Intake {
     app: Arc<App>,
     principal: Principal,
+    policy: Arc<Policy>,
     account: Option<Account>,
     body: BodyDataStream,
     has_ended: bool,
@@ -93,7 +94,12 @@ enum Turn {
     params(op::Reports), responses(op::Reports), security((), ("bearer" = ["jobs:write"])),
 )]
 pub(super) async fn reports(
-    Permit { principal, .. }: Permit<Write>,
+    Permit {
+        principal,
+        policy,
+        account,
+        ..
+    }: Permit<Write>,
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     body: Body,
@@ -106,14 +112,15 @@ pub(super) async fn reports(
         return Err(unsupported("application/x-ndjson"));
     }
     let intake = Intake {
-        codec: LinesCodec::new_with_max_length(app.policy().limits.ndjson_line_bytes),
-        account: app.account(&principal),
+        codec: LinesCodec::new_with_max_length(policy.limits.ndjson_line_bytes),
+        account,
         share: app.usage.body_share(),
         held_back: None,
         has_ended: false,
         app,
         ended: principal.ended().boxed(),
         principal,
+        policy,
         body: body.into_data_stream(),
         buffer: BytesMut::new(),
         under_way: FuturesOrdered::new(),
@@ -166,7 +173,7 @@ impl Intake {
                 self.finish(None).await;
                 return false;
             }
-            let most = self.app.policy().limits.bodies_in_flight_bytes;
+            let most = self.policy.limits.bodies_in_flight_bytes;
             if self.share.resize(self.buffer.len(), most).is_err() {
                 self.finish(Some(ErrorCode::RateLimited)).await;
                 return false;
@@ -256,7 +263,11 @@ impl Intake {
                 &ApiError::invalid("job_id", "must not be missing"),
             );
         };
-        let job = match self.app.job(&self.principal, job_id.as_str()).await {
+        let job = match self
+            .app
+            .job(&self.policy, &self.principal, job_id.as_str())
+            .await
+        {
             Ok(job) => job,
             Err(error) => return self.refuse(line, Some(job_id), &error),
         };

@@ -52,7 +52,13 @@ pub(super) async fn job(
     params(op::Status), responses(op::Status), security((), ("bearer" = ["jobs:read"]), ("token" = ["jobs:read"]), ("ticket" = []), ("cookie" = [])),
 )]
 pub(super) async fn status(
-    Target { job, principal, .. }: Target<Watch>,
+    Target {
+        job,
+        principal,
+        policy,
+        account,
+        ..
+    }: Target<Watch>,
     Extension(client): Extension<Client>,
     State(app): State<Arc<App>>,
     method: Method,
@@ -67,11 +73,11 @@ pub(super) async fn status(
     let is_poll = wait > 0 && method == Method::GET;
     let snapshot = if is_poll {
         let holders = Holders {
-            account: app.account(&principal),
+            account,
             client,
             job_id: job.id().clone(),
         };
-        let _seat = app.usage.take_seat(&app.policy().limits, holders)?;
+        let _seat = app.usage.take_seat(&policy.limits, holders)?;
         // Without `after` the wait is for whatever comes next.
         let after = after.unwrap_or_else(|| job.job().seq);
         tokio::select! {

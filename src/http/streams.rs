@@ -30,7 +30,6 @@ use super::{
     query::Query,
 };
 use crate::{
-    auth::Principal,
     frame::Ending,
     metrics::Join,
     registry::Cursor,
@@ -71,8 +70,10 @@ pub(super) async fn stream(
     let says_keep_alive = parts.version == Version::HTTP_11 && !asks_to_close(headers);
     let is_head = parts.method == Method::HEAD;
     let joining = async {
-        let Permit { principal, .. } = permit?;
-        let watcher = Watcher { principal, client };
+        let watcher = Watcher {
+            permit: permit?,
+            client,
+        };
         join(&app, &watcher, &job_id, &query, headers, is_head).await
     };
     // Caught here rather than around the router: an `EventSource` is told inside a stream.
@@ -118,7 +119,7 @@ pub(super) async fn stream(
 
 /// Who wants to watch, and from where.
 struct Watcher {
-    principal: Principal,
+    permit: Permit<Watch>,
     client: Client,
 }
 
@@ -132,12 +133,15 @@ enum Joined {
 
 async fn join(
     app: &Arc<App>,
-    Watcher { principal, client }: &Watcher,
+    Watcher { permit, client }: &Watcher,
     job_id: &str,
     query: &Query,
     headers: &HeaderMap,
     is_head: bool,
 ) -> Result<Joined, ApiError> {
+    let Permit {
+        principal, policy, ..
+    } = permit;
     app.refuse_while_draining()?;
     let cursor = read_cursor(headers, query);
     let options = StreamOptions {
@@ -145,18 +149,18 @@ async fn join(
         expires_in: principal.expires_in(),
         revoked: principal.revoked().map(|revoked| Box::pin(revoked) as _),
     };
-    let job = app.job(principal, job_id).await?;
+    let job = app.job(policy, principal, job_id).await?;
     if is_head {
         let shown = job.job();
         let is_over = shown.is_finished() && cursor == Cursor::At(shown.seq);
         return Ok(if is_over { Joined::Over } else { Joined::Head });
     }
     let holders = Holders {
-        account: app.account(principal),
+        account: permit.account,
         client: *client,
         job_id: job.id().clone(),
     };
-    let seat = app.usage.take_seat(&app.policy().limits, holders)?;
+    let seat = app.usage.take_seat(&policy.limits, holders)?;
     let attachment = job.attach(cursor).await?;
     let seq = attachment.snapshot.job.seq;
     let metrics = &app.metrics.streams;
@@ -208,10 +212,20 @@ fn asks_to_close(headers: &HeaderMap) -> bool {
 }
 
 /// Whether the client is an `EventSource`, which gives up for good on any status but 200.
-pub(super) fn is_event_source(headers: &HeaderMap) -> bool {
+fn is_event_source(headers: &HeaderMap) -> bool {
     headers
         .get(header::ACCEPT)
         .is_some_and(|accept| accept == "text/event-stream")
+}
+
+/// Whether an `EventSource` asks for a job's stream, and nothing else.
+pub(super) fn is_asked_by_event_source(request: &Request) -> bool {
+    let is_stream = || {
+        let id = request.uri().path().strip_prefix("/api/v1/jobs/");
+        let id = id.and_then(|rest| rest.strip_suffix("/stream"));
+        id.is_some_and(|id| !id.is_empty() && !id.contains('/'))
+    };
+    request.method() == Method::GET && is_event_source(request.headers()) && is_stream()
 }
 
 /// A stream, after whose last block an HTTP/1 connection closes.

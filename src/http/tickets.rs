@@ -19,7 +19,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
-    ApiError, App, ErrorCode,
+    ApiError, App, ErrorCode, Policy,
     body::read_nothing,
     client::Client,
     credentials::invalid_pass,
@@ -54,11 +54,16 @@ struct CookieSlot(Arc<OnceLock<HeaderValue>>);
     params(op::Ticket), responses(op::Ticket), security((), ("bearer" = ["jobs:read"])),
 )]
 pub(super) async fn sell(
-    Target { job, principal, .. }: Target<Read>,
+    Target {
+        job,
+        principal,
+        policy,
+        ..
+    }: Target<Read>,
     State(app): State<Arc<App>>,
     body: Body,
 ) -> Result<Response, ApiError> {
-    read_nothing(&app, body).await?;
+    read_nothing(&app, &policy.limits, body).await?;
     // A watch token is for who needs no ticket, and would become one that lives longer.
     let Some(admission) = principal.admission().filter(|_| principal.bond().is_none()) else {
         let message = "This token buys no ticket: use it as it is";
@@ -96,6 +101,7 @@ pub(super) async fn carry_cookie(mut request: Request, next: Next) -> Response {
 /// `UNAUTHORIZED` when it does not hold or was used before, `STORE_UNAVAILABLE`.
 pub(super) async fn redeem(
     app: &App,
+    policy: &Policy,
     parts: &Parts,
     job_id: &str,
     text: &[u8],
@@ -104,7 +110,7 @@ pub(super) async fn redeem(
     let seconds = now.as_micros() / 1_000_000;
     let mint = app.passes.mint(now).await?;
     let ticket = mint.read_ticket(text, seconds).ok_or_else(invalid_pass)?;
-    let principal = admitted(app, mint, &ticket.pass).ok_or_else(invalid_pass)?;
+    let principal = admitted(policy, mint, &ticket.pass).ok_or_else(invalid_pass)?;
     if ticket.pass.bond.job_id != job_id {
         // It is still good for its own job; of this one it lets nobody see anything.
         return Ok(principal);
@@ -120,7 +126,7 @@ pub(super) async fn redeem(
 }
 
 /// Who comes with the cookie of a used ticket.
-pub(super) async fn by_cookie(app: &App, parts: &Parts) -> Option<Principal> {
+pub(super) async fn by_cookie(app: &App, policy: &Policy, parts: &Parts) -> Option<Principal> {
     let mut values = cookies(&parts.headers).take(MOST_COOKIES).peekable();
     values.peek()?;
     let now = app.registry.now();
@@ -128,7 +134,7 @@ pub(super) async fn by_cookie(app: &App, parts: &Parts) -> Option<Principal> {
     let seconds = now.as_micros() / 1_000_000;
     values.find_map(|value| {
         let pass = mint.read_cookie(value.as_bytes(), seconds)?;
-        admitted(app, mint, &pass)
+        admitted(policy, mint, &pass)
     })
 }
 
@@ -141,8 +147,7 @@ pub(super) fn bond_of(origin: &crate::job::Origin) -> Bond {
 }
 
 /// The bearer of a pass, if what bought it still stands in the configuration.
-fn admitted(app: &App, mint: &PassMint, pass: &Pass) -> Option<Principal> {
-    let policy = app.policy();
+fn admitted(policy: &Policy, mint: &PassMint, pass: &Pass) -> Option<Principal> {
     let bought_it = |admission: &_| mint.was_bought_by(pass, admission);
     let admission = policy.authenticator.find_admission(bought_it)?;
     let bond = pass.bond.clone();

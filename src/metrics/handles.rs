@@ -77,6 +77,16 @@ pub enum Handshake {
     CutOff,
 }
 
+/// Why a connection ended before its first request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum ConnectionRefusal {
+    /// Its address had too many.
+    AddressLimit,
+    /// The header block did not come in time.
+    HeaderTimeout,
+}
+
 /// What is asked of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
@@ -147,6 +157,8 @@ pub struct ConnectionMetrics {
     pub accepted: Counter,
     /// How many may be open.
     pub limit: Gauge,
+    /// Connections that ended before their first request.
+    pub refused: Counters<ConnectionRefusal>,
     /// Connections that were cut since their peer took nothing.
     pub write_timeouts: Counter,
     /// HTTP/2 streams that were cut since their reader took nothing.
@@ -308,6 +320,11 @@ impl ConnectionMetrics {
             limit: meter.gauge(
                 "connections_limit",
                 "Connections that may be open at a time.",
+            ),
+            refused: meter.counters(
+                "connections_refused_total",
+                "Connections closed before their first request, by why.",
+                "reason",
             ),
             write_timeouts: meter.counter(
                 "connections_cut_total",

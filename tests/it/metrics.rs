@@ -3,12 +3,16 @@
 mod access;
 mod streams;
 
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
 use prometheus_parse::Value;
 use reqwest::Method;
 use serde_json::json;
 
 use crate::support::{
     in_time, people,
+    raw_client::RawClient,
     scrape::Scrape,
     server::{Answer, TestServer},
     staged_store::{Fate, StagedStore},
@@ -80,8 +84,112 @@ async fn every_series_is_there_from_the_start_with_its_help_and_type() {
     let version = [("version", env!("CARGO_PKG_VERSION"))];
     assert_eq!(scrape.value("progressd_build_info", &version), 1.0);
     assert!(scrape.value("progressd_connections_limit", &[]) > 0.0);
+    assert_eq!(scrape.value("progressd_watchers_limit", &[]), 100_000.0);
+    assert_eq!(
+        scrape.value("progressd_body_bytes_limit", &[]),
+        f64::from(1 << 28)
+    );
     assert_eq!(scrape.value("progressd_jobs_limit", &[]), 1_000_000.0);
     assert!(scrape.value("progressd_process_resident_memory_bytes", &[]) > 0.0);
+}
+
+#[tokio::test]
+async fn the_readme_names_exactly_the_metrics() {
+    let readme = include_str!("../../README.md");
+    let table = readme
+        .lines()
+        .skip_while(|line| !line.starts_with("| metric |"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    let column = table.flat_map(|row| row.split('|').nth(1).unwrap_or_default().split(','));
+    let in_readme: BTreeSet<_> = column.map(|name| name.trim().trim_matches('`')).collect();
+    let scrape = Scrape::of(&TestServer::start().await).await;
+    let types = scrape.text.lines().filter_map(|line| {
+        let (name, _) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
+        let is_of_the_process = name.starts_with("progressd_process_");
+        Some(if is_of_the_process {
+            "progressd_process_*"
+        } else {
+            name
+        })
+    });
+    assert_eq!(in_readme, types.collect());
+}
+
+#[tokio::test]
+async fn what_watchers_and_bodies_hold_is_shown_beside_its_limit() {
+    let toml = "[limits]\nmax_streams = 3\nbodies_in_flight_bytes = 1000\nupload_bytes = 1000\njson_body_bytes = 1000\n";
+    let server = TestServer::with(toml).await;
+    server.create(json!({"job_id": "j"})).await;
+    let mut watcher = server.watch("j").await;
+    watcher.next_status().await;
+    let wait = server.request(Method::GET, "/api/v1/jobs/j/status?wait=60");
+    let poll = tokio::spawn(Answer::of(wait));
+    let headers = [("Content-Length", "900")];
+    let mut body = RawClient::request(&server.url, "POST /api/v1/jobs HTTP/1.1", &headers).await;
+    body.send("x".repeat(800)).await;
+    let scrape = until(&server, "all three", |scrape| {
+        scrape.value("progressd_watchers", &[]) == 2.0
+            && scrape.value("progressd_body_bytes", &[]) == 800.0
+    })
+    .await;
+    assert_eq!(scrape.value("progressd_streams_open", &[]), 1.0);
+    assert_eq!(scrape.value("progressd_watchers_limit", &[]), 3.0);
+    assert_eq!(scrape.value("progressd_body_bytes_limit", &[]), 1_000.0);
+    server.reload("limits.max_streams = 4");
+    let scrape = Scrape::of(&server).await;
+    assert_eq!(scrape.value("progressd_watchers_limit", &[]), 4.0);
+    drop(body);
+    server.report("j", json!({"status": "completed"})).await;
+    in_time("the poll", poll).await.expect("no panic");
+    watcher.rest().await;
+    until(&server, "the end", |scrape| {
+        scrape.value("progressd_watchers", &[]) == 0.0
+            && scrape.value("progressd_body_bytes", &[]) == 0.0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connections_that_come_to_no_request_are_counted_by_why() {
+    let toml = "[limits]\nmax_connections_per_address = 6\nheader_timeout_seconds = 1\n";
+    let server = TestServer::with(toml).await;
+    let refused = |scrape: &Scrape| {
+        ["address_limit", "header_timeout"].map(|reason| {
+            scrape.value("progressd_connections_refused_total", &[("reason", reason)])
+        })
+    };
+    // One that idles after its answer was served, and is not among them.
+    let mut served = RawClient::connect(&server.url).await;
+    served
+        .send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
+    served.read_until("200 OK").await;
+    assert_eq!(refused(&Scrape::of(&server).await), [0.0, 0.0]);
+    let mut slow = Vec::new();
+    let http2 = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    for begin in ["", "G", "GET / HTTP/1.1\r\nHo", http2] {
+        let mut client = RawClient::connect(&server.url).await;
+        client.send(begin).await;
+        slow.push(client);
+    }
+    served.read_to_end().await;
+    until(&server, "the end of the slow ones", |scrape| {
+        refused(scrape) == [0.0, 4.0]
+    })
+    .await;
+    drop(slow);
+    let crowd = join_all((0..20).map(async |_| RawClient::connect(&server.url).await)).await;
+    // The crowd's own are closed in time too, so that somebody can ask.
+    crate::support::until("a refusal that is counted", async || {
+        let Ok(answer) = server.request(Method::GET, "/metrics").send().await else {
+            return false;
+        };
+        let text = answer.text().await.expect("a text");
+        refused(&Scrape::read(text))[0] > 0.0
+    })
+    .await;
+    drop(crowd);
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ use super::progress_io::ProgressIo;
 use super::tls::{Tls, agreed_protocol};
 use super::{ConnectionLimits, Shared, http1, http2};
 use crate::http::client::network_of;
-use crate::metrics::{ConnectionMetrics, Gauge, Handshake};
+use crate::metrics::{ConnectionMetrics, ConnectionRefusal, Gauge, Handshake};
 
 /// Connections that the kernel completes ahead of us: after a restart all watchers come
 /// back at once. Linux cuts this to `net.core.somaxconn`, whose default is the same.
@@ -185,6 +185,8 @@ impl Connections {
         let most = shared.limits.max_connections_per_address;
         if most > 0 && *open >= most && !shared.limits.trusted_proxies.contains(peer.ip()) {
             debug!(peer.address = %peer, "connection refused: its address has too many");
+            let refused = &shared.metrics.refused;
+            refused.of(ConnectionRefusal::AddressLimit).increment(1);
             return;
         }
         *open += 1;
@@ -288,8 +290,15 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let detected = until_drain(&handle, shared.limits.header_timeout, preface::detect(io)).await;
-    if let Some(Ok((protocol, io))) = detected {
-        serve_protocol(protocol, io, shared, handle).await;
+    match detected {
+        Some(Ok((protocol, io))) => serve_protocol(protocol, io, shared, handle).await,
+        // It was gone.
+        Some(Err(_)) => {}
+        None if handle.is_draining() => {}
+        None => {
+            let refused = &shared.metrics.refused;
+            refused.of(ConnectionRefusal::HeaderTimeout).increment(1);
+        }
     }
 }
 

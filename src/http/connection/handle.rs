@@ -14,6 +14,8 @@ const DRAINING: u8 = 1;
 const CLOSE_ASKED: u8 = 2;
 /// A handler is at work and the head of its response is not written yet.
 const ANSWERING: u8 = 4;
+/// A request has come.
+const ASKED: u8 = 8;
 
 /// The connection of a request, found among the request's extensions.
 #[derive(Clone)]
@@ -86,6 +88,16 @@ impl ConnectionHandle {
 
     pub(super) fn is_close_asked(&self) -> bool {
         self.flags() & CLOSE_ASKED != 0
+    }
+
+    /// Says that a request has come.
+    pub(super) fn mark_asked(&self) {
+        self.shared.flags.fetch_or(ASKED, Ordering::AcqRel);
+    }
+
+    /// Whether any request has come.
+    pub(super) fn was_asked(&self) -> bool {
+        self.flags() & ASKED != 0
     }
 
     /// Ready once the drain has begun.

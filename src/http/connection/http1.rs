@@ -18,6 +18,7 @@ use tower_service::Service;
 
 use super::Shared;
 use super::handle::ConnectionHandle;
+use crate::metrics::ConnectionRefusal;
 
 /// How long a client may go on sending after the last response.
 const LINGER: Duration = Duration::from_secs(2);
@@ -55,6 +56,10 @@ where
         }
     })
     .await;
+    if outcome.as_ref().is_err_and(hyper::Error::is_timeout) && !handle.was_asked() {
+        let refused = &shared.metrics.refused;
+        refused.of(ConnectionRefusal::HeaderTimeout).increment(1);
+    }
     // The type is still hyper's own here, so that the socket can be taken back.
     let io = connection.into_parts().io.into_inner();
     if outcome
@@ -92,6 +97,7 @@ fn respond(
     if handle.is_close_asked() {
         return Box::pin(std::future::ready(Err(ConnectionEnds)));
     }
+    handle.mark_asked();
     let answering = handle.start_answer();
     let version = request.version();
     request.extensions_mut().insert(handle.clone());

@@ -21,6 +21,7 @@ use tower_service::Service;
 use self::streams::{StreamTasks, WatchedBody};
 use super::Shared;
 use super::handle::ConnectionHandle;
+use crate::metrics::ConnectionRefusal;
 
 /// Upload bytes in flight per stream and per connection, the latter being the most that
 /// a connection can make us hold. Reports are small; an upload of 32 MiB still moves at
@@ -62,6 +63,7 @@ where
         Arc::clone(&shared.metrics),
     );
     let service = service_fn(|mut request: Request<Incoming>| {
+        handle.mark_asked();
         request.extensions_mut().insert(handle.clone());
         let response = shared.app.clone().call(request);
         async move {
@@ -101,6 +103,10 @@ where
             }
             if !end && (ending || handle.poll_drain(context).is_pending()) {
                 return Poll::Pending;
+            }
+            if end && !handle.was_asked() {
+                let refused = &shared.metrics.refused;
+                refused.of(ConnectionRefusal::HeaderTimeout).increment(1);
             }
             ending = true;
             idle = None;

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
 use governor::{
     DefaultKeyedRateLimiter, Quota, RateLimiter,
     clock::{Clock as _, DefaultClock},
@@ -73,12 +73,12 @@ impl<K: Hash + Eq + Clone> Rate<K> {
 
     /// Takes `number` out of the bucket of `key`, all or none.
     pub(super) fn take(&self, key: &K, number: u32) -> Result<(), Excess> {
-        let limiter = self.limiter.load();
-        let (Some(limiter), Some(number)) = (limiter.as_ref(), NonZeroU32::new(number)) else {
+        let seen = self.limiter.load();
+        let (Some(limiter), Some(number)) = (seen.as_ref(), NonZeroU32::new(number)) else {
             return Ok(());
         };
         if self.counted.fetch_add(1, Ordering::Relaxed) % LOOK_AFTER == LOOK_AFTER - 1 {
-            self.bound_keys(limiter);
+            self.bound_keys(&seen);
         }
         match limiter.buckets.check_key_n(key, number) {
             Ok(Ok(())) => Ok(()),
@@ -97,7 +97,10 @@ impl<K: Hash + Eq + Clone> Rate<K> {
         }
     }
 
-    fn bound_keys(&self, limiter: &Limiter<K>) {
+    fn bound_keys(&self, seen: &Guard<Option<Arc<Limiter<K>>>>) {
+        let Some(limiter) = seen.as_ref() else {
+            return;
+        };
         if limiter.buckets.len() <= MOST_KEYS {
             return;
         }
@@ -105,7 +108,8 @@ impl<K: Hash + Eq + Clone> Rate<K> {
         if limiter.buckets.len() > MOST_KEYS {
             // More clients at once than are told apart: all of them begin anew.
             let fresh = Limiter::new(limiter.per_second);
-            self.limiter.store(Some(Arc::new(fresh)));
+            // Unless another rate has come meanwhile.
+            self.limiter.compare_and_swap(seen, Some(Arc::new(fresh)));
         }
     }
 }
@@ -188,6 +192,19 @@ mod tests {
             .buckets
             .len();
         assert!(keys <= MOST_KEYS + LOOK_AFTER as usize, "{keys}");
+    }
+
+    #[test]
+    fn a_rate_that_comes_while_keys_are_bounded_stays() {
+        let rate = Rate::new(1);
+        let seen = rate.limiter.load();
+        let full = seen.as_ref().expect("a limiter");
+        for key in 0..=u32::try_from(MOST_KEYS).expect("few") {
+            let _ = full.buckets.check_key(&key);
+        }
+        rate.set(2);
+        rate.bound_keys(&seen);
+        assert_eq!(taken(&rate, 1, 5), 4);
     }
 
     #[test]

@@ -28,14 +28,17 @@ const EXPOSED_HEADERS: &str = "ETag, Location, Retry-After, X-Request-Id";
 /// Seconds for which a preflight holds: as long as Chromium keeps one.
 const MAX_AGE: &str = "7200";
 
-/// Tells the browser which pages may read the answer; around everything, so that errors are told too.
+/// Tells the browser which pages may read the answer; around everything, so that errors are told too,
+/// and therefore the place where a request is given its policy.
 pub(in crate::http) async fn share(
     State(app): State<Arc<App>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let origin = only_origin(request.headers()).cloned();
-    let origin = origin.filter(|origin| app.policy.load().origins.allows(origin));
+    let policy = app.policy();
+    let origin = origin.filter(|origin| policy.origins.allows(origin));
+    request.extensions_mut().insert(policy);
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     // Always, since a cache in between may meet other origins than this one.

@@ -3,7 +3,8 @@
 //! The clock is real: a limit of one in a second is reached by asking on, and nothing here depends
 //! on how soon.
 
-use reqwest::{Method, StatusCode};
+use futures_util::future::join_all;
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use super::{on_behalf_of, until_refused};
@@ -17,6 +18,13 @@ use crate::support::{
 };
 
 const JOB: &str = "/api/v1/jobs/j";
+const STREAM: &str = "/api/v1/jobs/j/stream";
+
+/// What a browser's `EventSource` sends.
+fn event_source(server: &TestServer, path: &str) -> RequestBuilder {
+    let request = server.request(Method::GET, path);
+    request.header("accept", "text/event-stream")
+}
 
 /// A server with keys and this line above its defaults, and the bearer of a key without an owner.
 async fn limited(line: &str) -> TestServer {
@@ -72,17 +80,15 @@ async fn credentials_cannot_be_guessed_faster() {
 
 #[tokio::test]
 async fn an_event_source_is_told_inside_a_stream_once_it_is_known() {
-    let stream = format!("{JOB}/stream");
-    // On an open server everybody is known; with keys it is the principal that comes too often.
+    // On an open server everybody is known.
     for server in [
         TestServer::with("limits.requests_per_second_per_address = 1").await,
+        limited("limits.requests_per_second_per_address = 1").await,
         limited("limits.requests_per_second_per_principal = 1").await,
     ] {
         let told = async {
             loop {
-                let request = server.request(Method::GET, &stream);
-                let request = request.header("accept", "text/event-stream");
-                let answer = SseStream::open(request).await;
+                let answer = SseStream::open(event_source(&server, STREAM)).await;
                 // The job does not exist, and that is told by its status.
                 if answer.head.status == StatusCode::OK {
                     return answer;
@@ -98,6 +104,39 @@ async fn an_event_source_is_told_inside_a_stream_once_it_is_known() {
         let retry = block.retry.expect("a time");
         assert!((4_000..=6_000).contains(&retry), "{retry}");
         told.expect_end().await;
+    }
+}
+
+#[tokio::test]
+async fn an_event_source_whose_credential_does_not_hold_is_told_nothing_of_it() {
+    let server = limited("limits.requests_per_second_per_address = 1").await;
+    for stranger in [server.as_bearer("pgd_guess"), server.guest()] {
+        let ask = async || Answer::of(event_source(&stranger, STREAM)).await;
+        let answer = until_refused(ask).await;
+        assert_eq!(
+            answer.error(429, "RATE_LIMITED"),
+            "Too many requests from this address"
+        );
+        assert_eq!(answer.header("www-authenticate"), None);
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_event_sources_is_not_looked_at_for_ever() {
+    let server = limited("limits.requests_per_second_per_address = 1").await;
+    until("an answer without a look", async || {
+        let asked = (0..100).map(|_| Answer::of(event_source(&server, STREAM)));
+        let answers = join_all(asked).await;
+        answers.iter().any(|answer| answer.status == 429)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_no_stream_is_counted_whatever_it_accepts() {
+    let server = TestServer::with("limits.requests_per_second_per_address = 1").await;
+    for path in ["/healthz", "/docs", "/openapi.json", "/nowhere", JOB] {
+        until_refused(async || Answer::of(event_source(&server, path)).await).await;
     }
 }
 

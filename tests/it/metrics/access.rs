@@ -1,13 +1,17 @@
 //! Who may read the metrics, and where.
 
 use serde_json::json;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::support::{
     in_time, people,
     raw_client::RawClient,
     scrape::Scrape,
     server::{Answer, TestServer},
+    until,
 };
 
 const WITH_ADMIN: &str = "[server]\nadmin_listen = '127.0.0.1:0'\n";
@@ -52,6 +56,29 @@ async fn the_second_address_serves_metrics_and_health_alone_and_asks_for_nothing
     let foreign = "GET /metrics HTTP/1.1\r\nHost: rebound.example\r\nConnection: close\r\n\r\n";
     let answer = RawClient::exchange(&admin, foreign).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_reload_reaches_the_second_address_too() {
+    let server = TestServer::with(WITH_ADMIN).await;
+    let admin = admin_url(&server);
+    let mut first = RawClient::connect(&admin).await;
+    let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    first.send(request).await;
+    first.read_until("200 OK").await;
+    server.reload(&format!(
+        "{WITH_ADMIN}[limits]\nmax_connections_per_address = 1\n"
+    ));
+    until("a refusal", async || {
+        let address = server.server().admin_address().expect("a second address");
+        let mut second = TcpStream::connect(address).await.expect("a listener");
+        // Whoever is refused may be before this is sent.
+        let _ = second.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").await;
+        second.read_u8().await.is_err()
+    })
+    .await;
+    first.send(request).await;
+    first.read_until("200 OK").await;
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! Streams: how many are open, how they joined, what they were sent, and how each ended.
 
-use std::task::{Context, Waker};
+use std::{
+    task::{Context, Waker},
+    time::Instant,
+};
 
 use jsonwebtoken::get_current_timestamp;
 use progressd::{
@@ -48,6 +51,17 @@ async fn expect_end(server: &TestServer, reason: &str) {
     .await;
     assert_eq!(ends(&scrape), [(reason.to_owned(), 1.0)]);
     assert_eq!(scrape.value("progressd_streams_open", &[]), 0.0);
+}
+
+/// Those of the default configuration.
+fn stream_settings() -> StreamSettings {
+    let config = progressd::config::Config::from_toml("").expect("the defaults");
+    StreamSettings {
+        retry: config.stream.retry(),
+        heartbeat: config.stream.heartbeat(),
+        max_duration: config.stream.max_duration(),
+        drain: config.stream.drain(),
+    }
 }
 
 async fn server_with_job(toml: &str) -> (TestServer, SseStream) {
@@ -185,13 +199,7 @@ async fn whoever_falls_behind_is_counted_and_so_is_who_cannot_catch_up() {
     let job = server.registry().find(&job_id).await.expect("the job");
     let meter = Meter::new();
     let metrics = StreamMetrics::new(&meter);
-    let config = progressd::config::Config::from_toml("").expect("the defaults");
-    let settings = StreamSettings {
-        retry: config.stream.retry(),
-        heartbeat: config.stream.heartbeat(),
-        max_duration: config.stream.max_duration(),
-        drain: config.stream.drain(),
-    };
+    let settings = stream_settings();
     let attachment = job.attach(Cursor::Absent).await.expect("it answers");
     let options = StreamOptions::default();
     let mut stream = JobStream::new(job.clone(), attachment, settings, options, metrics.open());
@@ -210,4 +218,43 @@ async fn whoever_falls_behind_is_counted_and_so_is_who_cannot_catch_up() {
     assert_eq!(scrape.value("progressd_lagged_total", &[]), 1.0);
     assert_eq!(ends(&scrape), [("internal".to_owned(), 1.0)]);
     assert_eq!(scrape.value("progressd_frames_total", &[]), 2.0);
+}
+
+#[tokio::test]
+async fn the_lag_is_that_of_what_was_delivered_and_not_of_what_was_left_out() {
+    let server = TestServer::with("stream.update_interval_ms = 0").await;
+    server.create(json!({"job_id": "j"})).await;
+    let job_id = JobId::parse("j").expect("a name");
+    let job = server.registry().find(&job_id).await.expect("the job");
+    let meter = Meter::new();
+    let metrics = StreamMetrics::new(&meter);
+    let mut context = Context::from_waker(Waker::noop());
+    // One in 16 is timed.
+    let mut streams = Vec::new();
+    for _ in 0..16 {
+        let attachment = job.attach(Cursor::Absent).await.expect("it answers");
+        let (settings, options) = (stream_settings(), StreamOptions::default());
+        let open = metrics.open();
+        let mut stream = JobStream::new(job.clone(), attachment, settings, options, open);
+        assert!(stream.poll_next(&mut context).is_ready());
+        streams.push(stream);
+    }
+    let report = async |count| server.report("j", json!({"processed_count": count})).await;
+    for count in 1..=20 {
+        report(count).await;
+    }
+    let newest = Instant::now();
+    report(21).await;
+    for stream in &mut streams {
+        assert!(stream.poll_next(&mut context).is_ready());
+    }
+    let longest = newest.elapsed().as_secs_f64();
+    let scrape = Scrape::read(meter.render());
+    assert_eq!(scrape.value("progressd_frames_total", &[]), 32.0);
+    assert_eq!(
+        scrape.value("progressd_delivery_lag_seconds_count", &[]),
+        1.0
+    );
+    let lag = scrape.value("progressd_delivery_lag_seconds_sum", &[]);
+    assert!(lag <= longest, "{lag} of at most {longest}");
 }
