@@ -11,8 +11,9 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
-use super::{ApiError, App, ErrorCode, limits::BodyShare};
+use super::{ApiError, ErrorCode, Usage, credentials::ended, limits::BodyShare};
 use crate::{
+    auth::Principal,
     config::LimitsConfig,
     job::{ReportId, parse_json},
 };
@@ -72,34 +73,61 @@ pub(super) struct WholeBody {
     _share: BodyShare,
 }
 
-/// Reads a JSON body of at most `most` bytes.
-///
-/// # Errors
-/// `UNSUPPORTED_MEDIA_TYPE`, and those of [`read`].
-pub(super) async fn read_json(
-    app: &App,
-    limits: &LimitsConfig,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<WholeBody, ApiError> {
-    match Media::of(headers) {
-        Media::Unnamed | Media::Json => read(app, limits, body, limits.json_body_bytes).await,
-        _ => Err(unsupported("application/json")),
-    }
+/// Reads the body of one request.
+#[derive(Debug)]
+pub(super) struct BodyReader<'r> {
+    /// Where all bodies are counted.
+    pub(super) usage: &'r Usage,
+    pub(super) limits: &'r LimitsConfig,
+    /// Whose body it is.
+    pub(super) principal: &'r Principal,
 }
 
-/// Reads a body of at most `most` bytes.
-///
-/// # Errors
-/// `PAYLOAD_TOO_LARGE`; `INVALID_REQUEST` when the client breaks off, falls silent or takes too long;
-/// `RATE_LIMITED` when all bodies together would be too many.
-pub(super) async fn read(
-    app: &App,
-    limits: &LimitsConfig,
-    body: Body,
-    most: usize,
-) -> Result<WholeBody, ApiError> {
-    read_within(limits, app.usage.body_share(), body, most).await
+impl BodyReader<'_> {
+    /// Reads a JSON body.
+    ///
+    /// # Errors
+    /// `UNSUPPORTED_MEDIA_TYPE`, and those of [`BodyReader::read`].
+    pub(super) async fn read_json(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<WholeBody, ApiError> {
+        match Media::of(headers) {
+            Media::Unnamed | Media::Json => self.read(body, self.limits.json_body_bytes).await,
+            _ => Err(unsupported("application/json")),
+        }
+    }
+
+    /// Reads a body of at most `most` bytes.
+    ///
+    /// # Errors
+    /// `PAYLOAD_TOO_LARGE`; `INVALID_REQUEST` when the client breaks off, falls silent or takes too
+    /// long; `RATE_LIMITED` when all bodies together would be too many; `UNAUTHORIZED` when its
+    /// credential ends meanwhile.
+    pub(super) async fn read(&self, body: Body, most: usize) -> Result<WholeBody, ApiError> {
+        tokio::select! {
+            biased;
+            whole = read_within(self.limits, self.usage.body_share(), body, most) => whole,
+            () = self.principal.ended() => Err(ended(self.principal)),
+        }
+    }
+
+    /// Reads the body of a call with which nothing can be said: none at all, or `{}`.
+    ///
+    /// # Errors
+    /// As [`BodyReader::read`]; `INVALID_REQUEST` when something is said.
+    pub(super) async fn read_nothing(&self, body: Body) -> Result<(), ApiError> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Nothing {}
+
+        let body = self.read(body, self.limits.json_body_bytes).await?;
+        if !body.is_empty() {
+            let Nothing {} = parse_json(&body)?;
+        }
+        Ok(())
+    }
 }
 
 async fn read_within(
@@ -136,26 +164,6 @@ async fn read_within(
             Err(_) => return Err(invalid("The body did not come in time")),
         }
     }
-}
-
-/// Reads the body of a call with which nothing can be said: none at all, or `{}`.
-///
-/// # Errors
-/// As [`read`]; `INVALID_REQUEST` when something is said.
-pub(super) async fn read_nothing(
-    app: &App,
-    limits: &LimitsConfig,
-    body: Body,
-) -> Result<(), ApiError> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Nothing {}
-
-    let body = read(app, limits, body, limits.json_body_bytes).await?;
-    if !body.is_empty() {
-        let Nothing {} = parse_json(&body)?;
-    }
-    Ok(())
 }
 
 impl Deref for WholeBody {

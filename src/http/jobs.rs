@@ -13,14 +13,14 @@ use serde::Serialize;
 
 use super::{
     ApiError, App, ErrorCode,
-    body::{Media, read, read_json, read_nothing, report_id, too_large, unsupported},
+    body::{BodyReader, Media, report_id, too_large, unsupported},
     openapi::operations as op,
     permit::{Cancel, Permit, Target, Write},
     query::Query,
     tickets::bond_of,
 };
 use crate::{
-    config::{AuthMode, LimitsConfig},
+    config::AuthMode,
     job::{Answer, Command, Job, JobId, NewJob, Report, Seq, Status, parse_events},
     store::{Input, InputFormat},
 };
@@ -51,9 +51,7 @@ struct EventsAnswer {
     params(op::Create), responses(op::Create), security((), ("bearer" = ["jobs:write"])),
 )]
 pub(super) async fn create(
-    Permit {
-        principal, policy, ..
-    }: Permit<Write>,
+    permit: Permit<Write>,
     State(app): State<Arc<App>>,
     query: Query,
     headers: HeaderMap,
@@ -61,7 +59,7 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     app.refuse_while_draining()?;
     let (mut new_job, mut input) =
-        read_creation(&app, &policy.limits, &query, &headers, body).await?;
+        read_creation(&app, &permit.reader(&app), &query, &headers, body).await?;
     new_job.check(&app.registry.settings().bounds)?;
     let runner = new_job
         .kind
@@ -83,14 +81,15 @@ pub(super) async fn create(
             content,
         });
     }
-    let owner = principal
+    let owner = permit
+        .principal
         .may_create_for(new_job.owner.as_deref())
         .map_err(|_| {
             ApiError::new(ErrorCode::Forbidden).because("A job is created for its creator alone")
         })?;
     let key = report_id(&headers, None)?;
     // Before the job is there: nobody needs one whose watch token cannot be made.
-    let mint = match policy.authenticator.mode() {
+    let mint = match permit.policy.authenticator.mode() {
         AuthMode::Open => None,
         AuthMode::Keys => Some(app.passes.mint(app.registry.now()).await?),
     };
@@ -121,18 +120,13 @@ pub(super) async fn create(
     params(op::Report), responses(op::Report), security((), ("bearer" = ["jobs:write"])),
 )]
 pub(super) async fn report(
-    Target {
-        job,
-        policy,
-        account,
-        ..
-    }: Target<Write>,
+    target: Target<Write>,
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    app.usage.take_reports(account, 1)?;
-    let body = read_json(&app, &policy.limits, &headers, body).await?;
+    app.usage.take_reports(target.account, 1)?;
+    let body = target.reader(&app).read_json(&headers, body).await?;
     let addressed = Report::parse(&body, &app.registry.settings().bounds)?;
     if addressed.job_id.is_some() {
         return Err(ApiError::invalid(
@@ -142,10 +136,10 @@ pub(super) async fn report(
     }
     let report_id = report_id(&headers, addressed.report_id)?;
     let command = Command::Report(Box::new(addressed.report));
-    let answer = job.apply(command, report_id).await?;
+    let answer = target.job.apply(command, report_id).await?;
     Ok(Json(ReportAnswer {
         answer,
-        watchers: job.watchers(),
+        watchers: target.job.watchers(),
     })
     .into_response())
 }
@@ -159,21 +153,16 @@ pub(super) async fn report(
     params(op::Events), responses(op::Events), security((), ("bearer" = ["jobs:write"])),
 )]
 pub(super) async fn events(
-    Target {
-        job,
-        policy,
-        account,
-        ..
-    }: Target<Write>,
+    target: Target<Write>,
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = read_json(&app, &policy.limits, &headers, body).await?;
+    let body = target.reader(&app).read_json(&headers, body).await?;
     let (events, from_body) = parse_events(&body, &app.registry.settings().bounds)?;
-    app.usage.take_reports(account, events.len())?;
+    app.usage.take_reports(target.account, events.len())?;
     let report_id = report_id(&headers, from_body)?;
-    let Answer { job_id, seq, .. } = job.apply(Command::Events(events), report_id).await?;
+    let Answer { job_id, seq, .. } = target.job.apply(Command::Events(events), report_id).await?;
     Ok(Json(EventsAnswer { job_id, seq }).into_response())
 }
 
@@ -186,15 +175,15 @@ pub(super) async fn events(
     params(op::Cancel), responses(op::Cancel), security((), ("bearer" = ["jobs:cancel"])),
 )]
 pub(super) async fn cancel(
-    Target { job, policy, .. }: Target<Cancel>,
+    target: Target<Cancel>,
     State(app): State<Arc<App>>,
     body: Body,
 ) -> Result<Response, ApiError> {
-    read_nothing(&app, &policy.limits, body).await?;
-    let answer = job.apply(Command::Cancel, None).await?;
+    target.reader(&app).read_nothing(body).await?;
+    let answer = target.job.apply(Command::Cancel, None).await?;
     let body = ReportAnswer {
         answer,
-        watchers: job.watchers(),
+        watchers: target.job.watchers(),
     };
     Ok((StatusCode::ACCEPTED, Json(body)).into_response())
 }
@@ -214,7 +203,7 @@ pub(super) async fn remove(Target { job, .. }: Target<Write>) -> Result<StatusCo
 /// What a creation asks for: a JSON object, or, with `?kind=K`, the input itself.
 async fn read_creation(
     app: &App,
-    limits: &LimitsConfig,
+    reader: &BodyReader<'_>,
     query: &Query,
     headers: &HeaderMap,
     body: Body,
@@ -232,13 +221,14 @@ async fn read_creation(
         _ if kind.is_some() => return Err(unsupported("application/json, text/plain or text/csv")),
         _ => return Err(unsupported("application/json")),
     };
-    let (json_bytes, upload_bytes) = (limits.json_body_bytes, limits.upload_bytes);
+    let json_bytes = reader.limits.json_body_bytes;
+    let upload_bytes = reader.limits.upload_bytes;
     let most = if is_run_here {
         upload_bytes.max(json_bytes)
     } else {
         json_bytes
     };
-    let body = read(app, limits, body, most).await?;
+    let body = reader.read(body, most).await?;
     let is_input = kind.is_some() && (format != InputFormat::Json || is_array(&body));
     if is_input {
         if body.len() > upload_bytes {

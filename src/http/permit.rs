@@ -9,6 +9,7 @@ use axum::{
 
 use super::{
     ApiError, App, ErrorCode, Policy,
+    body::BodyReader,
     credentials::{self, Ways},
     limits::Account,
 };
@@ -57,6 +58,17 @@ pub(super) struct Permit<S> {
     scope: PhantomData<S>,
 }
 
+impl<S> Permit<S> {
+    /// Reads the request's body as it may be read.
+    pub(super) fn reader<'r>(&'r self, app: &'r App) -> BodyReader<'r> {
+        BodyReader {
+            usage: &app.usage,
+            limits: &self.policy.limits,
+            principal: &self.principal,
+        }
+    }
+}
+
 /// Put among a request's extensions by whom the request is refused already, but not before somebody
 /// has looked who asks.
 #[derive(Debug, Clone)]
@@ -70,6 +82,17 @@ pub(super) struct Target<S> {
     pub(super) account: Option<Account>,
     pub(super) job: JobHandle,
     scope: PhantomData<S>,
+}
+
+impl<S> Target<S> {
+    /// Reads the request's body as it may be read.
+    pub(super) fn reader<'r>(&'r self, app: &'r App) -> BodyReader<'r> {
+        BodyReader {
+            usage: &app.usage,
+            limits: &self.policy.limits,
+            principal: &self.principal,
+        }
+    }
 }
 
 /// The `{id}` of the path, or whatever its one part is called, decoded; empty when it is no text.

@@ -20,7 +20,6 @@ use uuid::Uuid;
 
 use super::{
     ApiError, App, ErrorCode, Policy,
-    body::read_nothing,
     client::Client,
     credentials::invalid_pass,
     openapi::operations as op,
@@ -54,16 +53,12 @@ struct CookieSlot(Arc<OnceLock<HeaderValue>>);
     params(op::Ticket), responses(op::Ticket), security((), ("bearer" = ["jobs:read"])),
 )]
 pub(super) async fn sell(
-    Target {
-        job,
-        principal,
-        policy,
-        ..
-    }: Target<Read>,
+    target: Target<Read>,
     State(app): State<Arc<App>>,
     body: Body,
 ) -> Result<Response, ApiError> {
-    read_nothing(&app, &policy.limits, body).await?;
+    target.reader(&app).read_nothing(body).await?;
+    let Target { job, principal, .. } = target;
     // A watch token is for who needs no ticket, and would become one that lives longer.
     let Some(admission) = principal.admission().filter(|_| principal.bond().is_none()) else {
         let message = "This token buys no ticket: use it as it is";
