@@ -54,7 +54,7 @@ pub enum Command {
     /// Ask a server whether it answers
     ///
     /// For the health checks of containers and scripts: the exit code is 0 when the server answers /healthz with
-    /// 200 within four seconds, and 1 otherwise. Plain HTTP only.
+    /// 200 within four seconds, and 1 otherwise. The certificate of a server on a loopback address is not checked.
     Health(health::HealthArguments),
 }
 

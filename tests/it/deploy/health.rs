@@ -8,7 +8,7 @@ use tokio::{
     process::Command,
 };
 
-use crate::support::{in_time, nginx::free_address, server::TestServer};
+use crate::support::{certificate::Certificate, in_time, nginx::free_address, server::TestServer};
 
 async fn health(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_progressd"));
@@ -57,4 +57,11 @@ async fn nobody_and_a_wrong_answer_are_not_healthy() {
     }
     let served = in_time("the client's end", serving).await;
     served.expect("no panic").expect("a whole exchange");
+}
+
+#[tokio::test]
+async fn a_server_with_a_certificate_for_another_name_is_asked_on_its_own_machine() {
+    let server = TestServer::secured(&Certificate::new(), "").await;
+    let output = health(&[&server.url], &[]).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
