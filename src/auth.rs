@@ -15,6 +15,8 @@ mod scope;
 
 use std::{fmt, sync::Arc};
 
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+
 use crate::config::{AuthConfig, AuthMode};
 
 pub use self::{
@@ -152,13 +154,19 @@ impl Authenticator {
                 Err(reason) => refusal = reason,
             }
         }
-        // Only now, so that nobody waits for an issuer whose token it is not.
-        for verifier in &self.verifiers {
-            if verifier.look_again(&token).await {
-                match verifier.verify(&token) {
-                    Ok(principal) => return Ok(principal),
-                    Err(reason) => refusal = reason,
-                }
+        // Only now, so that nobody waits for an issuer whose token it is not; and for all of them at once, so that one
+        // that is slow keeps nobody from the keys of another.
+        let token = &token;
+        let looks = self.verifiers.iter().map(|verifier| async move {
+            let may_hold = verifier.look_again(token).await;
+            may_hold.then(|| verifier.verify(token))
+        });
+        let mut looks: FuturesUnordered<_> = looks.collect();
+        while let Some(outcome) = looks.next().await {
+            match outcome {
+                Some(Ok(principal)) => return Ok(principal),
+                Some(Err(reason)) => refusal = reason,
+                None => {}
             }
         }
         Err(refusal.into())

@@ -24,7 +24,7 @@ use std::{
 
 use serde::Deserialize;
 
-pub(crate) use self::auth::is_loopback;
+pub(crate) use self::origins::is_loopback_host;
 pub use self::{
     auth::{
         ApiKeyConfig, AuthConfig, AuthMode, AuthSetting, JwksLocation, JwtAlgorithm, JwtConfig,

@@ -178,6 +178,26 @@ fn the_readme_names_exactly_the_configuration_keys() {
     assert_eq!(first_column("| key | default |"), keys);
 }
 
+#[test]
+fn every_configuration_key_has_its_meaning_directly_above_it() {
+    let defaults = read("config/default.toml");
+    let mut before = "";
+    let mut keys = 0;
+    for line in defaults.lines() {
+        // Examples of keys in lists of tables stand behind a number sign without a space.
+        let example = line.strip_prefix('#').unwrap_or(line);
+        let is_key = example.starts_with(|first: char| first.is_ascii_lowercase());
+        if is_key && example.contains(" = ") {
+            assert!(before.starts_with("# "), "{line:?} comes after {before:?}");
+            keys += 1;
+        }
+        before = line;
+    }
+    let mut known = BTreeSet::new();
+    collect_keys("", &defaults.parse().expect("TOML"), &mut known);
+    assert!(keys > known.len(), "{keys} with the examples");
+}
+
 fn collect_keys(prefix: &str, table: &toml::Table, keys: &mut BTreeSet<String>) {
     for (name, value) in table {
         let key = format!("{prefix}{name}");

@@ -209,8 +209,11 @@ impl Reader {
                 .is_some_and(|from| from <= now);
             if is_time {
                 let again = now + UNKNOWN_INTERVAL;
-                self.state
-                    .send_modify(|state| state.asks_from = Some(again));
+                // In one step: who looks in between would be told that nothing is read and that it is too early.
+                self.state.send_modify(|state| {
+                    state.is_reading = true;
+                    state.asks_from = Some(again);
+                });
                 return;
             }
         }

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use jsonwebtoken::{
-    Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode,
+    Algorithm, DecodingKey, EncodingKey, Header, Validation, dangerous::insecure_decode_claims,
+    decode, decode_header, encode,
 };
 use serde_json::{Map, Value};
 
@@ -174,11 +175,27 @@ impl JwtVerifier {
         };
         let is_for_this = token.header.alg == library_algorithm(self.config.algorithm);
         let kid = token.header.kid.as_deref();
-        if !is_for_this || jwks.keys().candidates(kid).next().is_some() {
+        if !is_for_this
+            || jwks.keys().candidates(kid).next().is_some()
+            || !self.is_of_this_issuer(token)
+        {
             return false;
         }
         jwks.look_again().await;
         jwks.keys().candidates(kid).next().is_some()
+    }
+
+    /// Whether the token names the issuer of this entry, or the entry has none. Nothing of it is believed yet: it says
+    /// only whom to ask.
+    fn is_of_this_issuer(&self, token: &PresentedToken<'_>) -> bool {
+        let Some(issuer) = &self.config.issuer else {
+            return true;
+        };
+        let claims = insecure_decode_claims::<Claims>(token.text);
+        claims.is_ok_and(|Claims(claims)| match claims.get("iss") {
+            Some(Value::Array(names)) => names.iter().any(|name| name == issuer),
+            name => name.is_some_and(|name| name == issuer),
+        })
     }
 
     fn verify_with(

@@ -351,3 +351,23 @@ fn nothing_of_a_secret_is_in_the_debug_output_or_in_a_refusal() {
     let signature = token.rsplit('.').next().expect("a signature");
     assert!(!format!("{error:?}").contains(signature));
 }
+
+#[tokio::test]
+async fn certificates_of_an_issuer_that_are_gone_again_after_the_check_are_no_panic() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let ca = folder.path().join("ca.pem");
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+    std::fs::write(&ca, made.expect("a certificate").cert.pem()).expect("a file");
+    // Nobody listens there.
+    let toml = format!(
+        "[[auth.jwt]]\nalgorithm = 'ES256'\njwks = 'https://localhost:1/'\njwks_ca = '{}'\n",
+        ca.display()
+    );
+    let config = Config::from_toml(&toml).expect("the configuration is valid");
+    std::fs::write(&ca, "-----BEGIN CERT").expect("a file");
+    let authenticator = Authenticator::new(&config.auth);
+    std::fs::remove_file(&ca).expect("the file");
+    let again = authenticator.renewed(&config.auth);
+    assert_eq!(again.mode(), AuthMode::Keys);
+    Authenticator::new(&config.auth);
+}

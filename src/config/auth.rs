@@ -9,7 +9,6 @@ use serde::Deserialize;
 use super::{Secret, sections::parsed};
 use crate::auth::{KeyHash, Scopes};
 
-pub(crate) use source::is_loopback;
 pub use source::{JwksLocation, KeySource};
 
 /// An HMAC secret is at least as long as the hash: a shorter one can be found by trying (RFC 7518, section 3.2).
@@ -154,7 +153,7 @@ impl AuthConfig {
             }
         }
         for (index, jwt) in self.jwt.iter().enumerate() {
-            let problem = jwt.source().err();
+            let problem = jwt.source().and_then(|_| jwt.check_ca()).err();
             problems.extend(problem.map(|problem| problem.at(index)));
         }
         problems

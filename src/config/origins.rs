@@ -51,11 +51,18 @@ impl Host {
 
     /// Whether only this machine can be meant: no name that somebody else may point at it.
     pub fn is_loopback(&self) -> bool {
-        let is_name = self.name == "localhost" || self.name.ends_with(".localhost");
-        let address = self.name.trim_start_matches('[').trim_end_matches(']');
-        let address: Option<IpAddr> = address.parse().ok();
-        is_name || address.is_some_and(|address| address.to_canonical().is_loopback())
+        is_loopback_host(&self.name)
     }
+}
+
+/// Whether a host, in lower case and IPv6 in its brackets, is this machine by its name (RFC 6761, section 6.3) or by
+/// its address.
+pub(crate) fn is_loopback_host(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let is_loopback_address = |address: IpAddr| address.to_canonical().is_loopback();
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || address.parse().is_ok_and(is_loopback_address)
 }
 
 // The errors below complete a sentence that begins with the key.

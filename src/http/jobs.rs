@@ -106,7 +106,7 @@ pub(super) async fn create(
         StatusCode::OK
     };
     let job = job.job();
-    let now = app.registry.now().as_micros() / 1_000_000;
+    let now = app.registry.now().as_seconds();
     let watch_token = mint.map(|mint| mint.watch_token(&bond_of(&job.origin), now));
     Ok(creation_answer(status, &job, watch_token.as_deref()))
 }

@@ -67,7 +67,7 @@ pub(super) async fn sell(
     let now = app.registry.now();
     let mint = app.passes.mint(now).await?;
     let bond = bond_of(&job.job().origin);
-    let (id, seconds) = (Uuid::new_v4(), now.as_micros() / 1_000_000);
+    let (id, seconds) = (Uuid::new_v4(), now.as_seconds());
     let (ticket, expires_in) = mint.ticket(&bond, admission, principal.expires_at(), id, seconds);
     let answer = TicketAnswer { ticket, expires_in };
     let headers = [(header::CACHE_CONTROL, "no-store")];
@@ -76,8 +76,8 @@ pub(super) async fn sell(
 
 /// Puts the cookie on the answer to a request whose ticket was used.
 pub(super) async fn carry_cookie(mut request: Request, next: Next) -> Response {
-    let has_ticket = request.uri().query().is_some_and(|query| !query.is_empty());
-    if !has_ticket {
+    let has_query = request.uri().query().is_some_and(|query| !query.is_empty());
+    if !has_query {
         return next.run(request).await;
     }
     let slot = CookieSlot::default();
@@ -102,7 +102,7 @@ pub(super) async fn redeem(
     text: &[u8],
 ) -> Result<Principal, ApiError> {
     let now = app.registry.now();
-    let seconds = now.as_micros() / 1_000_000;
+    let seconds = now.as_seconds();
     let mint = app.passes.mint(now).await?;
     let ticket = mint.read_ticket(text, seconds).ok_or_else(invalid_pass)?;
     let principal = admitted(policy, mint, &ticket.pass).ok_or_else(invalid_pass)?;
@@ -126,7 +126,7 @@ pub(super) async fn by_cookie(app: &App, policy: &Policy, parts: &Parts) -> Opti
     values.peek()?;
     let now = app.registry.now();
     let mint = app.passes.mint(now).await.ok()?;
-    let seconds = now.as_micros() / 1_000_000;
+    let seconds = now.as_seconds();
     values.find_map(|value| {
         let pass = mint.read_cookie(value.as_bytes(), seconds)?;
         admitted(policy, mint, &pass)

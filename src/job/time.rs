@@ -26,6 +26,11 @@ impl Timestamp {
         self.0
     }
 
+    /// Whole seconds since the Unix epoch.
+    pub fn as_seconds(self) -> u64 {
+        self.0 / 1_000_000
+    }
+
     /// The moment `seconds` later.
     pub fn plus_seconds(self, seconds: u64) -> Self {
         Self::from_micros(self.0.saturating_add(seconds.saturating_mul(1_000_000)))

@@ -3,11 +3,14 @@
 use std::fs;
 
 use progressd::auth::KeyHash;
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::json;
 use tempfile::NamedTempFile;
 
-use crate::support::process::Process;
+use crate::support::{
+    process::Process,
+    server::{Answer, TestServer},
+};
 
 /// A configuration with one key, and more.
 fn with_key(key: &str, more: &str) -> String {
@@ -94,4 +97,75 @@ async fn a_file_that_is_empty_for_a_moment_opens_nothing() {
         .reload("auth.mode = 'none'", "reloaded keys and limits")
         .await;
     assert_eq!(server.create("", "word").await, 201);
+}
+
+const PAGE: &str = "https://app.example";
+
+#[tokio::test]
+async fn sighup_takes_over_the_origins_whose_pages_may_use_the_server() {
+    let mut server = Reloading::start(&with_key("first", "")).await;
+    let client = TestServer::at(&server.process.url);
+    let allowed = async || {
+        let request = client
+            .request(Method::GET, "/healthz")
+            .header("origin", PAGE);
+        let answer = Answer::of(request).await.expect(StatusCode::OK);
+        let allowed = answer.header("access-control-allow-origin");
+        allowed.map(str::to_owned)
+    };
+    assert_eq!(allowed().await, None);
+    let listed = with_key("first", &format!("cors.allowed_origins = ['{PAGE}']"));
+    server.reload(&listed, "reloaded keys and limits").await;
+    assert_eq!(allowed().await.as_deref(), Some(PAGE));
+    let unlisted = with_key("first", "");
+    server.reload(&unlisted, "reloaded keys and limits").await;
+    assert_eq!(allowed().await, None);
+}
+
+#[tokio::test]
+async fn sighup_takes_over_the_hosts_and_the_pages_that_an_open_server_answers() {
+    let mut server = Reloading::start("").await;
+    let client = TestServer::at(&server.process.url);
+    let status = async |name: &str, value: &str| {
+        let request = client.request(Method::GET, "/healthz").header(name, value);
+        Answer::of(request).await.status
+    };
+    assert_eq!(status("host", "box.internal").await, 403);
+    assert_eq!(status("origin", PAGE).await, 403);
+    let listed = format!("server.hosts = ['box.internal']\ncors.allowed_origins = ['{PAGE}']");
+    server.reload(&listed, "reloaded keys and limits").await;
+    assert_eq!(status("host", "box.internal").await, 200);
+    assert_eq!(status("origin", PAGE).await, 200);
+    server.reload("", "reloaded keys and limits").await;
+    assert_eq!(status("host", "box.internal").await, 403);
+    assert_eq!(status("origin", PAGE).await, 403);
+}
+
+#[tokio::test]
+async fn sighup_takes_over_the_proxies_that_are_trusted() {
+    // Each address may ask once or twice, and the proxy names another one each time.
+    const ONE_EACH: &str = "limits.requests_per_second_per_address = 1";
+    let configured = |more: &str| with_key("first", &format!("{ONE_EACH}\n{more}"));
+    let mut server = Reloading::start(&with_key("first", "")).await;
+    let client = TestServer::at(&server.process.url);
+    let refusals = async || {
+        let mut refusals = 0;
+        for number in 1..=20 {
+            let request = client
+                .request(Method::GET, "/api/v1/jobs")
+                .bearer_auth("first");
+            let request = request.header("x-forwarded-for", format!("203.0.113.{number}"));
+            refusals += usize::from(Answer::of(request).await.status == 429);
+        }
+        refusals
+    };
+    assert_eq!(refusals().await, 0);
+    let trusting = configured("server.trusted_proxies = ['127.0.0.1']");
+    server.reload(&trusting, "reloaded keys and limits").await;
+    assert_eq!(refusals().await, 0);
+    let believing_nobody = configured("");
+    server
+        .reload(&believing_nobody, "reloaded keys and limits")
+        .await;
+    assert_ne!(refusals().await, 0);
 }

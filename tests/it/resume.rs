@@ -344,3 +344,60 @@ async fn a_watcher_is_told_of_a_gap_where_events_were_dropped() {
         assert_eq!(gap(end), is_gap.then_some(json!(true)), "{sent:?}");
     }
 }
+
+#[tokio::test]
+async fn a_cursor_of_another_job_selects_within_the_job_of_the_path() {
+    let server = TestServer::start().await;
+    let events = async |job_id: &str| {
+        let mut seqs = Vec::new();
+        for number in 1..=2 {
+            let path = format!("/api/v1/jobs/{job_id}/events");
+            let event = json!({"event": "line", "data": format!("{job_id}{number}")});
+            seqs.push(seq_of(&server.post(&path, event).await.json()));
+        }
+        seqs
+    };
+    server.create(json!({"job_id": "other"})).await;
+    let lower = events("other").await[1];
+    server.create(json!({"job_id": "j"})).await;
+    let own = events("j").await;
+    for is_higher in [false, true] {
+        // Higher than any id that the job of the path has had so far.
+        let newest = events("other").await[1];
+        let cursor = if is_higher { newest } else { lower };
+        assert!(lower < own[0] && own[1] < newest);
+        let mut stream = server.resume("j", &cursor.to_string()).await;
+        let first = stream.next().await;
+        assert_eq!(
+            (first.json()["job_id"].as_str(), &first.id),
+            (Some("j"), &None)
+        );
+        for (number, seq) in own.iter().enumerate() {
+            let event = stream.next().await;
+            let expected = (*seq, json!(format!("j{}", number + 1)));
+            assert_eq!((event.seq(), event.json()), expected, "{cursor}");
+        }
+        // Live from here, and of this job alone.
+        events("other").await;
+        server
+            .report("j", json!({"step": cursor.to_string()}))
+            .await;
+        let live = stream.next_status().await;
+        assert_eq!(
+            (&live["job_id"], &live["step"]),
+            (&json!("j"), &json!(cursor.to_string()))
+        );
+    }
+    server.report("j", json!({"status": "completed"})).await;
+    let higher = events("other").await[1];
+    for (cursor, expected) in [(lower, &["j1", "j2"] as &[&str]), (higher, &[])] {
+        let blocks = server.resume("j", &cursor.to_string()).await.rest().await;
+        let (end, events) = blocks.split_last().expect("an end");
+        let events: Vec<_> = events.iter().map(Block::json).collect();
+        assert_eq!(json!(events), json!(expected), "{cursor}");
+        assert_eq!(
+            (&end.json()["job_id"], end.retry),
+            (&json!("j"), Some(3_600_000))
+        );
+    }
+}

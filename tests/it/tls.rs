@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 use tokio::process::Command;
 
 use crate::support::{
-    certificate::Certificate, client_program::open_in_one_page, in_time, process::Process,
+    certificate::Certificate, client_program::open_in_one_page, in_time, people, process::Process,
     server::TestServer, sse::SseStream,
 };
 
@@ -33,6 +33,25 @@ async fn the_server_speaks_https_in_both_versions_of_http() {
         let answer = answer.expect("a trusted server");
         assert_eq!((answer.status().as_u16(), answer.version()), (200, version));
     }
+}
+
+#[tokio::test]
+async fn the_cookie_of_a_ticket_travels_by_https_alone() {
+    let certificate = &Certificate::new();
+    let server = TestServer::secured(certificate, &people::configuration()).await;
+    let ann = server.as_bearer("key-ann");
+    ann.create(json!({"job_id": "a"})).await;
+    let bought = ann.post("/api/v1/jobs/a/ticket", json!({})).await.json();
+    let ticket = bought["ticket"].as_str().expect("a ticket");
+    let answer = server
+        .get(&format!("/api/v1/jobs/a/status?ticket={ticket}"))
+        .await
+        .expect(reqwest::StatusCode::OK);
+    let cookie = answer.header("set-cookie").expect("a cookie");
+    assert!(
+        cookie.ends_with("; Path=/api/v1/jobs/a; HttpOnly; SameSite=Strict; Secure"),
+        "{cookie}"
+    );
 }
 
 #[tokio::test]

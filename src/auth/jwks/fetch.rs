@@ -4,7 +4,7 @@ use std::{io::Read as _, path::Path};
 
 use reqwest::{Certificate, Client, StatusCode, Url, redirect};
 
-use crate::config::{JwksLocation, is_loopback};
+use crate::config::{JwksLocation, is_loopback_host};
 
 /// The largest set that is read.
 const MOST_BYTES: usize = 1 << 20;
@@ -72,7 +72,7 @@ fn client(url: &Url, certificates: Option<Vec<Certificate>>) -> reqwest::Result<
         .redirect(redirect::Policy::none())
         .https_only(url.scheme() == "https")
         .user_agent(concat!("progressd/", env!("CARGO_PKG_VERSION")));
-    if is_loopback(url) {
+    if is_loopback_host(url.host_str().unwrap_or_default()) {
         // A proxy of the environment does not reach this machine's own addresses.
         builder = builder.no_proxy();
     }
@@ -123,4 +123,29 @@ fn causes(error: &reqwest::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn certificates_that_are_missing_or_half_written_are_an_error_and_no_panic() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let ca = folder.path().join("ca.pem");
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+        let pem = made.expect("a certificate").cert.pem();
+        let location = JwksLocation::Url {
+            // Nobody listens there.
+            url: "https://localhost:1/keys".parse().expect("a URL"),
+            ca: Some(ca.clone()),
+        };
+        let missing = fetch(location.clone()).await;
+        assert!(matches!(missing, Err(FetchError::File(..))), "{missing:?}");
+        for length in [0, 10, pem.len() / 2, pem.len() - 10, pem.len()] {
+            std::fs::write(&ca, &pem[..length]).expect("a file");
+            let unread = fetch(location.clone()).await;
+            assert!(matches!(unread, Err(FetchError::Http(_))), "{unread:?}");
+        }
+    }
 }

@@ -1,20 +1,21 @@
-//! When the set is read and how often, on a clock of the test's own; and which keys of it count.
+//! When the set is read and how often, on a clock of the test's own.
+
+mod sets;
 
 use std::{
     future::pending,
+    pin::pin,
     sync::{
         Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    task::{Context, Wake, Waker},
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use rcgen::{
-    KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256,
-    PublicKeyData as _, RsaKeySize,
-};
+use futures_util::FutureExt as _;
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
 use serde_json::{Value, json};
-use simple_asn1::ASN1Block;
 
 use super::*;
 
@@ -67,6 +68,19 @@ impl Issuer {
             })
         };
         Jwks::start_with(Box::new(fetch), "an issuer".to_owned(), ES256)
+    }
+}
+
+/// Asks in the very moment in which something has changed.
+struct Hasty {
+    jwks: Jwks,
+    was_turned_away: AtomicBool,
+}
+
+impl Wake for Hasty {
+    fn wake(self: Arc<Self>) {
+        let is_ready = self.jwks.look_again().now_or_never().is_some();
+        self.was_turned_away.fetch_or(is_ready, Ordering::SeqCst);
     }
 }
 
@@ -154,6 +168,33 @@ async fn many_who_ask_at_once_wait_for_one_reading() {
     assert_eq!(issuer.asked(), 2);
     pass(61).await;
     assert_eq!(issuer.asked(), 2, "no wish is left over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_while_a_reading_begins_waits_for_it() {
+    let issuer = Issuer::new(set(&["a"]));
+    let hasty = Arc::new(Hasty {
+        jwks: issuer.jwks(),
+        was_turned_away: AtomicBool::new(false),
+    });
+    hasty.jwks.look_again().await;
+    let mut state = hasty.jwks.state.clone();
+    state.borrow_and_update();
+    let mut change = pin!(state.changed());
+    let waker = Waker::from(Arc::clone(&hasty));
+    assert!(
+        change
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    hasty.jwks.look_again().await;
+    assert_eq!(issuer.asked(), 2);
+    assert!(
+        change.as_mut().now_or_never().is_some(),
+        "there was a change"
+    );
+    assert!(!hasty.was_turned_away.load(Ordering::SeqCst));
 }
 
 #[tokio::test(start_paused = true)]
@@ -260,164 +301,4 @@ async fn the_readings_end_with_who_began_them() {
     drop(jwks);
     pass(10_000).await;
     assert_eq!(issuer.asked(), 1);
-}
-
-fn parse(algorithm: JwtAlgorithm, keys: &Value) -> KeySet {
-    let set = json!({"keys": keys, "unknown": true}).to_string();
-    KeySet::parse(set.as_bytes(), algorithm).expect("a JWK Set")
-}
-
-/// The key with some members changed; null takes one away.
-fn with(mut key: Value, changes: Value) -> Value {
-    for (name, value) in changes.as_object().expect("an object") {
-        match value {
-            Value::Null => key.as_object_mut().expect("an object").remove(name),
-            value => key
-                .as_object_mut()
-                .expect("an object")
-                .insert(name.clone(), value.clone()),
-        };
-    }
-    key
-}
-
-fn rsa() -> Value {
-    let pair = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).expect("a key pair");
-    let blocks = simple_asn1::from_der(pair.der_bytes()).expect("DER");
-    let [ASN1Block::Sequence(_, numbers)] = blocks.as_slice() else {
-        panic!("no sequence");
-    };
-    let number = |index: usize| match &numbers[index] {
-        ASN1Block::Integer(_, number) => URL_SAFE_NO_PAD.encode(number.to_bytes_be().1),
-        other => panic!("{other:?}"),
-    };
-    json!({"kty": "RSA", "kid": "r", "n": number(0), "e": number(1)})
-}
-
-fn ed25519() -> Value {
-    let pair = KeyPair::generate_for(&PKCS_ED25519).expect("a key pair");
-    let x = URL_SAFE_NO_PAD.encode(pair.der_bytes());
-    json!({"kty": "OKP", "crv": "Ed25519", "kid": "e", "x": x})
-}
-
-#[test]
-fn only_keys_that_fit_the_algorithm_count() {
-    let secret = json!({"kty": "oct", "kid": "s", "k": URL_SAFE_NO_PAD.encode([7; 32])});
-    let p384 = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).expect("a key pair");
-    let p384 = {
-        let point = p384.der_bytes();
-        let (x, y) = (&point[1..49], &point[49..]);
-        json!({
-            "kty": "EC", "crv": "P-384", "kid": "p384",
-            "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y),
-        })
-    };
-    let keys = json!([p256("p"), rsa(), ed25519(), secret, p384, 5, {}, {"kty": "EC"}, null]);
-    for (algorithm, kid) in [
-        (JwtAlgorithm::Es256, Some("p")),
-        (JwtAlgorithm::Rs256, Some("r")),
-        (JwtAlgorithm::EdDsa, Some("e")),
-        (JwtAlgorithm::Hs256, None),
-    ] {
-        let keys = parse(algorithm, &keys);
-        assert_eq!(keys.len(), usize::from(kid.is_some()), "{algorithm}");
-        assert_eq!(keys.candidates(kid).count(), keys.len(), "{algorithm}");
-    }
-}
-
-#[test]
-fn a_key_for_something_else_does_not_count() {
-    let counts = |algorithm, key: &Value, changes: Value| {
-        parse(algorithm, &json!([with(key.clone(), changes)])).len() == 1
-    };
-    let key = p256("p");
-    for changes in [
-        json!({}),
-        json!({"use": "sig"}),
-        json!({"alg": "ES256", "key_ops": ["sign", "verify"]}),
-        json!({"kid": null}),
-    ] {
-        assert!(counts(ES256, &key, changes.clone()), "{changes}");
-    }
-    for changes in [
-        json!({"use": "enc"}),
-        json!({"alg": "ES384"}),
-        json!({"alg": "none"}),
-        json!({"key_ops": ["sign"]}),
-        json!({"key_ops": []}),
-        json!({"key_ops": "verify"}),
-        json!({"kid": 5}),
-        json!({"crv": "P-384"}),
-        json!({"crv": null}),
-        json!({"kty": "RSA"}),
-        json!({"kty": "ec"}),
-        json!({"x": null}),
-        json!({"x": "AA"}),
-        json!({"x": "?"}),
-        json!({"y": key["x"]}),
-    ] {
-        assert!(!counts(ES256, &key, changes.clone()), "{changes}");
-    }
-    let key = rsa();
-    let modulus = key["n"].as_str().expect("a modulus");
-    let bytes = URL_SAFE_NO_PAD.decode(modulus).expect("base64url");
-    let with_sign_byte = URL_SAFE_NO_PAD.encode([&[0], &*bytes].concat());
-    assert!(counts(
-        JwtAlgorithm::Rs256,
-        &key,
-        json!({"n": with_sign_byte})
-    ));
-    for changes in [
-        json!({"alg": "PS256"}),
-        json!({"e": "AQ"}),
-        json!({"e": "AA"}),
-        json!({"n": URL_SAFE_NO_PAD.encode(&bytes[..128])}),
-        json!({"n": URL_SAFE_NO_PAD.encode([0; 256])}),
-        json!({"n": URL_SAFE_NO_PAD.encode([255; 1_025])}),
-    ] {
-        assert!(
-            !counts(JwtAlgorithm::Rs256, &key, changes.clone()),
-            "{changes}"
-        );
-    }
-    let key = ed25519();
-    for (changes, expected) in [
-        (json!({"alg": "EdDSA"}), true),
-        (json!({"alg": "Ed25519"}), true),
-        (json!({"alg": "ES256"}), false),
-        (json!({"crv": "X25519"}), false),
-        (json!({"crv": "Ed448"}), false),
-        (json!({"x": URL_SAFE_NO_PAD.encode([1; 31])}), false),
-    ] {
-        assert_eq!(
-            counts(JwtAlgorithm::EdDsa, &key, changes.clone()),
-            expected,
-            "{changes}"
-        );
-    }
-}
-
-#[test]
-fn several_keys_of_one_name_all_count_and_without_a_name_only_a_single_key() {
-    let keys = parse(ES256, &json!([p256("a"), p256("a"), p256("b")]));
-    assert_eq!(keys.candidates(Some("a")).count(), 2);
-    assert_eq!(keys.candidates(Some("b")).count(), 1);
-    assert_eq!(keys.candidates(Some("")).count(), 0);
-    assert_eq!(keys.candidates(None).count(), 0);
-    let keys = parse(ES256, &json!([p256("a"), rsa()]));
-    assert_eq!(keys.candidates(None).count(), 1);
-    let keys = parse(ES256, &json!([with(p256("a"), json!({"kid": null}))]));
-    assert_eq!(
-        (
-            keys.candidates(Some("a")).count(),
-            keys.candidates(None).count()
-        ),
-        (0, 1)
-    );
-}
-
-#[test]
-fn the_number_of_keys_is_bounded() {
-    let keys = vec![p256("a"); 1_000];
-    assert_eq!(parse(ES256, &json!(keys)).len(), 100);
 }

@@ -1,12 +1,15 @@
 //! Where the key of a `[[auth.jwt]]` entry comes from: exactly one place, which fits the algorithm.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use jsonwebtoken::DecodingKey;
 use reqwest::{Certificate, Url};
 
 use super::{JwtAlgorithm, JwtConfig};
-use crate::auth::{KeyMistake, read_public_key};
+use crate::{
+    auth::{KeyMistake, read_public_key},
+    config::is_loopback_host,
+};
 
 /// The key of an entry, or where keys are found.
 #[derive(Debug, Clone)]
@@ -55,11 +58,10 @@ pub enum SourceMistake {
 }
 
 impl JwtConfig {
-    /// Reads the one source of keys.
+    /// The one source of keys. No file is looked at: one that is exchanged while the server runs must not be in its way.
     ///
     /// # Errors
-    /// None or several are configured, or the one does not fit the algorithm, or cannot be read. A file of keys is
-    /// not looked at: it may come later.
+    /// None or several are configured, or the one does not fit the algorithm, or is not written as it must be.
     pub fn source(&self) -> Result<KeySource, SourceMistake> {
         let given = [
             ("secret", self.secret.is_some()),
@@ -99,6 +101,22 @@ impl JwtConfig {
         self.location().map(KeySource::Jwks)
     }
 
+    /// Reads the file of certificates, if one is named, so that a wrong one is told of when the server starts.
+    pub(super) fn check_ca(&self) -> Result<(), SourceMistake> {
+        let Some(path) = &self.jwks_ca else {
+            return Ok(());
+        };
+        let shown = path.display();
+        let text = std::fs::read(path)
+            .map_err(|error| SourceMistake::Ca(format!("`{shown}` cannot be read: {error}")))?;
+        match Certificate::from_pem_bundle(&text) {
+            Ok(certificates) if !certificates.is_empty() => Ok(()),
+            _ => Err(SourceMistake::Ca(format!(
+                "`{shown}` holds no certificate in PEM"
+            ))),
+        }
+    }
+
     fn location(&self) -> Result<JwksLocation, SourceMistake> {
         let text = self.jwks.as_deref().unwrap_or_default();
         if !text.contains("://") {
@@ -112,9 +130,11 @@ impl JwtConfig {
             ));
         }
         match url.scheme() {
-            "https" => self.check_ca()?,
+            "https" => {}
             // A sidecar: what stays on this machine needs no certificate.
-            "http" if is_loopback(&url) => self.refuse_ca("goes with an https URL alone")?,
+            "http" if is_loopback_host(url.host_str().unwrap_or_default()) => {
+                self.refuse_ca("goes with an https URL alone")?
+            }
             _ => {
                 return Err(SourceMistake::Jwks(
                     "must be the path of a file or an https URL; plain http is for loopback addresses alone",
@@ -131,21 +151,6 @@ impl JwtConfig {
             Some(_) => Err(SourceMistake::Ca(rule.to_owned())),
         }
     }
-
-    fn check_ca(&self) -> Result<(), SourceMistake> {
-        let Some(path) = &self.jwks_ca else {
-            return Ok(());
-        };
-        let shown = path.display();
-        let text = std::fs::read(path)
-            .map_err(|error| SourceMistake::Ca(format!("`{shown}` cannot be read: {error}")))?;
-        match Certificate::from_pem_bundle(&text) {
-            Ok(certificates) if !certificates.is_empty() => Ok(()),
-            _ => Err(SourceMistake::Ca(format!(
-                "`{shown}` holds no certificate in PEM"
-            ))),
-        }
-    }
 }
 
 impl SourceMistake {
@@ -154,12 +159,4 @@ impl SourceMistake {
         let sentence = self.to_string();
         sentence.replacen("auth.jwt[]", &format!("auth.jwt[{index}]"), 1)
     }
-}
-
-/// Whether the URL's host is this machine by its name or by its address.
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    let is_loopback_address = |address: IpAddr| address.to_canonical().is_loopback();
-    host == "localhost" || address.parse().is_ok_and(is_loopback_address)
 }

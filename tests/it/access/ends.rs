@@ -55,14 +55,6 @@ async fn begin_poll(server: &TestServer, credential: &str) -> tokio::task::JoinH
 }
 
 #[tokio::test]
-async fn a_stream_ends_with_its_token() {
-    let server = with_job().await;
-    let mut stream = server.as_bearer(&ending("jobs:read")).watch("a").await;
-    assert_eq!(stream.head.status, StatusCode::OK);
-    assert_ends(&mut stream).await;
-}
-
-#[tokio::test]
 async fn a_long_poll_ends_with_its_token() {
     let server = with_job().await;
     let poll = begin_poll(&server, &ending("jobs:read")).await;
@@ -135,6 +127,42 @@ async fn a_key_that_a_reload_takes_away_ends_what_it_let_in_and_nothing_else() {
     }
     let answer = poll_of_another.await.expect("an answer");
     answer.expect(StatusCode::OK);
+}
+
+#[tokio::test]
+async fn who_comes_back_with_a_cursor_is_looked_at_again() {
+    let server = with_job().await;
+    let resume = async |credential: &str, cursor: u64| {
+        let person = server.as_bearer(credential);
+        let request = person.request(Method::GET, "/api/v1/jobs/a/stream");
+        Answer::of(request.header("last-event-id", cursor)).await
+    };
+    let expired = token(&json!({"sub": "ann", "exp": get_current_timestamp() - 60}));
+    let mut stream = server.as_bearer("key-ann").watch("a").await;
+    let cursor = stream.next().await.seq();
+    let mut again = server
+        .as_bearer("key-ann")
+        .resume("a", &cursor.to_string())
+        .await;
+    assert_eq!(again.head.status, StatusCode::OK);
+    again.next_status().await;
+    let answer = resume(&expired, cursor).await;
+    assert_eq!(answer.error(401, "UNAUTHORIZED"), "Invalid token");
+    server.reload(&people::configuration_without("key-ann"));
+    for mut stream in [stream, again] {
+        assert_ends(&mut stream).await;
+    }
+    // Of a finished job too, which answers 204 to who may see it.
+    let worker = server.as_bearer("key-all");
+    let end = worker.report("a", json!({"status": "completed"})).await;
+    let end = end["seq"].as_u64().expect("a seq");
+    assert_eq!(resume("key-all", end).await.status, StatusCode::NO_CONTENT);
+    for cursor in [0, cursor, end] {
+        let answer = resume("key-ann", cursor).await;
+        assert_eq!(answer.error(401, "UNAUTHORIZED"), "Invalid API key");
+        let answer = resume(&expired, cursor).await;
+        assert_eq!(answer.error(401, "UNAUTHORIZED"), "Invalid token");
+    }
 }
 
 #[tokio::test]

@@ -101,6 +101,59 @@ async fn a_secret_in_the_set_is_no_key() {
 }
 
 #[tokio::test]
+async fn an_issuer_that_is_slow_keeps_nobody_from_the_new_key_of_another() {
+    let (of_slow, old, new) = (
+        IssuerKey::new("1"),
+        IssuerKey::new("1"),
+        IssuerKey::new("2"),
+    );
+    let slow = Issuer::start(key_set(&[&of_slow])).await;
+    let quick = Issuer::start(key_set(&[&old])).await;
+    let configuration = format!("{}{}", slow.configuration(), quick.configuration());
+    let server = TestServer::with(&configuration).await;
+    for key in [&of_slow, &old] {
+        assert_eq!(status(&server, &key.token()).await, 200);
+    }
+    slow.publish(Published::Silence);
+    quick.publish(key_set(&[&old, &new]));
+    assert_eq!(status(&server, &new.token()).await, 200);
+    // It had not given up on the slow one before, which is asked once a minute at most.
+    slow.until_it_keeps_waiting().await;
+}
+
+#[tokio::test]
+async fn a_token_that_names_its_issuer_has_no_other_one_asked() {
+    let (of_other, old, new) = (
+        IssuerKey::new("1"),
+        IssuerKey::new("1"),
+        IssuerKey::new("2"),
+    );
+    let other = Issuer::start(key_set(&[&of_other])).await;
+    let own = Issuer::start(key_set(&[&old])).await;
+    let server = TestServer::with(&format!(
+        "{}issuer = 'other'\n{}issuer = 'own'\n",
+        other.configuration(),
+        own.configuration()
+    ))
+    .await;
+    assert_eq!(
+        status(&server, &of_other.token_by(json!("other"))).await,
+        200
+    );
+    assert_eq!(status(&server, &old.token_by(json!("own"))).await, 200);
+    own.publish(key_set(&[&new]));
+    for issuer in [json!("own"), json!(["own"])] {
+        assert_eq!(status(&server, &new.token_by(issuer)).await, 200);
+    }
+    for issuer in [json!("Own"), json!(""), json!(5), json!(null), json!([])] {
+        let token = IssuerKey::new("3").token_by(issuer);
+        assert_eq!(status(&server, &token).await, 401);
+    }
+    assert_eq!(status(&server, &IssuerKey::new("3").token()).await, 401);
+    assert_eq!((other.requests(), own.requests()), (1, 2));
+}
+
+#[tokio::test]
 async fn a_server_starts_without_its_issuer_and_finds_it_later_by_itself() {
     let key = IssuerKey::new("1");
     let issuer = Issuer::start(Published::Nothing).await;

@@ -106,6 +106,40 @@ async fn a_ticket_opens_the_stream_once_and_its_cookie_brings_the_browser_back()
 }
 
 #[tokio::test]
+async fn the_cookie_is_for_https_alone_where_a_trusted_proxy_says_that_the_client_uses_it() {
+    for (proxies, scheme, is_secure) in [
+        ("'127.0.0.1'", Some("https"), true),
+        ("'127.0.0.1'", Some("http, https"), true),
+        ("'127.0.0.1'", Some("https, http"), false),
+        ("'127.0.0.1'", Some("http"), false),
+        ("'127.0.0.1'", None, false),
+        // Whoever else says so is not believed.
+        ("'10.0.0.1'", Some("https"), false),
+        ("", Some("https"), false),
+    ] {
+        let trusted = format!("server.trusted_proxies = [{proxies}]\n");
+        let server = TestServer::with(&format!("{trusted}{}", people::configuration())).await;
+        let ann = server.as_bearer("key-ann");
+        ann.create(json!({"job_id": "a"})).await;
+        let bought = ticket(&ann, "a").await;
+        let path = format!("/api/v1/jobs/a?ticket={bought}");
+        let mut request = server.request(Method::GET, &path);
+        request = request.header("x-forwarded-for", "203.0.113.9");
+        if let Some(scheme) = scheme {
+            request = request.header("x-forwarded-proto", scheme);
+        }
+        let answer = Answer::of(request).await.expect(StatusCode::OK);
+        let cookie = answer.header("set-cookie").expect("a cookie");
+        let end = if is_secure {
+            "Strict; Secure"
+        } else {
+            "Strict"
+        };
+        assert!(cookie.ends_with(end), "{proxies} {scheme:?}: {cookie}");
+    }
+}
+
+#[tokio::test]
 async fn a_ticket_opens_the_status_too_and_the_cookie_of_a_token_ends_with_it() {
     let server = with_job().await;
     let reader = token(&json!({"sub": "ann", "exp": get_current_timestamp() + 90}));

@@ -2,7 +2,7 @@
 
 use std::{fs, process::Stdio};
 
-use reqwest::{Client, Method};
+use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
@@ -71,7 +71,69 @@ async fn use_credential(client: &Client, url: &str, credential: &str) {
     in_time("an answer", twice.send()).await.expect("an answer");
 }
 
-async fn log_of(format: &str, credentials: &[String]) -> String {
+/// The same credential on every other way in, and on no two at once.
+async fn use_alone(client: &Client, url: &str, credential: &str) -> Vec<(StatusCode, String)> {
+    let mut answers = Vec::new();
+    for (path, cookie) in [
+        (format!("/api/v1/jobs/a?token={credential}"), false),
+        (format!("/api/v1/jobs/a/status?token={credential}"), false),
+        (format!("/api/v1/jobs/a/results?token={credential}"), false),
+        (format!("/api/v1/jobs/a/stream?token={credential}"), false),
+        (format!("/api/v1/jobs/a?ticket={credential}"), false),
+        (format!("/api/v1/jobs/a/stream?ticket={credential}"), false),
+        ("/api/v1/jobs/a/status".to_owned(), true),
+        ("/api/v1/jobs/a/stream".to_owned(), true),
+    ] {
+        let mut request = client.get(format!("{url}{path}"));
+        if cookie {
+            request = request.header("cookie", format!("progressd_ticket={credential}"));
+        }
+        let response = in_time("an answer", request.send())
+            .await
+            .expect("an answer");
+        let cookie = response.headers().get("set-cookie");
+        let cookie = cookie.map_or("", |cookie| cookie.to_str().expect("ASCII"));
+        let value = cookie.split([';', '=']).nth(1).unwrap_or_default();
+        answers.push((response.status(), value.to_owned()));
+    }
+    answers
+}
+
+/// Has the server make what it hands out itself, and uses it; the secrets among it.
+async fn use_passes(client: &Client, url: &str) -> Vec<String> {
+    let post = async |path: &str| -> Value {
+        let request = client.post(format!("{url}{path}")).bearer_auth("key-admin");
+        let response = in_time("an answer", request.json(&json!({})).send()).await;
+        let body = response.expect("an answer").json();
+        in_time("the body", body).await.expect("JSON")
+    };
+    let text = |value: &Value| value.as_str().expect("a secret").to_owned();
+    let watch_token = text(&post("/api/v1/jobs").await["watch_token"]);
+    let first = text(&post("/api/v1/jobs/a/ticket").await["ticket"]);
+    let mut secrets = vec![watch_token, first];
+    // The ticket holds once, and its cookie from then on.
+    let mut of_ticket = use_alone(client, url, &secrets[1]).await;
+    let is_used = |(status, cookie): &(StatusCode, String)| *status == 200 && !cookie.is_empty();
+    of_ticket.retain(is_used);
+    assert_eq!(of_ticket.len(), 1);
+    secrets.push(of_ticket.remove(0).1);
+    let of_cookie = use_alone(client, url, &secrets[2]).await;
+    assert_eq!(
+        of_cookie
+            .iter()
+            .filter(|(status, _)| *status == 200)
+            .count(),
+        2
+    );
+    use_alone(client, url, &secrets[0]).await;
+    for secret in &secrets {
+        use_credential(client, url, secret).await;
+    }
+    secrets
+}
+
+/// The log of a server, and the secrets that it has handed out.
+async fn log_of(format: &str, credentials: &[String]) -> (String, Vec<String>) {
     let folder = TempDir::new().expect("a temporary folder");
     let path = folder.path().join("progressd.toml");
     let settings = format!("[log]\nfilter = 'trace'\nformat = '{format}'\n");
@@ -105,22 +167,33 @@ async fn log_of(format: &str, credentials: &[String]) -> String {
         .http2_prior_knowledge()
         .build()
         .expect("a client");
-    for credential in credentials {
-        use_credential(&http1, url, credential).await;
-        use_credential(&http2, url, credential).await;
+    let mut let_in = 0;
+    let mut handed_out = Vec::new();
+    for client in [&http1, &http2] {
+        for credential in credentials {
+            use_credential(client, url, credential).await;
+            let answers = use_alone(client, url, credential).await;
+            let_in += answers.iter().filter(|(status, _)| *status == 200).count();
+        }
+        handed_out.extend(use_passes(client, url).await);
     }
+    // By the one token that may stand in a query: on each of its four paths, over either version.
+    assert_eq!(let_in, 8);
     child.kill().await.expect("the server is ended");
-    in_time("the log", log).await.expect("a reader that ends")
+    let log = in_time("the log", log).await.expect("a reader that ends");
+    (log, handed_out)
 }
 
 #[tokio::test]
 async fn no_credential_ever_stands_in_the_log() {
     let other = "another secret of thirty-two bytes and more";
     let credentials = [
-        "key-admin".to_owned(),
+        // The first one creates the job, so that it is Ann's.
         "key-ann".to_owned(),
+        "key-admin".to_owned(),
         "opaque-and-wrong".to_owned(),
         token(&json!({"sub": "ann", "scope": "jobs:read jobs:write"})),
+        token(&json!({"sub": "ann", "scope": "jobs:read"})),
         token(&json!({"sub": "ann", "exp": 1})),
         sign(
             jsonwebtoken::Algorithm::HS256,
@@ -130,14 +203,15 @@ async fn no_credential_ever_stands_in_the_log() {
         "a.b.c-and-wrong".to_owned(),
     ];
     for format in ["text", "json"] {
-        let log = log_of(format, &credentials).await;
+        let (log, handed_out) = log_of(format, &credentials).await;
         // The log is there, and it is a talkative one.
         assert!(
             log.contains("request refused") && log.contains("TRACE"),
             "{log}"
         );
         assert!(log.contains("/api/v1/jobs/a/status"), "{log}");
-        for secret in credentials.iter().map(String::as_str).chain([SECRET]) {
+        let secrets = credentials.iter().chain(&handed_out).map(String::as_str);
+        for secret in secrets.chain([SECRET]) {
             let line = log.lines().find(|line| line.contains(secret));
             assert_eq!(line, None, "{secret}");
             // Nor the part of a token that makes it one.

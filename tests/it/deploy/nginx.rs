@@ -15,6 +15,7 @@ use crate::support::{
     sse::{Block, SseStream},
     staged_store::{Fate, StagedStore},
     switch::Switch,
+    until,
 };
 
 /// Every status is sent; clients come back soon. With keys: an open server refuses what a proxy passes on.
@@ -241,13 +242,4 @@ async fn a_drain_is_told_through_nginx() {
     in_time("the end of the drain", drain)
         .await
         .expect("no panic");
-}
-
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::task::yield_now().await;
-        }
-    };
-    in_time(what, waiting).await;
 }

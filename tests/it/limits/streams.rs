@@ -2,6 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use tokio::net::TcpStream;
 
 use super::on_behalf_of;
 use crate::support::{
@@ -188,4 +189,34 @@ async fn a_job_has_its_own_number_and_a_limit_that_comes_later_counts_who_is_the
         watcher.next_status().await;
         watchers.push(watcher);
     }
+}
+
+#[tokio::test]
+async fn an_http_2_connection_may_have_as_many_requests_open_as_is_configured() {
+    let server = TestServer::with("limits.http2_max_streams = 3").await;
+    server.create(json!({"job_id": "j"})).await;
+    let socket = TcpStream::connect(server.address())
+        .await
+        .expect("a listener");
+    let handshake = in_time("the handshake", h2::client::handshake(socket)).await;
+    let (client, connection) = handshake.expect("the server speaks HTTP/2");
+    let connection = tokio::spawn(connection);
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        let mut ready = in_time("room for a stream", client.clone().ready())
+            .await
+            .expect("room");
+        let request = axum::http::Request::get(format!("{}{STREAM}", server.url));
+        let request = request.body(()).expect("a request");
+        let (answer, _) = ready
+            .send_request(request, true)
+            .expect("an open connection");
+        let answer = in_time("an answer", answer).await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::OK);
+        streams.push(answer.into_body());
+    }
+    // The server's settings came before its first answer, and the client keeps to them.
+    assert_eq!(client.current_max_send_streams(), 3);
+    assert_eq!(server.watchers("j").await, 3);
+    connection.abort();
 }

@@ -46,6 +46,8 @@ pub(crate) enum Published {
     Redirect(String),
     /// Connections are closed before anything is said.
     Nothing,
+    /// Connections stay open, and nothing is said.
+    Silence,
 }
 
 /// A running issuer; ends when dropped.
@@ -54,6 +56,7 @@ pub(crate) struct Issuer {
     folder: TempDir,
     published: Arc<Mutex<Published>>,
     requests: watch::Receiver<usize>,
+    kept_waiting: Arc<watch::Sender<usize>>,
     serving: JoinHandle<()>,
 }
 
@@ -83,7 +86,19 @@ impl IssuerKey {
 
     /// The same with another `kid`, or none.
     pub(crate) fn token_named(&self, kid: Option<&str>) -> String {
-        let claims = json!({"sub": "ann", "exp": get_current_timestamp() + 600});
+        self.sign(kid, &json!({}))
+    }
+
+    /// The same that says which issuer has made it, or which ones.
+    pub(crate) fn token_by(&self, issuer: Value) -> String {
+        self.sign(Some(&self.kid), &json!({ "iss": issuer }))
+    }
+
+    fn sign(&self, kid: Option<&str>, more: &Value) -> String {
+        let mut claims = json!({"sub": "ann", "exp": get_current_timestamp() + 600});
+        for (name, value) in more.as_object().expect("claims are an object") {
+            claims[name] = value.clone();
+        }
         let mut header = Header::new(Algorithm::ES256);
         header.kid = kid.map(str::to_owned);
         let key = EncodingKey::from_ec_pem(self.pair.serialize_pem().as_bytes());
@@ -116,12 +131,20 @@ impl Issuer {
         let published = Arc::new(Mutex::new(published));
         let (count, requests) = watch::channel(0);
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let serving = serve(listener, acceptor, Arc::clone(&published), count);
+        let kept_waiting = Arc::<watch::Sender<usize>>::default();
+        let serving = serve(
+            listener,
+            acceptor,
+            Arc::clone(&published),
+            count,
+            Arc::clone(&kept_waiting),
+        );
         Self {
             url: format!("https://localhost:{port}/keys"),
             folder,
             published,
             requests,
+            kept_waiting,
             serving: tokio::spawn(serving),
         }
     }
@@ -141,6 +164,15 @@ impl Issuer {
         let mut requests = self.requests.clone();
         let asked = requests.wait_for(|asked| *asked >= count);
         in_time("a request for the keys", asked)
+            .await
+            .expect("a running issuer");
+    }
+
+    /// Waits until a client waits for it in vain.
+    pub(crate) async fn until_it_keeps_waiting(&self) {
+        let mut kept_waiting = self.kept_waiting.subscribe();
+        let waits = kept_waiting.wait_for(|count| *count > 0);
+        in_time("a client that waits", waits)
             .await
             .expect("a running issuer");
     }
@@ -172,6 +204,7 @@ async fn serve(
     acceptor: TlsAcceptor,
     published: Arc<Mutex<Published>>,
     count: watch::Sender<usize>,
+    kept_waiting: Arc<watch::Sender<usize>>,
 ) {
     let count = Arc::new(count);
     let mut connections = JoinSet::new();
@@ -182,6 +215,7 @@ async fn serve(
             acceptor.clone(),
             Arc::clone(&published),
             Arc::clone(&count),
+            Arc::clone(&kept_waiting),
         ));
     }
 }
@@ -192,15 +226,22 @@ async fn answer(
     acceptor: TlsAcceptor,
     published: Arc<Mutex<Published>>,
     count: Arc<watch::Sender<usize>>,
+    kept_waiting: Arc<watch::Sender<usize>>,
 ) {
     let published = published.lock().expect("no section panics").clone();
     count.send_modify(|count| *count += 1);
     if matches!(published, Published::Nothing) {
         return;
     }
-    let Ok(stream) = acceptor.accept(stream).await else {
+    let Ok(mut stream) = acceptor.accept(stream).await else {
         return;
     };
+    if matches!(published, Published::Silence) {
+        kept_waiting.send_modify(|count| *count += 1);
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+        kept_waiting.send_modify(|count| *count -= 1);
+        return;
+    }
     let service = service_fn(|_| {
         let response = match published.clone() {
             Published::Bytes(bytes) => Response::builder().body(Full::new(Bytes::from(bytes))),
@@ -208,7 +249,7 @@ async fn answer(
                 let found = Response::builder().status(302).header("location", to);
                 found.body(Full::default())
             }
-            Published::Nothing => unreachable!("nothing was accepted then"),
+            Published::Nothing | Published::Silence => unreachable!("it ended before"),
         };
         async { Ok::<_, Infallible>(response.expect("a response")) }
     });
