@@ -253,6 +253,7 @@ impl Config {
         for (key, bytes) in [
             ("json_body_bytes", self.limits.json_body_bytes),
             ("upload_bytes", self.limits.upload_bytes),
+            ("ndjson_line_bytes", self.limits.ndjson_line_bytes),
         ] {
             if bytes > self.limits.bodies_in_flight_bytes {
                 problems.push(format!(

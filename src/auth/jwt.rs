@@ -4,7 +4,7 @@ use std::fmt;
 
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation, dangerous::insecure_decode_claims,
-    decode, decode_header, encode,
+    decode, decode_header, encode, errors::ErrorKind,
 };
 use serde_json::{Map, Value};
 
@@ -53,7 +53,7 @@ pub enum TokenRefusal {
     #[error("it is too long")]
     TooLong,
     /// The form, the algorithm, the signature, or one of `exp`, `nbf`, `iss`, `aud`.
-    #[error(transparent)]
+    #[error("{}", phrase(.0))]
     Invalid(#[from] jsonwebtoken::errors::Error),
     /// The header has a `crit` entry, and we understand no extension (RFC 7515, section 4.1.11).
     #[error("the header asks for an extension")]
@@ -287,7 +287,20 @@ fn library_algorithm(algorithm: JwtAlgorithm) -> Algorithm {
 }
 
 fn wrong_algorithm() -> TokenRefusal {
-    jsonwebtoken::errors::Error::from(jsonwebtoken::errors::ErrorKind::InvalidAlgorithm).into()
+    jsonwebtoken::errors::Error::from(ErrorKind::InvalidAlgorithm).into()
+}
+
+/// What is wrong, without the library's own words where they quote the token.
+fn phrase(error: &jsonwebtoken::errors::Error) -> String {
+    match error.kind() {
+        ErrorKind::Json(_) => "its JSON is malformed".to_owned(),
+        ErrorKind::Base64(_) => "its base64url is malformed".to_owned(),
+        ErrorKind::Utf8(_) => "it is not UTF-8".to_owned(),
+        ErrorKind::InvalidRsaKey(_) | ErrorKind::Signing(_) | ErrorKind::Provider(_) => {
+            "its signature cannot be checked".to_owned()
+        }
+        _ => error.to_string(),
+    }
 }
 
 /// A claim that is a string, if it is there at all; null is no string.

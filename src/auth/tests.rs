@@ -371,3 +371,27 @@ async fn certificates_of_an_issuer_that_are_gone_again_after_the_check_are_no_pa
     assert_eq!(again.mode(), AuthMode::Keys);
     Authenticator::new(&config.auth);
 }
+
+#[test]
+fn a_refusal_quotes_nothing_of_a_token() {
+    let authenticator = authenticator("");
+    let header = |text: &str| format!("{}.e30.x", URL_SAFE_NO_PAD.encode(text));
+    for (token, expected) in [
+        (header(r#"{"alg":"show-me-not"}"#), "its JSON is malformed"),
+        (header("show-me-not"), "its JSON is malformed"),
+        (
+            "show-me-not-a.e30.x".to_owned(),
+            "its base64url is malformed",
+        ),
+        (sign(&json!(["show-me-not"])), "its JSON is malformed"),
+        (
+            sign(&claims(json!({"nbf": "show-me-not"}))),
+            "Invalid format for claim: nbf",
+        ),
+    ] {
+        let Err(AuthError::InvalidToken(refusal)) = outcome(&authenticator, &token) else {
+            panic!("{token} must be refused as a token");
+        };
+        assert_eq!(refusal.to_string(), expected);
+    }
+}

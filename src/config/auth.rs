@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::{Secret, sections::parsed};
 use crate::auth::{KeyHash, Scopes};
 
+pub(super) use source::is_url;
 pub use source::{JwksLocation, KeySource};
 
 /// An HMAC secret is at least as long as the hash: a shorter one can be found by trying (RFC 7518, section 3.2).

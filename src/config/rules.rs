@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 use ::config::{Value, ValueKind};
 
 use super::{
-    auth::{AuthSetting, JwtAlgorithm},
+    auth::{AuthSetting, JwtAlgorithm, is_url},
     layers::{Layer, Setting},
     origins::{Host, Origin},
     sections::{DnsSource, LogFormat, StoreBackend},
 };
 use texts::{
-    is_address, is_address_or_empty, is_filter, is_hash, is_network, is_path, is_scope, is_scopes,
-    long_enough, not_empty, parses,
+    is_address, is_address_or_empty, is_filter, is_hash, is_network, is_path, is_path_or_empty,
+    is_scope, is_scopes, long_enough, not_empty, parses,
 };
 
 /// What a value must be, in the words of a message: "must be …".
@@ -39,6 +39,9 @@ enum Rule {
     Text(fn(&str) -> Result<(), Must>),
     /// Like `Text`, and never shown.
     Secret(fn(&str) -> Result<(), Must>),
+    /// The path of a file, or a URL, that the function accepts. Shown without the URL's query, and not at all when it
+    /// is refused: then it is likely what the file should hold.
+    Path(fn(&str) -> Result<(), Must>),
     /// A list of strings, each accepted by the function, with one at least.
     Words(fn(&str) -> Result<(), Must>),
     /// A list of strings, each accepted by the function; in the environment separated by commas.
@@ -47,7 +50,7 @@ enum Rule {
     Tables,
 }
 
-use Rule::{List, Number, Secret, Switch, Tables, Text, Words};
+use Rule::{List, Number, Path, Secret, Switch, Tables, Text, Words};
 
 /// Every key. `[]` stands for an entry of a list of tables.
 const RULES: &[(&str, Rule)] = &[
@@ -55,8 +58,8 @@ const RULES: &[(&str, Rule)] = &[
     ("server.hosts", List(parses::<Host>)),
     ("server.trusted_proxies", List(is_network)),
     ("server.admin_listen", Text(is_address_or_empty)),
-    ("server.tls.cert", Text(is_path)),
-    ("server.tls.key", Text(is_path)),
+    ("server.tls.cert", Path(is_path_or_empty)),
+    ("server.tls.key", Path(is_path_or_empty)),
     ("store.backend", Text(parses::<StoreBackend>)),
     ("store.memory.max_finished_jobs", Number(1, 1_000_000_000)),
     ("store.memory.max_result_bytes", Number(1, 1_024 * GIB)),
@@ -134,8 +137,8 @@ const RULES: &[(&str, Rule)] = &[
     ("auth.jwt[].secret", Secret(long_enough)),
     // Not shown: by mistake it may be the private one.
     ("auth.jwt[].public_key", Secret(not_empty)),
-    ("auth.jwt[].jwks", Text(not_empty)),
-    ("auth.jwt[].jwks_ca", Text(not_empty)),
+    ("auth.jwt[].jwks", Path(is_path)),
+    ("auth.jwt[].jwks_ca", Path(is_path)),
     ("auth.jwt[].issuer", Text(not_empty)),
     ("auth.jwt[].audience", Text(not_empty)),
     ("auth.jwt[].default_scope", Text(is_scopes)),
@@ -188,11 +191,14 @@ pub(super) fn kind_of_text(key: &str, text: &str) -> ValueKind {
     kind.unwrap_or_else(|| ValueKind::String(text.to_owned()))
 }
 
-/// The value in TOML, or `[redacted]`.
+/// The value in TOML, or `[redacted]`, also in place of a URL's query.
 pub(super) fn show(setting: &Setting) -> String {
-    match rule_of(&setting.pattern) {
-        Some(Secret(_)) => super::Secret::SHOWN.to_owned(),
-        _ => show_kind(&setting.value.kind),
+    match (rule_of(&setting.pattern), &setting.value.kind) {
+        (Some(Secret(_)), _) => super::Secret::SHOWN.to_owned(),
+        (Some(Path(_)), ValueKind::String(text)) => {
+            show_kind(&ValueKind::String(without_query(text)))
+        }
+        (_, kind) => show_kind(kind),
     }
 }
 
@@ -215,11 +221,11 @@ fn check_setting(setting: &Setting) -> Result<(), String> {
         value,
         origin,
     } = setting;
-    let refuse = |must: &str| {
-        Err(format!(
-            "`{key}` {must}, but {origin} says {}",
-            show_kind(&value.kind)
-        ))
+    let unshown = |must: &str| Err(format!("`{key}` in {origin} {must}"));
+    let refuse = |must: &str| match show_kind(&value.kind) {
+        // A URL with a user may have a password too.
+        shown if shown.contains('@') => unshown(must),
+        shown => Err(format!("`{key}` {must}, but {origin} says {shown}")),
     };
     let Some(rule) = rule_of(pattern) else {
         return check_section(setting);
@@ -238,10 +244,8 @@ fn check_setting(setting: &Setting) -> Result<(), String> {
         (Text(check), ValueKind::String(text)) => check(text).or_else(refuse),
         (Text(_), _) => refuse("must be a string"),
         // What stands there may be most of the secret.
-        (Secret(check), ValueKind::String(text)) => {
-            check(text).map_err(|must| format!("`{key}` in {origin} {must}"))
-        }
-        (Secret(_), _) => Err(format!("`{key}` in {origin} must be a string")),
+        (Secret(check) | Path(check), ValueKind::String(text)) => check(text).or_else(unshown),
+        (Secret(_) | Path(_), _) => unshown("must be a string"),
         (Words(check), ValueKind::Array(words)) if !words.is_empty() => {
             check_words(*check, words).or_else(refuse)
         }
@@ -335,6 +339,14 @@ fn rule_of(pattern: &str) -> Option<&'static Rule> {
         .iter()
         .find(|(known, _)| *known == pattern)
         .map(|(_, rule)| rule)
+}
+
+/// A path as it is; of a URL what stands before its query, which may hold a key.
+fn without_query(text: &str) -> String {
+    match text.split_once(['?', '#']) {
+        Some((place, _)) if is_url(text) => format!("{place}?{}", super::Secret::SHOWN),
+        _ => text.to_owned(),
+    }
 }
 
 fn show_kind(kind: &ValueKind) -> String {

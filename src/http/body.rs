@@ -219,7 +219,7 @@ mod tests {
     use crate::{config::Config, http::Usage};
 
     fn limits() -> LimitsConfig {
-        let toml = "[limits]\nbody_timeout_seconds = 100\njson_body_bytes = 9\nupload_bytes = 9\n\
+        let toml = "[limits]\nbody_timeout_seconds = 100\njson_body_bytes = 9\nupload_bytes = 9\nndjson_line_bytes = 9\n\
                     bodies_in_flight_bytes = 10";
         Config::from_toml(toml)
             .expect("a valid configuration")

@@ -54,12 +54,12 @@ pub(super) async fn authenticate(
             None => Err(invalid_pass()),
         },
     };
-    match outcome {
-        Err(refusal) if ways.ticket_for.is_some() => {
-            let by_cookie = tickets::by_cookie(app, policy, parts).await;
+    match (outcome, ways.ticket_for) {
+        (Err(refusal), Some(job_id)) => {
+            let by_cookie = tickets::by_cookie(app, policy, parts, job_id).await;
             by_cookie.ok_or(refusal)
         }
-        outcome => outcome,
+        (outcome, _) => outcome,
     }
 }
 

@@ -121,6 +121,10 @@ fn with_body(
         Some(cause) if response.status().is_server_error() => {
             tracing::error!(error.code = code, cause, "request failed");
         }
+        // Anybody at all can cause these: whoever likes to would fill a disk with them.
+        Some(cause) if error.code() == ErrorCode::Unauthorized => {
+            tracing::debug!(error.code = code, cause, "request refused");
+        }
         Some(cause) => tracing::info!(error.code = code, cause, "request refused"),
         None => tracing::debug!(
             error.code = code,

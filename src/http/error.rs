@@ -20,6 +20,9 @@ use crate::{
 /// of a megabyte must not be answered with a megabyte.
 const MOST_MESSAGE_CHARS: usize = 500;
 
+/// Longest cause in the log, in characters: some quote what was sent, and nobody may fill a disk with it.
+const MOST_CAUSE_CHARS: usize = 200;
+
 /// How soon to come back when nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -198,7 +201,7 @@ impl ApiError {
     /// The same with a message that says more; one that is far too long is cut.
     #[must_use]
     pub fn because(mut self, message: impl Into<Cow<'static, str>>) -> Self {
-        self.message = shortened(message.into());
+        self.message = shortened(message.into(), MOST_MESSAGE_CHARS);
         self
     }
 
@@ -224,6 +227,14 @@ impl ApiError {
     /// The message for people.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// The same with a cause for the log, which is cut as well.
+    #[must_use]
+    fn caused_by(mut self, cause: &dyn std::error::Error) -> Self {
+        let cause = shortened(cause.to_string().into(), MOST_CAUSE_CHARS);
+        self.cause = Some(cause.into_owned());
+        self
     }
 
     /// What the log is told, and the client is not.
@@ -275,21 +286,17 @@ impl From<FieldError> for ApiError {
 
 impl From<AuthError> for ApiError {
     fn from(error: AuthError) -> Self {
-        let message = error.to_string();
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        Self {
-            cause,
-            ..Self::new(ErrorCode::Unauthorized).because(message)
+        let refusal = Self::new(ErrorCode::Unauthorized).because(error.to_string());
+        match std::error::Error::source(&error) {
+            Some(cause) => refusal.caused_by(cause),
+            None => refusal,
         }
     }
 }
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        Self {
-            cause: Some(error.to_string()),
-            ..Self::new(ErrorCode::StoreUnavailable)
-        }
+        Self::new(ErrorCode::StoreUnavailable).caused_by(&error)
     }
 }
 
@@ -303,10 +310,7 @@ impl From<RegistryError> for ApiError {
             RegistryError::NoRoom => {
                 Self::new(ErrorCode::RateLimited).because("No room for the input at present")
             }
-            error @ RegistryError::Interrupted => Self {
-                cause: Some(error.to_string()),
-                ..Self::new(ErrorCode::Internal)
-            },
+            error @ RegistryError::Interrupted => Self::new(ErrorCode::Internal).caused_by(&error),
             RegistryError::Store(error) => error.into(),
             RegistryError::Refused(Refusal::Invalid(error)) => error.into(),
             RegistryError::Refused(refusal @ Refusal::Finished(_)) => {
@@ -324,11 +328,11 @@ pub(super) fn whole_seconds(span: Duration) -> HeaderValue {
     HeaderValue::from(span.as_secs_f64().ceil().max(1.0) as u64)
 }
 
-fn shortened(message: Cow<'static, str>) -> Cow<'static, str> {
-    if message.char_indices().nth(MOST_MESSAGE_CHARS).is_none() {
+fn shortened(message: Cow<'static, str>, most_chars: usize) -> Cow<'static, str> {
+    if message.char_indices().nth(most_chars).is_none() {
         return message;
     }
-    let kept = message.chars().take(MOST_MESSAGE_CHARS - 1);
+    let kept = message.chars().take(most_chars - 1);
     kept.chain(['…']).collect::<String>().into()
 }
 
@@ -339,5 +343,26 @@ fn sentence(error: &Refusal) -> String {
     match letters.next() {
         Some(first) => first.to_uppercase().chain(letters).collect(),
         None => phrase,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_cut_before_it_fills_the_log() {
+        let cause_of = |claim: String| {
+            let error = AuthError::InvalidToken(crate::auth::TokenRefusal::ClaimType(claim));
+            let cause = ApiError::from(error).cause().map(str::to_owned);
+            cause.expect("a cause")
+        };
+        assert_eq!(
+            cause_of("sub".to_owned()),
+            "the claim `sub` has a wrong type"
+        );
+        let cause = cause_of("ä".repeat(10_000));
+        assert_eq!(cause.chars().count(), MOST_CAUSE_CHARS);
+        assert!(cause.ends_with('…'), "{cause}");
     }
 }

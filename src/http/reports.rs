@@ -174,12 +174,18 @@ impl Intake {
                 return false;
             }
             let most = self.policy.limits.bodies_in_flight_bytes;
-            if self.share.resize(self.buffer.len(), most).is_err() {
+            if self.share.resize(self.held_bytes(), most).is_err() {
                 self.finish(Some(ErrorCode::RateLimited)).await;
                 return false;
             }
         }
         true
+    }
+
+    /// Bytes that came and are not applied yet.
+    fn held_bytes(&self) -> usize {
+        let held_back = self.held_back.as_ref().map_or(0, |(text, _)| text.len());
+        self.buffer.len() + held_back
     }
 
     async fn next_turn(&mut self) -> Turn {

@@ -30,8 +30,9 @@ use crate::auth::{Bond, Pass, PassMint, Principal};
 /// The name of the cookie. One for all jobs: the path keeps them apart.
 const COOKIE: &str = "progressd_ticket";
 
-/// How many cookies of that name are tried: a browser sends one for each path that fits, which here is one.
-const MOST_COOKIES: usize = 4;
+/// How many cookies of that name are tried: a browser sends one for each path that fits, which here is one, unless
+/// other pages of the same site have set more of them.
+const MOST_COOKIES: usize = 16;
 
 #[derive(Serialize)]
 struct TicketAnswer {
@@ -120,17 +121,31 @@ pub(super) async fn redeem(
     Ok(principal)
 }
 
-/// Who comes with the cookie of a used ticket.
-pub(super) async fn by_cookie(app: &App, policy: &Policy, parts: &Parts) -> Option<Principal> {
+/// Who comes with the cookie of a used ticket: the one for this job, wherever it stands among others. Without it, the
+/// bearer of another one, of whom is said that this job is not theirs.
+pub(super) async fn by_cookie(
+    app: &App,
+    policy: &Policy,
+    parts: &Parts,
+    job_id: &str,
+) -> Option<Principal> {
     let mut values = cookies(&parts.headers).take(MOST_COOKIES).peekable();
     values.peek()?;
     let now = app.registry.now();
     let mint = app.passes.mint(now).await.ok()?;
     let seconds = now.as_seconds();
-    values.find_map(|value| {
-        let pass = mint.read_cookie(value.as_bytes(), seconds)?;
-        admitted(policy, mint, &pass)
-    })
+    let mut of_another_job = None;
+    for value in values {
+        let pass = mint.read_cookie(value.as_bytes(), seconds);
+        let Some(principal) = pass.and_then(|pass| admitted(policy, mint, &pass)) else {
+            continue;
+        };
+        if principal.bond().is_some_and(|bond| bond.job_id == job_id) {
+            return Some(principal);
+        }
+        of_another_job.get_or_insert(principal);
+    }
+    of_another_job
 }
 
 /// What a pass for this very job is bound to.

@@ -99,11 +99,83 @@ fn a_credential_in_a_wrong_place_is_not_repeated() {
         "[[auth.jwt]]\nalgorithm = 'HS256'\nsecret = ['show me not']",
         "[[auth.jwt]]\nalgorithm = 'RS256'\npublic_key = 'show me not'",
         "[[auth.jwt]]\nalgorithm = 'RS256'\njwks = 'https://user:show me not@example.com/'",
+        "[[auth.jwt]]\nalgorithm = 'RS256'\njwks = 'https:/user:show me not@example.com/'",
         "[[auth.api_keys]]\nname = 'ci'\nscopes = ['admin']\nsha256 = 'show me not'\npassword = 'show me not'",
+        "cors.allowed_origins = ['https://user:show me not@example.com']",
+        "server.hosts = ['user:show me not@example.com']",
     ] {
         let mistakes = mistakes(Some(file), &[]).join("\n");
         assert!(!mistakes.contains("show me not"), "{mistakes}");
     }
+}
+
+#[test]
+fn what_a_file_holds_is_not_repeated_where_its_path_belongs() {
+    let (_, private, _) = pem();
+    let in_one_line = private.replace('\n', " ");
+    let set = r#"{"keys":[{"kty":"oct","k":"c2hvdyBtZSBub3Q"}]}"#;
+    let long = "c2hvdyBtZSBub3Q".repeat(300);
+    for (beginning, key) in [
+        ("", "server.tls.cert"),
+        ("", "server.tls.key"),
+        ("[[auth.jwt]]\nalgorithm = 'ES256'\n", "jwks"),
+        (
+            "[[auth.jwt]]\nalgorithm = 'ES256'\njwks = 'https://localhost/'\n",
+            "jwks_ca",
+        ),
+    ] {
+        for content in [
+            &*private,
+            &in_one_line,
+            "c2hvdyBtZSBub3Q\nc2hvdyBtZSBub3Q",
+            set,
+            &long,
+        ] {
+            let name = match key.strip_prefix("jwks") {
+                Some(_) => format!("auth.jwt[0].{key}"),
+                None => key.to_owned(),
+            };
+            let file = format!("{beginning}{key} = '''{content}'''");
+            assert_eq!(
+                mistakes(Some(&file), &[]),
+                [format!(
+                    "`{name}` in `p.toml` must be the path of a file, not its content"
+                )]
+            );
+        }
+        let file = format!("{beginning}{key} = ['show me not']");
+        let mistakes = mistakes(Some(&file), &[]).join("\n");
+        assert!(mistakes.ends_with("must be a string"), "{mistakes}");
+    }
+    let variable = "PROGRESSD__SERVER__TLS__KEY";
+    assert_eq!(
+        mistakes(None, &[(variable, &private)]),
+        [format!(
+            "`server.tls.key` in the variable `{variable}` must be the path of a file, not its content"
+        )]
+    );
+}
+
+#[test]
+fn the_query_of_a_url_is_not_shown() {
+    let of = |jwks: &str| {
+        let file = format!("[[auth.jwt]]\nalgorithm = 'RS256'\njwks = '{jwks}'\n");
+        assert_valid(Some(&file), &[])
+    };
+    let shown = of("https://login.example.com/keys?code=show-me-not#nor-me");
+    assert!(
+        shown.contains("auth.jwt[0].jwks = \"https://login.example.com/keys?[redacted]\""),
+        "{shown}"
+    );
+    assert!(
+        !shown.contains("me-not") && !shown.contains("nor-me"),
+        "{shown}"
+    );
+    let shown = of("/run/keys?.json");
+    assert!(
+        shown.contains("auth.jwt[0].jwks = \"/run/keys?.json\""),
+        "{shown}"
+    );
 }
 
 /// A P-256 key pair and its self-signed certificate, in PEM.

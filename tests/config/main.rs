@@ -369,9 +369,11 @@ fn settings_that_contradict_each_other_are_refused() {
     insta::assert_snapshot!(mistakes(Some(file), &[]).join("\n"), @"
     `events.max_bytes` must not be above `events.max_total_bytes`: one job may not keep more than all
     ");
-    let file = "[limits]\njson_body_bytes = 11\nupload_bytes = 12\nbodies_in_flight_bytes = 11\n";
+    let file = "[limits]\njson_body_bytes = 11\nupload_bytes = 12\nndjson_line_bytes = 12\n\
+                bodies_in_flight_bytes = 11\n";
     insta::assert_snapshot!(mistakes(Some(file), &[]).join("\n"), @"
     `limits.upload_bytes` must not be above `limits.bodies_in_flight_bytes`: one body may not be larger than all
+    `limits.ndjson_line_bytes` must not be above `limits.bodies_in_flight_bytes`: one body may not be larger than all
     ");
 }
 

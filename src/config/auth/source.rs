@@ -119,7 +119,7 @@ impl JwtConfig {
 
     fn location(&self) -> Result<JwksLocation, SourceMistake> {
         let text = self.jwks.as_deref().unwrap_or_default();
-        if !text.contains("://") {
+        if !is_url(text) {
             self.refuse_ca("goes with an https URL alone")?;
             return Ok(JwksLocation::File(text.into()));
         }
@@ -159,4 +159,13 @@ impl SourceMistake {
         let sentence = self.to_string();
         sentence.replacen("auth.jwt[]", &format!("auth.jwt[{index}]"), 1)
     }
+}
+
+/// Whether `jwks` is meant as a URL: also one that is written wrong, which as a path would be shown with its password.
+pub(in crate::config) fn is_url(text: &str) -> bool {
+    let begins_with = |scheme: &str| {
+        let beginning = text.trim_start().get(..scheme.len());
+        beginning.is_some_and(|beginning| beginning.eq_ignore_ascii_case(scheme))
+    };
+    text.contains("://") || begins_with("http:") || begins_with("https:")
 }

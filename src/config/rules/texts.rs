@@ -10,6 +10,9 @@ use super::{
 };
 use crate::auth::{KeyHash, Scope, Scopes};
 
+/// The longest path that Linux takes (PATH_MAX); no URL of ours is longer.
+const MOST_PATH_BYTES: usize = 4_096;
+
 pub(super) fn parses<T: FromStr<Err = Must>>(text: &str) -> Result<(), Must> {
     text.parse::<T>().map(drop)
 }
@@ -31,13 +34,26 @@ pub(super) fn is_address_or_empty(text: &str) -> Result<(), Must> {
         .map_err(|_| "must be an IP address and a port, such as \"127.0.0.1:9090\", or empty")
 }
 
-/// Empty stands for none; what the file holds is looked at when it is read.
+/// Refuses what a file holds in place of where it is: a key in PEM, or a set of keys in JSON. What the file itself
+/// holds is looked at when it is read.
 pub(super) fn is_path(text: &str) -> Result<(), Must> {
-    if text.contains('\0') {
-        Err("must be the name of a file")
+    let is_content = text.len() > MOST_PATH_BYTES
+        || text.contains(['\0', '\n', '\r'])
+        || text.contains("-----BEGIN")
+        || text.trim_start().starts_with('{');
+    if is_content {
+        Err("must be the path of a file, not its content")
     } else {
-        Ok(())
+        not_empty(text)
     }
+}
+
+/// Empty stands for none.
+pub(super) fn is_path_or_empty(text: &str) -> Result<(), Must> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    is_path(text)
 }
 
 pub(super) fn is_hash(text: &str) -> Result<(), Must> {

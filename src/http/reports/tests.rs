@@ -1,8 +1,7 @@
-//! How silence ends a request, on a clock of the test's own.
+//! How silence ends a request, and what one holds that waits, on a clock of the test's own.
 
 use arc_swap::ArcSwap;
 use axum::{
-    Router,
     extract::Request,
     http::{HeaderValue, Method, StatusCode},
 };
@@ -14,6 +13,7 @@ use tower_service::Service as _;
 
 use super::*;
 use crate::{
+    auth::KeyHash,
     config::Config,
     http::{Metrics, Passes, Policy, Usage, router},
     job::{Bounds, Defaults},
@@ -24,9 +24,9 @@ use crate::{
     stream::StreamSettings,
 };
 
-/// The routes over an empty memory; the guard ends what runs behind them.
-fn app() -> (Router, DropGuard) {
-    let config = Config::from_toml("").expect("the defaults are valid");
+/// A server over an empty memory; the guard ends what runs behind it.
+fn app(settings: &str) -> (Arc<App>, DropGuard) {
+    let config = Config::from_toml(settings).expect("valid settings");
     let timers = CancellationToken::new();
     let store = Arc::new(Memory::new(MemoryLimits {
         events_per_job: 1,
@@ -64,30 +64,44 @@ fn app() -> (Router, DropGuard) {
             drain: config.stream.drain(),
         },
     };
-    (router(Arc::new(app)), timers.drop_guard())
+    (Arc::new(app), timers.drop_guard())
 }
 
 /// The answer to pieces that come one by one, this many seconds apart, and then nothing more;
 /// and for how many seconds the request stayed open.
 async fn silent_after(pieces: &'static [&'static str], seconds: u64) -> (Vec<Value>, u64) {
-    let (mut app, _timers) = app();
+    let (app, _timers) = app("");
     let pieces = stream::iter(pieces).then(move |piece| async move {
         sleep(Duration::from_secs(seconds)).await;
         Ok::<_, Infallible>(Bytes::from_static(piece.as_bytes()))
     });
-    let mut request = Request::new(Body::from_stream(pieces.chain(stream::pending())));
+    let begun = Instant::now();
+    let body = Body::from_stream(pieces.chain(stream::pending()));
+    let body = post(app, body).await.collect().await;
+    let text = body.expect("a whole body").to_bytes();
+    (lines_of(&text), begun.elapsed().as_secs())
+}
+
+/// Posts reports; the answer's body.
+async fn post(app: Arc<App>, body: Body) -> Body {
+    let mut request = Request::new(body);
     *request.method_mut() = Method::POST;
     *request.uri_mut() = "/api/v1/reports".parse().expect("a path");
     let host = HeaderValue::from_static("localhost");
     request.headers_mut().insert(header::HOST, host);
-    let begun = Instant::now();
-    let response = app.call(request).await.expect("the router answers always");
+    let credential = HeaderValue::from_static("Bearer key");
+    request
+        .headers_mut()
+        .insert(header::AUTHORIZATION, credential);
+    let response = router(app).call(request).await;
+    let response = response.expect("the router answers always");
     assert_eq!(response.status(), StatusCode::OK);
-    let body = response.into_body().collect().await.expect("a whole body");
-    let text = String::from_utf8(body.to_bytes().to_vec()).expect("text");
-    let lines = text.lines().map(serde_json::from_str);
-    let lines = lines.collect::<Result<_, _>>().expect("lines of JSON");
-    (lines, begun.elapsed().as_secs())
+    response.into_body()
+}
+
+fn lines_of(text: &[u8]) -> Vec<Value> {
+    let lines = serde_json::Deserializer::from_slice(text).into_iter();
+    lines.collect::<Result<_, _>>().expect("lines of JSON")
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,4 +124,27 @@ async fn blank_lines_and_halves_of_lines_keep_it_alive() {
 async fn a_line_that_never_ended_is_not_taken() {
     let (lines, _) = silent_after(&["{\"job_id\":"], 1).await;
     assert_eq!(lines, [json!({"accepted": 0, "refused": 0})]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_that_is_held_back_counts_among_the_bodies() {
+    let hash = KeyHash::of(b"key");
+    let (app, _timers) = app(&format!(
+        "limits.reports_per_second_per_principal = 1\n\
+         [[auth.api_keys]]\nname = 'ci'\nscopes = ['jobs:write']\nsha256 = '{hash}'\n"
+    ));
+    // Two at once are allowed; the third has to wait.
+    let waiting = format!("{{\"job_id\":\"a\",\"message\":\"{}\"}}", "x".repeat(500));
+    let lines = Bytes::from(format!("1\n2\n{waiting}\n"));
+    let pieces = stream::iter([Ok::<_, Infallible>(lines)]);
+    let body = Body::from_stream(pieces.chain(stream::pending()));
+    let mut answer = post(Arc::clone(&app), body).await;
+    let frame = answer.frame().await.expect("a frame").expect("no error");
+    let refusals = lines_of(&frame.into_data().expect("bytes"));
+    assert_eq!(refusals.len(), 2, "{refusals:?}");
+    assert_eq!(app.usage.body_bytes_held(), waiting.len());
+    let frame = answer.frame().await.expect("a frame").expect("no error");
+    let refusals = lines_of(&frame.into_data().expect("bytes"));
+    assert_eq!(refusals[0]["line"], 3, "{refusals:?}");
+    assert_eq!(app.usage.body_bytes_held(), 0);
 }

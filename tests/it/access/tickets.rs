@@ -337,6 +337,32 @@ async fn a_cookie_counts_only_where_no_explicit_credential_holds() {
 }
 
 #[tokio::test]
+async fn the_cookie_of_the_job_is_found_behind_those_of_others() {
+    let server = with_job().await;
+    let ann = server.as_bearer("key-ann");
+    ann.create(json!({"job_id": "b"})).await;
+    let cookie_for = async |job_id: &str| {
+        let bought = ticket(&ann, job_id).await;
+        cookie_of(&ask(&server, job_id, &bought, None).await)
+    };
+    let (of_a, of_b) = (cookie_for("a").await, cookie_for("b").await);
+    let rubbish = "progressd_ticket=rubbish";
+    for cookies in [
+        format!("{of_b}; {of_a}"),
+        format!("{of_a}; {of_b}"),
+        [&*[rubbish; 10].join("; "), &*[&*of_b; 5].join("; "), &of_a].join("; "),
+    ] {
+        let answer = by_cookie(&server, Method::GET, "/a", &cookies).await;
+        answer.expect(StatusCode::OK);
+    }
+    // Each one that is tried costs a computation: there is an end to it.
+    let many = [&*[rubbish; 100].join("; "), &of_a].join("; ");
+    by_cookie(&server, Method::GET, "/a", &many)
+        .await
+        .error(401, "UNAUTHORIZED");
+}
+
+#[tokio::test]
 async fn an_open_server_sells_tickets_so_that_a_page_works_unchanged() {
     let server = TestServer::start().await;
     server.create(json!({"job_id": "a"})).await;

@@ -2,6 +2,7 @@
 
 use std::{fs, process::Stdio};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -132,11 +133,17 @@ async fn use_passes(client: &Client, url: &str) -> Vec<String> {
     secrets
 }
 
+/// The parts of a text that is no JSON of a token, in the shape of one.
+fn token_of(header: &str, claims: &str) -> String {
+    let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    format!("{}.{}.x", part(header), part(claims))
+}
+
 /// The log of a server, and the secrets that it has handed out.
-async fn log_of(format: &str, credentials: &[String]) -> (String, Vec<String>) {
+async fn log_of(filter: &str, format: &str, credentials: &[String]) -> (String, Vec<String>) {
     let folder = TempDir::new().expect("a temporary folder");
     let path = folder.path().join("progressd.toml");
-    let settings = format!("[log]\nfilter = 'trace'\nformat = '{format}'\n");
+    let settings = format!("[log]\nfilter = '{filter}'\nformat = '{format}'\n");
     fs::write(&path, format!("{settings}{}", people::configuration())).expect("a file");
     let mut child = Command::new(env!("CARGO_BIN_EXE_progressd"))
         .args(["serve", "--listen", "127.0.0.1:0", "--config"])
@@ -201,15 +208,21 @@ async fn no_credential_ever_stands_in_the_log() {
             &json!({"sub": "ann"}),
         ),
         "a.b.c-and-wrong".to_owned(),
+        token_of(r#"{"alg":"alg-show-me-not"}"#, "{}"),
+        token(&json!({"sub": "ann", "exp": "exp-show-me-not"})),
+        token(&json!({"sub": "ann", "nbf": ["nbf-show-me-not"]})),
     ];
     for format in ["text", "json"] {
-        let (log, handed_out) = log_of(format, &credentials).await;
+        let (log, handed_out) = log_of("trace", format, &credentials).await;
         // The log is there, and it is a talkative one.
         assert!(
             log.contains("request refused") && log.contains("TRACE"),
             "{log}"
         );
         assert!(log.contains("/api/v1/jobs/a/status"), "{log}");
+        // What a token says is not the log's business either.
+        let line = log.lines().find(|line| line.contains("show-me-not"));
+        assert_eq!(line, None);
         let secrets = credentials.iter().chain(&handed_out).map(String::as_str);
         for secret in secrets.chain([SECRET]) {
             let line = log.lines().find(|line| line.contains(secret));
@@ -220,4 +233,17 @@ async fn no_credential_ever_stands_in_the_log() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn credentials_that_do_not_hold_leave_nothing_in_the_log_of_every_day() {
+    let credentials = [
+        "opaque-and-wrong".to_owned(),
+        "a.b.c-and-wrong".to_owned(),
+        token(&json!({"sub": "ann", "exp": 1})),
+        token_of(&json!({"alg": "A".repeat(7_000)}).to_string(), "{}"),
+    ];
+    let (log, _) = log_of("info", "text", &credentials).await;
+    // The test above shows that they were logged if the filter let them through.
+    assert!(!log.contains("refused") && log.len() < 2_000, "{log}");
 }

@@ -6,8 +6,8 @@ use serde_json::json;
 use crate::support::{raw_client::RawClient, server::TestServer, until};
 
 /// A thousand bytes for all bodies.
-const SMALL: &str =
-    "[limits]\njson_body_bytes = 1000\nupload_bytes = 1000\nbodies_in_flight_bytes = 1000\n";
+const SMALL: &str = "[limits]\njson_body_bytes = 1000\nupload_bytes = 1000\nndjson_line_bytes = 1000\n\
+    bodies_in_flight_bytes = 1000\n";
 
 /// A request that has sent `sent` of the 900 bytes of its body.
 async fn half_sent(server: &TestServer, path: &str, sent: usize) -> RawClient {
