@@ -118,7 +118,7 @@ async fn the_readme_names_exactly_the_metrics() {
 
 #[tokio::test]
 async fn what_watchers_and_bodies_hold_is_shown_beside_its_limit() {
-    let toml = "[limits]\nmax_streams = 3\nbodies_in_flight_bytes = 1000\nupload_bytes = 1000\njson_body_bytes = 1000\n";
+    let toml = "[limits]\nmax_streams = 3\nbodies_in_flight_bytes = 1000\nndjson_line_bytes = 1000\nupload_bytes = 1000\njson_body_bytes = 1000\n";
     let server = TestServer::with(toml).await;
     server.create(json!({"job_id": "j"})).await;
     let mut watcher = server.watch("j").await;
