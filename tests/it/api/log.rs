@@ -139,8 +139,12 @@ fn token_of(header: &str, claims: &str) -> String {
     format!("{}.{}.x", part(header), part(claims))
 }
 
-/// The log of a server, and the secrets that it has handed out.
-async fn log_of(filter: &str, format: &str, credentials: &[String]) -> (String, Vec<String>) {
+/// The log of a server, and what came of what clients of both versions did to it.
+async fn log_of<T>(
+    filter: &str,
+    format: &str,
+    act: impl AsyncFnOnce([&Client; 2], &str) -> T,
+) -> (String, T) {
     let folder = TempDir::new().expect("a temporary folder");
     let path = folder.path().join("progressd.toml");
     let settings = format!("[log]\nfilter = '{filter}'\nformat = '{format}'\n");
@@ -174,9 +178,17 @@ async fn log_of(filter: &str, format: &str, credentials: &[String]) -> (String, 
         .http2_prior_knowledge()
         .build()
         .expect("a client");
+    let outcome = act([&http1, &http2], url).await;
+    child.kill().await.expect("the server is ended");
+    let log = in_time("the log", log).await.expect("a reader that ends");
+    (log, outcome)
+}
+
+/// Uses them all, and what the server hands out itself: that.
+async fn use_everything(clients: [&Client; 2], url: &str, credentials: &[String]) -> Vec<String> {
     let mut let_in = 0;
     let mut handed_out = Vec::new();
-    for client in [&http1, &http2] {
+    for client in clients {
         for credential in credentials {
             use_credential(client, url, credential).await;
             let answers = use_alone(client, url, credential).await;
@@ -186,9 +198,7 @@ async fn log_of(filter: &str, format: &str, credentials: &[String]) -> (String, 
     }
     // By the one token that may stand in a query: on each of its four paths, over either version.
     assert_eq!(let_in, 8);
-    child.kill().await.expect("the server is ended");
-    let log = in_time("the log", log).await.expect("a reader that ends");
-    (log, handed_out)
+    handed_out
 }
 
 #[tokio::test]
@@ -213,7 +223,11 @@ async fn no_credential_ever_stands_in_the_log() {
         token(&json!({"sub": "ann", "nbf": ["nbf-show-me-not"]})),
     ];
     for format in ["text", "json"] {
-        let (log, handed_out) = log_of("trace", format, &credentials).await;
+        let (log, handed_out) =
+            log_of("trace", format, async |clients: [&Client; 2], url: &str| {
+                use_everything(clients, url, &credentials).await
+            })
+            .await;
         // The log is there, and it is a talkative one.
         assert!(
             log.contains("request refused") && log.contains("TRACE"),
@@ -243,7 +257,14 @@ async fn credentials_that_do_not_hold_leave_nothing_in_the_log_of_every_day() {
         token(&json!({"sub": "ann", "exp": 1})),
         token_of(&json!({"alg": "A".repeat(7_000)}).to_string(), "{}"),
     ];
-    let (log, _) = log_of("info", "text", &credentials).await;
+    let use_them = async |clients: [&Client; 2], url: &str| {
+        for client in clients {
+            for credential in &credentials {
+                use_credential(client, url, credential).await;
+            }
+        }
+    };
+    let (log, ()) = log_of("info", "text", use_them).await;
     // The test above shows that they were logged if the filter let them through.
     assert!(!log.contains("refused") && log.len() < 2_000, "{log}");
 }
