@@ -3,6 +3,7 @@
 //! Knows neither HTTP frameworks nor jobs' content. A credential is an API key or a JWT; which of the two it was
 //! taken for decides the words of the refusal and nothing else, so that a refusal tells nothing about the keys.
 
+mod account;
 mod admission;
 mod api_key;
 mod claims;
@@ -20,6 +21,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use crate::config::{AuthConfig, AuthMode};
 
 pub use self::{
+    account::Account,
     admission::{Admission, Revoked},
     api_key::{ApiKey, KeyHash},
     jwt::{TokenClaims, TokenRefusal, mint},

@@ -14,7 +14,7 @@ use jsonwebtoken::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-use super::{Admission, Bond};
+use super::{Account, Admission, Bond};
 
 /// How long a ticket may wait for its use, in seconds.
 pub const TICKET_SECONDS: u64 = 30;
@@ -43,6 +43,8 @@ pub struct Pass {
     pub bond: Bond,
     /// Unix time in seconds at which the credential ends that bought it; `None` is never.
     pub expires_at: Option<u64>,
+    /// Whom limits count the bearer as: the buyer.
+    pub account: Option<Account>,
     /// A keyed hash of the entry that let the buyer in.
     fingerprint: String,
 }
@@ -70,6 +72,9 @@ struct Claims {
     /// The fingerprint of the buyer's admission.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
+    /// The buyer's account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<Account>,
     /// When it was made, in Unix seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     iat: Option<u64>,
@@ -129,6 +134,7 @@ impl PassMint {
         &self,
         bond: &Bond,
         admission: &Admission,
+        account: Option<Account>,
         expires_at: Option<u64>,
         id: Uuid,
         now: u64,
@@ -139,6 +145,7 @@ impl PassMint {
         let ticket = self.ticket.sign(&Claims {
             jti: Some(id),
             key: Some(self.fingerprint(admission)),
+            by: account,
             exp: Some(now + seconds),
             until: expires_at,
             ..Claims::of(bond)
@@ -161,6 +168,7 @@ impl PassMint {
     pub fn cookie(&self, pass: &Pass) -> String {
         self.cookie.sign(&Claims {
             key: Some(pass.fingerprint.clone()),
+            by: pass.account,
             until: pass.expires_at,
             ..Claims::of(&pass.bond)
         })
@@ -191,6 +199,7 @@ impl Claims {
             inc: bond.incarnation,
             jti: None,
             key: None,
+            by: None,
             iat: None,
             exp: None,
             until: None,
@@ -211,7 +220,9 @@ impl Claims {
             return None;
         }
         let fingerprint = self.key.take()?;
+        let account = self.by;
         Some(Pass {
+            account,
             bond: self.bond(),
             expires_at,
             fingerprint,

@@ -7,7 +7,7 @@ use std::{
 
 use uuid::Uuid;
 
-use super::{Admission, Revoked, Scope, Scopes};
+use super::{Account, Admission, Revoked, Scope, Scopes};
 
 /// An authenticated caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,7 @@ pub struct Principal {
     scopes: Scopes,
     reach: Reach,
     expires_at: Option<u64>,
+    account: Option<Account>,
     /// `None` for a watch token, which no entry of the configuration has let in.
     admission: Option<Admission>,
 }
@@ -64,6 +65,7 @@ impl Principal {
             scopes: Scope::ALL.into_iter().collect(),
             reach: Reach::All,
             expires_at: None,
+            account: None,
             admission: Some(admission),
         }
     }
@@ -81,6 +83,7 @@ impl Principal {
             Reach::Own(Vec::new())
         };
         Self {
+            account: Some(Account::of_api_key(&name)),
             name,
             owner,
             scopes,
@@ -100,6 +103,7 @@ impl Principal {
     ) -> Self {
         let name = owner.clone().unwrap_or_else(|| "token".to_owned());
         Self {
+            account: owner.as_deref().map(Account::of_owner),
             name,
             owner,
             scopes,
@@ -110,9 +114,15 @@ impl Principal {
     }
 
     /// The bearer of a ticket or of its cookie: reads one job, as long as the buyer might.
-    pub fn of_pass(bond: Bond, expires_at: Option<u64>, admission: Admission) -> Self {
+    pub fn of_pass(
+        bond: Bond,
+        expires_at: Option<u64>,
+        account: Option<Account>,
+        admission: Admission,
+    ) -> Self {
         Self {
             expires_at,
+            account,
             admission: Some(admission),
             ..Self::of_watch_token(bond)
         }
@@ -126,8 +136,16 @@ impl Principal {
             scopes: Scope::JobsRead.into(),
             reach: Reach::One(Box::new(bond)),
             expires_at: None,
+            account: None,
             admission: None,
         }
+    }
+
+    /// Whom limits count it as: its API key, the owner of its token, or who bought its ticket. `None`
+    /// when it cannot be told from others: everybody on an open server, the bearers of tokens without
+    /// an owner, and those of watch tokens.
+    pub fn account(&self) -> Option<Account> {
+        self.account
     }
 
     /// For logs: the API key's name or the token's owner. Not a secret, and not unique.
@@ -398,7 +416,7 @@ mod tests {
         };
         for principal in [
             Principal::of_watch_token(bond.clone()),
-            Principal::of_pass(bond.clone(), Some(5), Admission::of_everybody()),
+            Principal::of_pass(bond.clone(), Some(5), None, Admission::of_everybody()),
         ] {
             assert!(principal.may_act_on("a", Some("ann")) && principal.may_act_on("a", None));
             assert!(!principal.may_act_on("b", None) && !principal.may_act_on_all());

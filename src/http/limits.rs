@@ -8,10 +8,7 @@ mod bodies;
 mod rates;
 mod seats;
 
-use std::{
-    collections::hash_map::RandomState, hash::BuildHasher as _, net::IpAddr, sync::Arc,
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use self::{
     bodies::BodyBudget,
@@ -19,11 +16,7 @@ use self::{
     seats::Seats,
 };
 use super::{ApiError, ErrorCode, client::Client};
-use crate::{
-    auth::Principal,
-    config::{AuthMode, LimitsConfig},
-    job::JobId,
-};
+use crate::{auth::Account, config::LimitsConfig, job::JobId};
 
 pub(super) use self::{bodies::BodyShare, seats::Seat};
 
@@ -44,13 +37,7 @@ pub struct Usage {
     looks_by_address: Rate<IpAddr>,
     requests_by_account: Rate<Account>,
     reports_by_account: Rate<Account>,
-    /// Keyed anew with each start, so that nobody can choose a name that counts as another's.
-    accounts: RandomState,
 }
-
-/// Whom limits count a principal as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Account(u64);
 
 /// For whom a seat is taken.
 #[derive(Debug)]
@@ -70,7 +57,6 @@ impl Usage {
             looks_by_address: Rate::new(looks_per_second(limits)),
             requests_by_account: Rate::new(limits.requests_per_second_per_principal),
             reports_by_account: Rate::new(limits.reports_per_second_per_principal),
-            accounts: RandomState::new(),
         }
     }
 
@@ -102,21 +88,6 @@ impl Usage {
     /// Bytes of request bodies that are held at this moment.
     pub fn body_bytes_held(&self) -> usize {
         self.bodies.held()
-    }
-
-    /// The account of a principal: that of its API key, or of its token's owner. Who cannot be told
-    /// from others has none, and is counted by address alone: everybody on an open server, the
-    /// bearers of tokens without an owner, and those of what the server signs for a job.
-    pub(super) fn account(&self, mode: AuthMode, principal: &Principal) -> Option<Account> {
-        if mode == AuthMode::Open || principal.bond().is_some() {
-            return None;
-        }
-        // A key and an owner of one name are two.
-        let name = match principal.expires_at() {
-            None => (false, principal.name()),
-            Some(_) => (true, principal.owner()?),
-        };
-        Some(Account(self.accounts.hash_one(name)))
     }
 
     /// Counts a request of an address, whoever it says that it is.
@@ -200,36 +171,5 @@ impl Excess {
                 "At most {most} reports or events are taken at once"
             )),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::auth::{Admission, Scope, Scopes};
-
-    use super::*;
-
-    #[test]
-    fn a_key_an_owner_and_another_owner_have_accounts_of_their_own() {
-        let limits = crate::config::Config::from_toml("")
-            .expect("the defaults")
-            .limits;
-        let usage = Usage::new(&limits);
-        let scopes = Scopes::from(Scope::JobsRead);
-        let admission = Admission::of_everybody();
-        let key =
-            |name: &str| Principal::of_api_key(name.to_owned(), scopes, None, admission.clone());
-        let token = |owner: Option<&str>| {
-            let owner = owner.map(str::to_owned);
-            Principal::of_token(owner, scopes, Vec::new(), 1, admission.clone())
-        };
-        let account = |principal: &Principal| usage.account(AuthMode::Keys, principal);
-        let ann = account(&token(Some("ann")));
-        assert!(ann.is_some());
-        assert_eq!(ann, account(&token(Some("ann"))));
-        assert_ne!(ann, account(&token(Some("bob"))));
-        assert_ne!(ann, account(&key("ann")));
-        assert_eq!(account(&token(None)), None);
-        assert_eq!(usage.account(AuthMode::Open, &key("ann")), None);
     }
 }

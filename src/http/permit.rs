@@ -11,10 +11,9 @@ use super::{
     ApiError, App, ErrorCode, Policy,
     body::BodyReader,
     credentials::{self, Ways},
-    limits::Account,
 };
 use crate::{
-    auth::{Principal, Scope},
+    auth::{Account, Principal, Scope},
     registry::JobHandle,
 };
 
@@ -143,7 +142,7 @@ impl<S: Needs> FromRequestParts<Arc<App>> for Permit<S> {
             });
         }
         let principal = principal?;
-        let account = app.usage.account(policy.authenticator.mode(), &principal);
+        let account = principal.account();
         app.usage.take_request(account)?;
         if !principal.may(S::SCOPE) {
             let message = format!("The scope {} is missing", S::SCOPE);

@@ -25,12 +25,12 @@ use tokio_util::codec::{Decoder as _, LinesCodec, LinesCodecError};
 use super::{
     ApiError, App, ErrorCode, Policy,
     body::{Media, unsupported},
-    limits::{Account, BodyShare},
+    limits::BodyShare,
     openapi::operations as op,
     permit::{Permit, Write},
 };
 use crate::{
-    auth::Principal,
+    auth::{Account, Principal},
     job::{Answer, Command, JobId, Report},
     registry::{RegistryError, Submission},
 };

@@ -69,7 +69,8 @@ pub(super) async fn sell(
     let mint = app.passes.mint(now).await?;
     let bond = bond_of(&job.job().origin);
     let (id, seconds) = (Uuid::new_v4(), now.as_seconds());
-    let (ticket, expires_in) = mint.ticket(&bond, admission, principal.expires_at(), id, seconds);
+    let (account, end) = (principal.account(), principal.expires_at());
+    let (ticket, expires_in) = mint.ticket(&bond, admission, account, end, id, seconds);
     let answer = TicketAnswer { ticket, expires_in };
     let headers = [(header::CACHE_CONTROL, "no-store")];
     Ok((headers, Json(answer)).into_response())
@@ -161,7 +162,12 @@ fn admitted(policy: &Policy, mint: &PassMint, pass: &Pass) -> Option<Principal> 
     let bought_it = |admission: &_| mint.was_bought_by(pass, admission);
     let admission = policy.authenticator.find_admission(bought_it)?;
     let bond = pass.bond.clone();
-    Some(Principal::of_pass(bond, pass.expires_at, admission))
+    Some(Principal::of_pass(
+        bond,
+        pass.expires_at,
+        pass.account,
+        admission,
+    ))
 }
 
 /// The values of the cookie, of every `Cookie` header (RFC 6265, section 4.2.1).

@@ -27,8 +27,9 @@ pub(super) enum FetchError {
     /// It did not come in time.
     #[error("it did not come within 5 seconds")]
     Late,
-    /// It is no JWK Set.
-    #[error("it is no JWK Set: {0}")]
+    /// It is no JWK Set. What is wrong in which line is not said in serde's words: they may quote a
+    /// secret of a file that is something else.
+    #[error("it is no JWK Set (line {}, column {})", .0.line(), .0.column())]
     Malformed(serde_json::Error),
 }
 

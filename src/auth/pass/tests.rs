@@ -20,7 +20,14 @@ fn mint() -> PassMint {
 
 fn ticket(expires_at: Option<u64>) -> (String, u64) {
     let admission = Admission::of_everybody();
-    mint().ticket(&bond(), &admission, expires_at, Uuid::from_u128(1), NOW)
+    mint().ticket(
+        &bond(),
+        &admission,
+        None,
+        expires_at,
+        Uuid::from_u128(1),
+        NOW,
+    )
 }
 
 fn header(token: &str) -> Value {

@@ -10,8 +10,8 @@ use std::{
 
 use dashmap::{DashMap, Entry};
 
-use super::{Account, Holders};
-use crate::{config::LimitsConfig, job::JobId};
+use super::Holders;
+use crate::{auth::Account, config::LimitsConfig, job::JobId};
 
 /// The seats that are taken.
 #[derive(Debug, Default)]
@@ -143,7 +143,7 @@ mod tests {
 
     fn holders(account: u64, address: &str, job_id: &str) -> Holders {
         Holders {
-            account: Some(Account(account)),
+            account: Some(Account::of_owner(&account.to_string())),
             client: Client {
                 address: address.parse().expect("an address"),
                 is_https: false,

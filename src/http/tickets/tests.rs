@@ -16,7 +16,7 @@ fn attributes(expires_at: Option<u64>, routed: &str, is_https: bool) -> String {
         incarnation: Uuid::from_u128(7),
     };
     let admission = Admission::of_everybody();
-    let (ticket, _) = mint.ticket(&bond, &admission, expires_at, Uuid::from_u128(1), NOW);
+    let (ticket, _) = mint.ticket(&bond, &admission, None, expires_at, Uuid::from_u128(1), NOW);
     let ticket = mint.read_ticket(ticket.as_bytes(), NOW).expect("in time");
     let request = Request::get(routed).body(()).expect("a request");
     let (mut parts, ()) = request.into_parts();

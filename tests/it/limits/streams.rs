@@ -220,3 +220,28 @@ async fn an_http_2_connection_may_have_as_many_requests_open_as_is_configured() 
     assert_eq!(server.watchers("j").await, 3);
     connection.abort();
 }
+
+#[tokio::test]
+async fn a_stream_by_ticket_is_one_of_its_buyers() {
+    let toml = format!(
+        "limits.max_streams_per_principal = 1\n{}",
+        people::configuration()
+    );
+    let server = TestServer::with(&toml).await;
+    let (ann, another) = (server.as_bearer("key-ann"), server.as_bearer("key-all"));
+    ann.create(json!({"job_id": "j"})).await;
+    let mut of_ann = ann.watch("j").await;
+    of_ann.next_status().await;
+    let by_ticket = async |buyer: &TestServer| {
+        let ticket = Answer::of(buyer.request(Method::POST, "/api/v1/jobs/j/ticket")).await;
+        let ticket = ticket.expect(StatusCode::OK).json()["ticket"].clone();
+        let ticket = ticket.as_str().expect("a ticket");
+        server
+            .client
+            .get(format!("{}{STREAM}?ticket={ticket}", server.url))
+    };
+    let refused = Answer::of(by_ticket(&ann).await).await;
+    assert_eq!(refusal(&refused), "Too many streams with this credential");
+    let mut of_another = SseStream::open(by_ticket(&another).await).await;
+    of_another.next_status().await;
+}
