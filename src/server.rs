@@ -172,9 +172,8 @@ impl Server {
     /// Or it has no key any more and does not say that this is meant. Then nothing is taken over.
     pub fn reload(&self, config: &Config) -> Result<(), ConfigError> {
         let config = &config.listening_on(self.address)?;
-        let mode = self.app.policy().authenticator.mode();
-        config.still_closed(mode)?;
         let older = self.app.policy();
+        config.still_closed(older.authenticator.mode())?;
         let newer = Arc::new(older.renewed(config));
         self.app.policy.store(Arc::clone(&newer));
         // Only now: nobody is let in any more by what is ended here.

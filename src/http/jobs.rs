@@ -125,7 +125,7 @@ pub(super) async fn report(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    app.usage.take_reports(target.account, 1)?;
+    app.usage.take_reports(target.principal.account(), 1)?;
     let body = target.reader(&app).read_json(&headers, body).await?;
     let addressed = Report::parse(&body, &app.registry.settings().bounds)?;
     if addressed.job_id.is_some() {
@@ -160,7 +160,8 @@ pub(super) async fn events(
 ) -> Result<Response, ApiError> {
     let body = target.reader(&app).read_json(&headers, body).await?;
     let (events, from_body) = parse_events(&body, &app.registry.settings().bounds)?;
-    app.usage.take_reports(target.account, events.len())?;
+    app.usage
+        .take_reports(target.principal.account(), events.len())?;
     let report_id = report_id(&headers, from_body)?;
     let Answer { job_id, seq, .. } = target.job.apply(Command::Events(events), report_id).await?;
     Ok(Json(EventsAnswer { job_id, seq }).into_response())

@@ -13,7 +13,7 @@ use super::{
     credentials::{self, Ways},
 };
 use crate::{
-    auth::{Account, Principal, Scope},
+    auth::{Principal, Scope},
     registry::JobHandle,
 };
 
@@ -52,8 +52,6 @@ pub(super) struct Permit<S> {
     pub(super) principal: Principal,
     /// By which the request is served to its end.
     pub(super) policy: Arc<Policy>,
-    /// Whom limits count the principal as.
-    pub(super) account: Option<Account>,
     scope: PhantomData<S>,
 }
 
@@ -78,7 +76,6 @@ pub(super) struct Refused(pub(super) ApiError);
 pub(super) struct Target<S> {
     pub(super) principal: Principal,
     pub(super) policy: Arc<Policy>,
-    pub(super) account: Option<Account>,
     pub(super) job: JobHandle,
     scope: PhantomData<S>,
 }
@@ -142,8 +139,7 @@ impl<S: Needs> FromRequestParts<Arc<App>> for Permit<S> {
             });
         }
         let principal = principal?;
-        let account = principal.account();
-        app.usage.take_request(account)?;
+        app.usage.take_request(principal.account())?;
         if !principal.may(S::SCOPE) {
             let message = format!("The scope {} is missing", S::SCOPE);
             return Err(ApiError::new(ErrorCode::Forbidden).because(message));
@@ -151,7 +147,6 @@ impl<S: Needs> FromRequestParts<Arc<App>> for Permit<S> {
         Ok(Self {
             principal,
             policy,
-            account,
             scope: PhantomData,
         })
     }
@@ -168,7 +163,6 @@ impl<S: Needs> FromRequestParts<Arc<App>> for Target<S> {
         Ok(Self {
             principal: permit.principal,
             policy: permit.policy,
-            account: permit.account,
             job,
             scope: PhantomData,
         })

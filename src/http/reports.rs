@@ -30,7 +30,7 @@ use super::{
     permit::{Permit, Write},
 };
 use crate::{
-    auth::{Account, Principal},
+    auth::Principal,
     job::{Answer, Command, JobId, Report},
     registry::{RegistryError, Submission},
 };
@@ -49,7 +49,6 @@ struct Intake {
     app: Arc<App>,
     principal: Principal,
     policy: Arc<Policy>,
-    account: Option<Account>,
     body: BodyDataStream,
     has_ended: bool,
     codec: LinesCodec,
@@ -95,10 +94,7 @@ enum Turn {
 )]
 pub(super) async fn reports(
     Permit {
-        principal,
-        policy,
-        account,
-        ..
+        principal, policy, ..
     }: Permit<Write>,
     State(app): State<Arc<App>>,
     headers: HeaderMap,
@@ -113,7 +109,6 @@ pub(super) async fn reports(
     }
     let intake = Intake {
         codec: LinesCodec::new_with_max_length(policy.limits.ndjson_line_bytes),
-        account,
         share: app.usage.body_share(),
         held_back: None,
         has_ended: false,
@@ -249,7 +244,7 @@ impl Intake {
     }
 
     async fn take_or_hold_back(&mut self, text: String) {
-        match self.app.usage.take_report_or_wait(self.account) {
+        match self.app.usage.take_report_or_wait(self.principal.account()) {
             None => self.take_line(&text).await,
             Some(wait) => self.held_back = Some((text, Instant::now() + wait)),
         }

@@ -56,7 +56,6 @@ pub(super) async fn status(
         job,
         principal,
         policy,
-        account,
         ..
     }: Target<Watch>,
     Extension(client): Extension<Client>,
@@ -73,7 +72,7 @@ pub(super) async fn status(
     let is_poll = wait > 0 && method == Method::GET;
     let snapshot = if is_poll {
         let holders = Holders {
-            account,
+            account: principal.account(),
             client,
             job_id: job.id().clone(),
         };

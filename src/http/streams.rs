@@ -156,7 +156,7 @@ async fn join(
         return Ok(if is_over { Joined::Over } else { Joined::Head });
     }
     let holders = Holders {
-        account: permit.account,
+        account: permit.principal.account(),
         client: *client,
         job_id: job.id().clone(),
     };
