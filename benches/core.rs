@@ -64,7 +64,11 @@ fn registry() -> Registry {
     };
     let meter = Meter::new();
     // Measured, as in a server.
-    let store = Measured::new(Arc::new(Memory::new(limits)), StoreMetrics::new(&meter));
+    let store = Measured::new(
+        Arc::new(Memory::new(limits)),
+        Duration::from_secs(5),
+        StoreMetrics::new(&meter),
+    );
     Registry::start(
         Arc::new(store),
         settings,

@@ -13,6 +13,7 @@ mod proxies;
 mod rules;
 mod secret;
 mod sections;
+mod store;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,9 +36,12 @@ pub use self::{
     proxies::TrustedProxies,
     secret::Secret,
     sections::{
-        DnsSource, EmailRunnerConfig, EventsConfig, JobsConfig, LogConfig, LogFormat,
-        MemoryStoreConfig, RunnerConfig, ServerConfig, StoreBackend, StoreConfig, StreamConfig,
-        TlsConfig,
+        DnsSource, EmailRunnerConfig, EventsConfig, JobsConfig, LogConfig, LogFormat, RunnerConfig,
+        ServerConfig, StreamConfig, TlsConfig,
+    },
+    store::{
+        Durability, EmbeddedStoreConfig, MemoryStoreConfig, PostgresStoreConfig, RedisStoreConfig,
+        StoreBackend, StoreConfig,
     },
 };
 

@@ -28,7 +28,7 @@ use uuid::Uuid;
 use crate::{
     frame::Ending,
     hub::Hub,
-    job::{Bounds, Defaults, Job, JobId, NewJob, Refusal, ReportId, Timestamp},
+    job::{Bounds, Defaults, Job, JobId, Ledger, NewJob, Refusal, ReportId, Timestamp},
     metrics::RegistryMetrics,
     store::{Created, Former, Input, JobCounts, Loaded, Store, StoreError, Stored},
 };
@@ -212,8 +212,12 @@ impl Registry {
         match inner.store.create(&job, input.as_ref()).await? {
             Created::Done(seq) => {
                 let job = Arc::new(Job { seq, ..job });
-                let ledger = Default::default();
-                let slot = self.hold_created(Stored { job, ledger }).await?;
+                let stored = Stored {
+                    job,
+                    ledger: Ledger::default(),
+                    nonce: None,
+                };
+                let slot = self.hold_created(stored).await?;
                 slot.watch_the_clock(inner);
                 Ok((self.handle(slot), true))
             }
@@ -353,6 +357,11 @@ impl fmt::Debug for Registry {
 }
 
 impl Inner {
+    /// Whether other nodes, or workers, change jobs in the store too.
+    fn is_shared(&self) -> bool {
+        self.store.shared().is_some()
+    }
+
     fn read_slots(&self) -> RwLockReadGuard<'_, HashMap<JobId, Arc<Slot>>> {
         self.slots
             .read()

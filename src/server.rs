@@ -71,7 +71,7 @@ impl Server {
     /// # Errors
     /// An address cannot be bound, or the certificate not be served.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
-        Self::start_with(config, open_store(config)).await
+        Self::start_with(config, open_store(config).await?).await
     }
 
     /// The same over a store of the caller's own.
@@ -85,7 +85,11 @@ impl Server {
         let timers = CancellationToken::new();
         let meter = Meter::new();
         tokio::spawn(keep_up(meter.clone(), timers.clone()));
-        let store: Arc<dyn Store> = Arc::new(Measured::new(store, StoreMetrics::new(&meter)));
+        let store: Arc<dyn Store> = Arc::new(Measured::new(
+            store,
+            config.store.timeout(),
+            StoreMetrics::new(&meter),
+        ));
         let registry = Registry::start(
             Arc::clone(&store),
             settings(config),
@@ -290,8 +294,8 @@ async fn keep_usage_small(app: Arc<App>, end: CancellationToken) {
     end.run_until_cancelled(upkeep).await;
 }
 
-fn open_store(config: &Config) -> Arc<dyn Store> {
-    match config.store.backend {
+async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    Ok(match config.store.backend {
         StoreBackend::Memory => Arc::new(Memory::new(MemoryLimits {
             events_per_job: config.events.max_count,
             event_bytes_per_job: config.events.max_bytes,
@@ -299,7 +303,8 @@ fn open_store(config: &Config) -> Arc<dyn Store> {
             finished_jobs: config.store.memory.max_finished_jobs,
             row_bytes: config.store.memory.max_result_bytes,
         })),
-    }
+        backend => anyhow::bail!("the store {backend:?} is still missing"),
+    })
 }
 
 fn settings(config: &Config) -> Settings {

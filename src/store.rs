@@ -2,6 +2,7 @@
 
 mod measured;
 mod memory;
+mod shared;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -16,19 +17,22 @@ use crate::job::{
 
 pub use measured::Measured;
 pub use memory::{Memory, MemoryLimits};
+pub use shared::{Following, Notice, Shared};
 
 /// Keeps jobs, their events and their result rows.
 ///
 /// - **Order.** Commits of one job are applied one after the other; the events of one job come
 ///   back in the order of their seqs. Nothing is promised about the order between jobs.
 /// - **Atomicity.** A commit is there whole or not at all: state, events, rows and answers.
-/// - **Compare and swap.** A commit names the seq it was made on. When the job has moved on,
-///   nothing is changed and the present state comes back.
+/// - **Compare and swap.** A commit names the seq it was made on. When the job has moved on, or
+///   remembers one of the commit's report ids already, nothing is changed and the present state
+///   comes back.
 /// - **Seq.** The store assigns it: `max(prev + 1, the store's clock in microseconds)`.
 /// - **Identity.** Whoever names a job by its `Origin`, or commits on it, means that very job: one
 ///   that has taken its name since is neither read nor changed.
 /// - **Visibility.** After `Ok` every later read sees the commit.
-/// - **Errors.** After `Err` the commit may or may not have happened; the caller reads again.
+/// - **Errors.** After `Err` the commit may or may not have happened, and even happen later; the
+///   caller reads again and knows its commit by the nonce.
 /// - **Cancel-safety.** A dropped future counts as `Err`.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync + 'static {
@@ -58,6 +62,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         before: Option<&Position>,
         limit: usize,
         now: Timestamp,
+    ) -> Result<Vec<Arc<Job>>, StoreError>;
+
+    /// Unfinished jobs, oldest first, above `after`; at most `limit`. Of this kind, when one is given.
+    async fn unfinished(
+        &self,
+        kind: Option<&str>,
+        after: Option<&Position>,
+        limit: usize,
     ) -> Result<Vec<Arc<Job>>, StoreError>;
 
     /// Result rows from index `from` on, at most `limit`; `None` when the job is not there any more.
@@ -100,6 +112,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Whether the store answers.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// What it does besides when other nodes, or workers, change jobs in it too.
+    fn shared(&self) -> Option<&dyn Shared> {
+        None
+    }
 }
 
 /// A change of one job, to be applied whole.
@@ -117,6 +134,11 @@ pub struct Commit<'a> {
     pub answers: &'a [(ReportId, u64, Answer)],
     /// The time of the change.
     pub now: Timestamp,
+    /// A number of the commit's own, by which it is known again.
+    pub nonce: Uuid,
+    /// Whether the next report replaces all that this one changes: then it may be answered before
+    /// it is on disk.
+    pub is_replaceable: bool,
 }
 
 /// What a commit came to.
@@ -171,8 +193,11 @@ pub struct Former {
 pub struct Stored {
     /// The job as last committed.
     pub job: Arc<Job>,
-    /// The report ids that it remembers.
+    /// Report ids that it remembers: all, or, where a store does not read that many for nothing,
+    /// at least those that a commit named which comes back as a conflict.
     pub ledger: Ledger,
+    /// The nonce of its newest commit; `None` until there is one.
+    pub nonce: Option<Uuid>,
 }
 
 /// Events that are still kept.

@@ -12,8 +12,12 @@ const PREFIX: &str = "PROGRESSD__";
 /// Variables from services of this kind that came before, and the keys that they stand for.
 ///
 /// The long name of the same key wins over them, since whoever wrote it meant progressd.
-const OLDER_NAMES: [(&str, &str); 4] = [
+const OLDER_NAMES: [(&str, &str); 5] = [
     ("SSE_SOURCE", "store.backend"),
+    (
+        "SSE_FALLBACK_DB_INTERVAL_SECONDS",
+        "store.postgres.poll_interval_seconds",
+    ),
     ("SSE_MAX_DURATION", "stream.max_duration_seconds"),
     ("SSE_HEARTBEAT_SECONDS", "stream.heartbeat_seconds"),
     ("SSE_RETRY_MS", "stream.retry_ms"),

@@ -10,11 +10,13 @@ use super::{
     auth::{AuthSetting, JwtAlgorithm, is_url},
     layers::{Layer, Setting},
     origins::{Host, Origin},
-    sections::{DnsSource, LogFormat, StoreBackend},
+    sections::{DnsSource, LogFormat},
+    store::{Durability, StoreBackend},
 };
 use texts::{
     is_address, is_address_or_empty, is_filter, is_hash, is_network, is_path, is_path_or_empty,
-    is_scope, is_scopes, long_enough, not_empty, parses,
+    is_postgres_url, is_postgres_url_or_empty, is_prefix, is_redis_url, is_scope, is_scopes,
+    long_enough, not_empty, parses,
 };
 
 /// What a value must be, in the words of a message: "must be …".
@@ -63,6 +65,24 @@ const RULES: &[(&str, Rule)] = &[
     ("store.backend", Text(parses::<StoreBackend>)),
     ("store.memory.max_finished_jobs", Number(1, 1_000_000_000)),
     ("store.memory.max_result_bytes", Number(1, 1_024 * GIB)),
+    ("store.timeout_ms", Number(1, 60_000)),
+    ("store.embedded.path", Path(is_path)),
+    ("store.embedded.flush_ms", Number(1, 60_000)),
+    ("store.embedded.durability", Text(parses::<Durability>)),
+    // Less has no room for what a job may bring.
+    ("store.embedded.max_bytes", Number(16 << 20, 1_024 * GIB)),
+    ("store.embedded.cache_bytes", Number(1 << 20, 1_024 * GIB)),
+    ("store.redis.url", Secret(is_redis_url)),
+    ("store.redis.prefix", Text(is_prefix)),
+    ("store.redis.ca", Path(is_path_or_empty)),
+    ("store.redis.check_interval_seconds", Number(1, 3_600)),
+    ("store.postgres.url", Secret(is_postgres_url)),
+    (
+        "store.postgres.listen_url",
+        Secret(is_postgres_url_or_empty),
+    ),
+    ("store.postgres.poll_interval_seconds", Number(1, 3_600)),
+    ("store.postgres.max_connections", Number(1, 10_000)),
     ("stream.update_interval_ms", Number(0, 60_000)),
     ("stream.retry_ms", Number(1, 3_600_000)),
     ("stream.heartbeat_seconds", Number(1, 3_600)),

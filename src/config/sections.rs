@@ -1,4 +1,4 @@
-//! The smaller sections: server, store, stream, events, jobs, runner, log.
+//! The smaller sections: server, stream, events, jobs, runner, log.
 
 use std::{
     fmt::Display,
@@ -40,35 +40,6 @@ pub struct TlsConfig {
     /// PEM file with its private key. Empty, the default, is none.
     #[serde(deserialize_with = "none_if_empty")]
     pub key: Option<PathBuf>,
-}
-
-/// `[store]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StoreConfig {
-    /// Where jobs are kept. Default `memory`; also `SSE_SOURCE`.
-    #[serde(deserialize_with = "parsed")]
-    pub backend: StoreBackend,
-    /// `[store.memory]`: bounds of the store that keeps everything in this process.
-    pub memory: MemoryStoreConfig,
-}
-
-/// `[store.memory]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MemoryStoreConfig {
-    /// Finished jobs; beyond it the one that expires first leaves early. Default 1000000.
-    pub max_finished_jobs: usize,
-    /// Bytes of result rows and of runners' inputs; beyond it the finished job that expires first
-    /// leaves early. Default 2 GiB.
-    pub max_result_bytes: usize,
-}
-
-/// The stores that this version has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StoreBackend {
-    /// In this process, gone when it ends.
-    Memory,
 }
 
 /// `[stream]`
@@ -221,17 +192,6 @@ impl EmailRunnerConfig {
 
 // The errors below complete a sentence that begins with the key.
 
-impl FromStr for StoreBackend {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "memory" => Ok(Self::Memory),
-            _ => Err("must be \"memory\", the only store of this version"),
-        }
-    }
-}
-
 impl FromStr for DnsSource {
     type Err = &'static str;
 
@@ -259,7 +219,7 @@ impl FromStr for LogFormat {
 }
 
 /// Reads a string field, in which nothing stands for `None`, through `FromStr`.
-fn none_if_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+pub(super) fn none_if_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: FromStr<Err: Display>,

@@ -74,6 +74,16 @@ impl Ledger {
         (at.plus_seconds(SECONDS) > now).then_some(answer)
     }
 
+    /// Remembers what another ledger of the same job does.
+    pub fn absorb(&mut self, other: Self) {
+        let Self { mut answers, order } = other;
+        for (at, report_id) in order {
+            if let Some(answer) = answers.remove(&report_id) {
+                self.remember(report_id, answer, at);
+            }
+        }
+    }
+
     /// Remembers an answer; beyond a thousand the oldest is forgotten.
     pub fn remember(&mut self, report_id: ReportId, answer: Answer, now: Timestamp) {
         let outdated = |(at, _): &(Timestamp, ReportId)| at.plus_seconds(SECONDS) <= now;

@@ -23,6 +23,8 @@ pub enum Command {
     Cancel,
     /// Time has passed: leases and abandonment are looked at.
     Tick,
+    /// The command of a worker that knows which attempt it is at: refused once another has begun.
+    OfAttempt(u32, Box<Command>),
 }
 
 /// What a command did.
@@ -32,6 +34,9 @@ pub struct Change {
     pub job: Job,
     /// Whether the status itself changed, apart from `seq` and `updated_at`.
     pub is_status: bool,
+    /// Whether nothing is lost for good when this change is: the next report brings the same
+    /// values anew, or newer ones.
+    pub is_replaceable: bool,
 }
 
 /// What a command comes to.
@@ -73,15 +78,53 @@ pub fn step(job: &Job, command: &Command, bounds: &Bounds, now: Timestamp) -> Ou
         }
         Command::Cancel => apply_cancel(&mut next, now)?,
         Command::Tick => tick(&mut next, now),
+        Command::OfAttempt(reported, command) => {
+            refuse_finished(job)?;
+            check_attempt(job, *reported)?;
+            return step(job, command, bounds, now);
+        }
     }
     let is_status = next.face != job.face;
     if is_status || matches!(command, Command::Events(_)) {
         next.updated_at = now;
     }
     Ok(Change {
+        is_replaceable: is_replaceable(command, &job.face, &next.face),
         job: next,
         is_status,
     })
+}
+
+impl Command {
+    /// The command itself, whoever may give it.
+    pub fn inner(&self) -> &Self {
+        match self {
+            Self::OfAttempt(_, command) => command.inner(),
+            command => command,
+        }
+    }
+}
+
+/// A report of absolute progress, in numbers and words, and nothing besides.
+fn is_replaceable(command: &Command, before: &Face, after: &Face) -> bool {
+    let Command::Report(report) = command else {
+        return false;
+    };
+    let rest = |face: &Face| (face.state, face.attempt, face.stalled);
+    report.processed_increment.is_none()
+        && report.total_count == Patch::Keep
+        && report.step == Patch::Keep
+        && report.data.is_none()
+        && report.result.is_none()
+        && report.error.is_none()
+        && rest(before) == rest(after)
+}
+
+fn check_attempt(job: &Job, reported: u32) -> Result<(), Refusal> {
+    match job.face.attempt {
+        current if reported < current => Err(Refusal::StaleAttempt { reported, current }),
+        _ => Ok(()),
+    }
 }
 
 fn refuse_finished(job: &Job) -> Result<(), Refusal> {
@@ -143,9 +186,7 @@ fn apply_report(
 fn start_attempt(job: &mut Job, report: &Report) -> Result<bool, Refusal> {
     let current = job.face.attempt;
     let reported = report.attempt.unwrap_or(current);
-    if reported < current {
-        return Err(Refusal::StaleAttempt { reported, current });
-    }
+    check_attempt(job, reported)?;
     if reported == current {
         return Ok(false);
     }

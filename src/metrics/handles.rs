@@ -105,6 +105,14 @@ pub enum StoreOperation {
     Ping,
     Counts,
     PutIfAbsent,
+    Unfinished,
+    Now,
+    Follow,
+    Seqs,
+    Due,
+    Claim,
+    Release,
+    Restore,
 }
 
 /// What a built-in worker's job is at.

@@ -94,14 +94,13 @@ impl Request {
 
     /// Counts it, now that it is answered.
     fn count(&self, is_accepted: bool, metrics: &RegistryMetrics) {
-        match &self.errand {
-            Errand::Apply(Command::Report(_)) if is_accepted => {
-                metrics.reported(Reported::Accepted)
-            }
-            Errand::Apply(Command::Report(_)) => metrics.reported(Reported::Refused),
-            Errand::Apply(Command::Events(events)) if is_accepted => {
-                metrics.took_events(events.len());
-            }
+        let Errand::Apply(command) = &self.errand else {
+            return;
+        };
+        match command.inner() {
+            Command::Report(_) if is_accepted => metrics.reported(Reported::Accepted),
+            Command::Report(_) => metrics.reported(Reported::Refused),
+            Command::Events(events) if is_accepted => metrics.took_events(events.len()),
             _ => {}
         }
     }

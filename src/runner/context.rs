@@ -67,7 +67,8 @@ impl JobContext {
     /// Appends result rows and reports, in one commit: so rows and progress always agree.
     pub async fn append(&mut self, rows: Vec<Json>, report: Report) -> Result<(), JobError> {
         let count = rows.len() as u64;
-        let rows = (Command::Rows(rows), Some(self.name("rows", self.row_count)));
+        let rows = self.worker.of_attempt(Command::Rows(rows));
+        let rows = (rows, Some(self.name("rows", self.row_count)));
         let report = (self.worker.command(report)?, None);
         self.worker.apply(vec![rows, report]).await?;
         self.row_count += count;
@@ -78,7 +79,7 @@ impl JobContext {
     pub async fn event(&mut self, event: NewEvent) -> Result<(), JobError> {
         self.events += 1;
         let event = (
-            Command::Events(vec![event]),
+            self.worker.of_attempt(Command::Events(vec![event])),
             Some(self.name("event", self.events)),
         );
         self.worker.apply(vec![event]).await?;

@@ -99,6 +99,11 @@ impl Worker {
         }
     }
 
+    /// A command of this attempt alone: when another node has begun the next, it changes nothing.
+    pub(super) fn of_attempt(&self, command: Command) -> Command {
+        Command::OfAttempt(self.attempt, Box::new(command))
+    }
+
     /// Applies commands as one change. Those that must not happen twice carry a name.
     pub(super) async fn apply(
         &self,

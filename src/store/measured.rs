@@ -6,10 +6,11 @@ use std::{
 };
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use super::{
-    Commit, Committed, Created, Filter, Input, JobCounts, KeptEvents, Loaded, Position, Rows,
-    Store, StoreError,
+    Commit, Committed, Created, Filter, Following, Input, JobCounts, KeptEvents, Loaded, Notice,
+    Position, Rows, Shared, Store, StoreError,
 };
 use crate::{
     job::{Job, JobId, Origin, Seq, Timestamp},
@@ -21,12 +22,24 @@ use crate::{
 pub struct Measured {
     store: Arc<dyn Store>,
     metrics: StoreMetrics,
+    patience: Option<Duration>,
 }
 
 impl Measured {
-    /// The same store, whose operations are counted.
-    pub fn new(store: Arc<dyn Store>, metrics: StoreMetrics) -> Self {
-        Self { store, metrics }
+    /// The same store, whose operations are counted. One that others share has `patience` for each
+    /// of them; what takes longer has failed.
+    pub fn new(store: Arc<dyn Store>, patience: Duration, metrics: StoreMetrics) -> Self {
+        let patience = store.shared().map(|_| patience);
+        Self {
+            store,
+            metrics,
+            patience,
+        }
+    }
+
+    /// For calls through [`Store::shared`], which there are only where the store has it.
+    fn others(&self) -> &dyn Shared {
+        self.store.shared().expect("the store is shared")
     }
 
     async fn time<T>(
@@ -35,7 +48,12 @@ impl Measured {
         work: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
         let begin = Instant::now();
-        let outcome = work.await;
+        let outcome = match self.patience {
+            None => work.await,
+            Some(patience) => tokio::time::timeout(patience, work)
+                .await
+                .unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned()))),
+        };
         self.metrics
             .took(operation, begin.elapsed(), outcome.is_err());
         outcome
@@ -90,6 +108,16 @@ impl Store for Measured {
         self.time(StoreOperation::List, work).await
     }
 
+    async fn unfinished(
+        &self,
+        kind: Option<&str>,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Job>>, StoreError> {
+        let work = self.store.unfinished(kind, after, limit);
+        self.time(StoreOperation::Unfinished, work).await
+    }
+
     async fn rows(
         &self,
         origin: &Origin,
@@ -132,5 +160,55 @@ impl Store for Measured {
 
     async fn ping(&self) -> Result<(), StoreError> {
         self.time(StoreOperation::Ping, self.store.ping()).await
+    }
+
+    fn shared(&self) -> Option<&dyn Shared> {
+        self.store.shared().map(|_| self as &dyn Shared)
+    }
+}
+
+#[async_trait]
+impl Shared for Measured {
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.time(StoreOperation::Now, self.others().now()).await
+    }
+
+    async fn follow(&self, job_id: &JobId) -> Result<Following, StoreError> {
+        let work = self.others().follow(job_id);
+        self.time(StoreOperation::Follow, work).await
+    }
+
+    async fn next_notice(&self) -> Notice {
+        self.others().next_notice().await
+    }
+
+    async fn seqs(&self, jobs: &[&Origin]) -> Result<Vec<Option<Seq>>, StoreError> {
+        let work = self.others().seqs(jobs);
+        self.time(StoreOperation::Seqs, work).await
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<JobId>, StoreError> {
+        let work = self.others().due(now, limit);
+        self.time(StoreOperation::Due, work).await
+    }
+
+    async fn claim(
+        &self,
+        job: &Origin,
+        node: Uuid,
+        ttl: Duration,
+    ) -> Result<Option<u64>, StoreError> {
+        let work = self.others().claim(job, node, ttl);
+        self.time(StoreOperation::Claim, work).await
+    }
+
+    async fn release(&self, job: &Origin, node: Uuid) -> Result<(), StoreError> {
+        let work = self.others().release(job, node);
+        self.time(StoreOperation::Release, work).await
+    }
+
+    async fn restore(&self, job: &Job) -> Result<(), StoreError> {
+        let work = self.others().restore(job);
+        self.time(StoreOperation::Restore, work).await
     }
 }

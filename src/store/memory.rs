@@ -24,7 +24,7 @@ use super::{
     Commit, Committed, Created, Filter, Former, Input, JobCounts, KeptEvents, Loaded, Position,
     Rows, Store, StoreError, Stored,
 };
-use crate::job::{Answer, Job, JobId, Json, Ledger, Origin, Seq, Timestamp};
+use crate::job::{Answer, Job, JobId, Json, Ledger, Origin, ReportId, Seq, Timestamp};
 use events::{EventBudget, EventLog};
 use index::Index;
 use tally::Tally;
@@ -82,6 +82,8 @@ struct Record {
 struct RecordState {
     job: Arc<Job>,
     ledger: Ledger,
+    /// That of the newest commit.
+    nonce: Option<Uuid>,
     events: EventLog,
     rows: Vec<Json>,
     /// Bytes of those rows that the index counts.
@@ -184,6 +186,7 @@ impl RecordState {
         Box::new(Stored {
             job: Arc::clone(&self.job),
             ledger: self.ledger.clone(),
+            nonce: self.nonce,
         })
     }
 }
@@ -222,6 +225,7 @@ impl Store for Memory {
         let state = RecordState {
             job: Arc::clone(&job),
             ledger: Ledger::default(),
+            nonce: None,
             events: EventLog::default(),
             rows: Vec::new(),
             row_bytes: 0,
@@ -286,7 +290,10 @@ impl Store for Memory {
         if state.is_removed {
             return Ok(Committed::Missing);
         }
-        if state.job.seq != prev {
+        let is_known = |(report_id, ..): &(ReportId, u64, Answer)| {
+            state.ledger.find(report_id, commit.now).is_some()
+        };
+        if state.job.seq != prev || commit.answers.iter().any(is_known) {
             return Ok(Committed::Conflict(state.stored()));
         }
         self.budget.charge(commit.events);
@@ -313,6 +320,7 @@ impl Store for Memory {
             self.budget.release(freed);
         }
         state.rows.extend_from_slice(commit.rows);
+        state.nonce = Some(commit.nonce);
         let expires_at = state.job.expires_at();
         drop(state);
         if !commit.events.is_empty() {
@@ -364,6 +372,24 @@ impl Store for Memory {
             }
             tokio::task::yield_now().await;
         }
+    }
+
+    async fn unfinished(
+        &self,
+        kind: Option<&str>,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Job>>, StoreError> {
+        let index = self.read();
+        let lower = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let jobs = index
+            .by_age
+            .range((lower, Bound::Unbounded))
+            .filter_map(|position| index.jobs.get(&position.job_id))
+            .map(|record| Arc::clone(&record.lock().job))
+            .filter(|job| !job.is_finished())
+            .filter(|job| kind.is_none() || kind == job.origin.kind.as_deref());
+        Ok(jobs.take(limit).collect())
     }
 
     async fn rows(

@@ -224,7 +224,7 @@ fn every_mistake_is_reported_at_once() {
         ("PROGRESSD__STREAM__UPDATE_INTERVAL", "5"),
         ("PROGRESSD__EVENTS__MAX_COUNT", "many"),
         ("PROGRESSD__AUTH__JWT__0__SECRET", SECRET),
-        ("SSE_SOURCE", "redis"),
+        ("SSE_SOURCE", "disk"),
     ];
     insta::assert_snapshot!(mistakes(Some(file), &variables).join("\n"), @r#"
     unknown key `color` in `p.toml`
@@ -239,7 +239,7 @@ fn every_mistake_is_reported_at_once() {
     `stream.retry_ms` must be a whole number from 1 to 3600000, but `p.toml` says 0
     `auth.jwt` in the variable `PROGRESSD__AUTH__JWT__0__SECRET` must be a list of tables, which only a file can hold: write `[[auth.jwt]]`
     `events.max_count` must be a whole number from 1 to 1000000, but the variable `PROGRESSD__EVENTS__MAX_COUNT` says "many"
-    `store.backend` must be "memory", the only store of this version, but the variable `SSE_SOURCE` says "redis"
+    `store.backend` must be "memory", "embedded", "redis" or "db" (PostgreSQL), but the variable `SSE_SOURCE` says "disk"
     unknown key `stream.update_interval` in the variable `PROGRESSD__STREAM__UPDATE_INTERVAL`: did you mean `stream.update_interval_ms`?
     "#);
 }
@@ -256,7 +256,7 @@ fn values_out_of_range_or_of_a_wrong_kind_name_the_key() {
         ("server.listen = 8080", "server.listen"),
         ("server.listen = '127.0.0.1'", "server.listen"),
         ("server.listen = '127.0.0.1:65536'", "server.listen"),
-        ("store.backend = 'postgres'", "store.backend"),
+        ("store.backend = 'sqlite'", "store.backend"),
         ("runner.email.dns = '8.8.8.8'", "runner.email.dns"),
         ("log.filter = 'info,['", "log.filter"),
         ("auth.mode = 'off'", "auth.mode"),

@@ -98,3 +98,39 @@ pub(super) fn long_enough(secret: &str) -> Result<(), Must> {
         Ok(())
     }
 }
+
+pub(super) fn is_redis_url(text: &str) -> Result<(), Must> {
+    match has_scheme(text, &["redis", "rediss"]) {
+        true => Ok(()),
+        false => Err("must be a URL such as \"redis://127.0.0.1:6379/0\", or \"rediss\" for TLS"),
+    }
+}
+
+pub(super) fn is_postgres_url(text: &str) -> Result<(), Must> {
+    match has_scheme(text, &["postgres", "postgresql"]) {
+        true => Ok(()),
+        false => Err("must be a URL such as \"postgres://user@127.0.0.1:5432/progressd\""),
+    }
+}
+
+/// Empty stands for the other URL.
+pub(super) fn is_postgres_url_or_empty(text: &str) -> Result<(), Must> {
+    match text.is_empty() {
+        true => Ok(()),
+        false => is_postgres_url(text),
+    }
+}
+
+fn has_scheme(text: &str, schemes: &[&str]) -> bool {
+    let url = url::Url::parse(text);
+    url.is_ok_and(|url| schemes.contains(&url.scheme()) && url.has_host())
+}
+
+/// Braces would say which part of a key decides where a cluster keeps it.
+pub(super) fn is_prefix(text: &str) -> Result<(), Must> {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}' | b'*');
+    match text.len() <= 64 && text.bytes().all(is_plain) {
+        true => Ok(()),
+        false => Err("must be at most 64 printable ASCII characters without spaces, braces and *"),
+    }
+}

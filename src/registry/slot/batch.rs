@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::{Errand, Request, serve::answer_of};
 use crate::{
     job::{
@@ -9,7 +11,7 @@ use crate::{
     },
     metrics::RegistryMetrics,
     registry::{RegistryError, Settings},
-    store::{Commit, Committed},
+    store::{Commit, Committed, Stored},
 };
 
 /// What a run of requests comes to. Seqs are still *places*: 1 for the commit's first change.
@@ -29,6 +31,9 @@ pub(super) struct Batch {
     rows: Vec<Json>,
     remembered: Vec<(ReportId, u64, Answer)>,
     outcomes: Vec<Outcome>,
+    /// By which its commit is known again.
+    nonce: Uuid,
+    is_replaceable: bool,
 }
 
 /// What is shown at once of a committed batch.
@@ -72,6 +77,8 @@ impl Batch {
             rows: Vec::new(),
             remembered: Vec::new(),
             outcomes: Vec::with_capacity(requests.len()),
+            nonce: Uuid::now_v7(),
+            is_replaceable: true,
         };
         for request in requests {
             let outcome = batch.take(request, ledger, &settings.bounds);
@@ -102,7 +109,8 @@ impl Batch {
         };
         self.job = change.job;
         self.is_status |= change.is_status;
-        match command {
+        self.is_replaceable &= change.is_replaceable && request.report_id.is_none();
+        match command.inner() {
             Command::Events(events) => {
                 let first = self.positions + 1;
                 self.events.extend((first..).zip(events.iter().cloned()));
@@ -114,7 +122,7 @@ impl Batch {
             }
             _ => self.positions += u64::from(change.is_status),
         }
-        let is_change = change.is_status || matches!(command, Command::Events(_));
+        let is_change = change.is_status || matches!(command.inner(), Command::Events(_));
         if is_change && self.is_every_change_shown {
             self.steps
                 .push((self.job.clone(), self.positions, change.is_status));
@@ -127,9 +135,23 @@ impl Batch {
         Outcome::Placed(self.positions, answer)
     }
 
-    /// Whether there is anything to store; a mere sign of life needs no commit.
-    pub(super) fn needs_commit(&self) -> bool {
-        self.positions > 0 || !self.rows.is_empty() || !self.remembered.is_empty()
+    /// Whether there is anything to store. A mere sign of life needs no commit, unless other nodes
+    /// have to know of it; and they may know what makes it, or a refusal, wrong.
+    pub(super) fn needs_commit(&self, is_shared: bool) -> bool {
+        self.positions > 0
+            || !self.rows.is_empty()
+            || !self.remembered.is_empty()
+            || (is_shared && !self.job.is_finished())
+    }
+
+    /// Where the changes begin of this very batch, when the store turns out to hold it as its newest
+    /// commit.
+    pub(super) fn first_if_done(&self, stored: &Stored) -> Option<Seq> {
+        let is_done = stored.nonce == Some(self.nonce);
+        let before_last = self.positions.saturating_sub(1);
+        is_done
+            .then(|| Seq::new(stored.job.seq.get().saturating_sub(before_last)))
+            .flatten()
     }
 
     pub(super) fn commit(&self) -> Commit<'_> {
@@ -140,6 +162,8 @@ impl Batch {
             rows: &self.rows,
             answers: &self.remembered,
             now: self.now,
+            nonce: self.nonce,
+            is_replaceable: self.is_replaceable,
         }
     }
 

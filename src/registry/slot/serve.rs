@@ -66,11 +66,11 @@ impl Slot {
                     &inner.settings.load(),
                 )
             };
-            if !batch.needs_commit() {
+            if !batch.needs_commit(inner.is_shared()) {
                 self.keep(inner, Arc::new(batch.job.clone()));
                 return batch.answer(requests, &inner.metrics);
             }
-            match inner.store.commit(batch.commit()).await {
+            match self.commit(inner, &batch).await {
                 Ok(Committed::Done { prev, first }) => {
                     return self.show(inner, batch, requests, prev, first);
                 }
@@ -90,6 +90,41 @@ impl Slot {
         }
         let error = StoreError::Unavailable("other nodes change the job too often".to_owned());
         self.give_up(inner, requests, error).await;
+    }
+
+    /// Commits a batch. When the store did not answer it is asked whether it has done it all the
+    /// same; and once more to do it, when other nodes use it too: then it is the way there that
+    /// failed, as a rule, which is another one by now.
+    async fn commit(&self, inner: &Inner, batch: &Batch) -> Result<Committed, StoreError> {
+        let prev = batch.job.seq;
+        let done = |stored: &Stored| {
+            let first = batch.first_if_done(stored)?;
+            Some(Committed::Done { prev, first })
+        };
+        let mut is_last = !inner.is_shared();
+        loop {
+            match inner.store.commit(batch.commit()).await {
+                Ok(Committed::Conflict(stored)) => {
+                    // The first try may have come late and all the same before the second.
+                    return Ok(done(&stored).unwrap_or(Committed::Conflict(stored)));
+                }
+                Ok(committed) => return Ok(committed),
+                Err(error) => {
+                    let loaded = inner.store.load(self.job_id(), inner.clock.now()).await;
+                    let Ok(Loaded::Job(stored)) = loaded else {
+                        return Err(error);
+                    };
+                    if let Some(done) = done(&stored) {
+                        return Ok(done);
+                    }
+                    let may_come_twice = stored.job.seq != prev;
+                    if is_last || may_come_twice {
+                        return Err(error);
+                    }
+                    is_last = true;
+                }
+            }
+        }
     }
 
     /// Refuses requests that the store failed. Whether it did what it was asked is unknown, so
@@ -166,7 +201,7 @@ impl Slot {
         inner: &Arc<Inner>,
         stored: Stored,
     ) -> Result<(), RegistryError> {
-        let Stored { job, ledger } = stored;
+        let Stored { job, ledger, .. } = stored;
         if job.origin.incarnation != self.origin.incarnation {
             self.forget(inner);
             return Err(RegistryError::Gone);
@@ -188,7 +223,7 @@ impl Slot {
             self.keep(inner, job);
         }
         // Also at the same seq: answers and rows take none.
-        self.lock().ledger = ledger;
+        self.lock().ledger.absorb(ledger);
         Ok(())
     }
 

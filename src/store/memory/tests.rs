@@ -93,6 +93,8 @@ fn propose(
         rows: &extra.rows,
         answers: &[],
         now: at(seconds),
+        nonce: uuid::Uuid::nil(),
+        is_replaceable: false,
     }));
     (change.job, committed)
 }

@@ -157,6 +157,8 @@ async fn put_finished(store: &dyn Store, job_id: &str, seconds_ago: u64) {
         rows: &[],
         answers: &[],
         now: then,
+        nonce: uuid::Uuid::now_v7(),
+        is_replaceable: false,
     };
     let committed = store.commit(commit).await;
     assert!(

@@ -260,6 +260,15 @@ impl Store for StagedStore {
             .await
     }
 
+    async fn unfinished(
+        &self,
+        kind: Option<&str>,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Job>>, StoreError> {
+        self.memory.unfinished(kind, after, limit).await
+    }
+
     async fn rows(
         &self,
         origin: &Origin,
