@@ -8,6 +8,7 @@ mod clock;
 mod expiry;
 mod handle;
 mod list;
+mod recover;
 mod slot;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,10 @@
 //! A whole server, from its configuration to its drain.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -12,17 +16,17 @@ use tokio_util::{
 };
 
 use crate::{
-    config::{AuthMode, Config, ConfigError, StoreBackend},
+    config::{AuthMode, Config, ConfigError, Durability, StoreBackend},
     http::{
         App, FORGET_INTERVAL, Metrics, Passes, Policy, Usage, admin_router,
         connection::{self, ConnectionLimits, Drained, Endpoint, Tls, TlsError},
         router,
     },
-    job::Defaults,
+    job::{Defaults, Timestamp},
     metrics::{ConnectionMetrics, Meter, RegistryMetrics, StoreMetrics},
     registry::{Registry, Settings},
     runner::Runners,
-    store::{Measured, Memory, MemoryLimits, Store},
+    store::{Embedded, EmbeddedLimits, EmbeddedSettings, Measured, Memory, MemoryLimits, Store},
     stream::StreamSettings,
 };
 
@@ -31,6 +35,11 @@ const ADMIN_CONNECTIONS: usize = 64;
 
 /// How long an operator's answer that is under way has at the very end.
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
+
+/// Most names of each sort that the embedded store remembers: those of removed jobs, reserved keys,
+/// used tickets. As many as jobs; in a small file fewer, so that each sort takes some eighth of it.
+const MOST_NAMES: u64 = 1_000_000;
+const BYTES_PER_NAME: u64 = 8 * 256;
 
 /// How often what histograms were told is taken into their buckets: until then each value takes
 /// memory of its own.
@@ -46,6 +55,7 @@ pub struct Server {
     connection_limits: watch::Sender<ConnectionLimits>,
     registry: Registry,
     runners: Runners,
+    store: Arc<dyn Store>,
     /// Cancelled to stop accepting and to let connections end.
     drain: CancellationToken,
     /// How long a drain may take.
@@ -97,6 +107,15 @@ impl Server {
             timers.clone(),
         );
         let runners = Runners::new(&config.runner);
+        let recovered = registry
+            .recover(|job| {
+                runners.start(job);
+            })
+            .await;
+        let recovered = recovered.context("read the unfinished jobs")?;
+        if recovered > 0 {
+            tracing::info!(jobs = recovered, "unfinished jobs go on");
+        }
         let connection_metrics = ConnectionMetrics::new(&meter);
         let app = Arc::new(App {
             registry: registry.clone(),
@@ -105,7 +124,7 @@ impl Server {
             metrics: Metrics::new(meter, &runners),
             has_admin_listener: admin_listener.is_some(),
             policy: ArcSwap::from_pointee(Policy::new(config)),
-            passes: Passes::new(store),
+            passes: Passes::new(Arc::clone(&store)),
             usage: Usage::new(&config.limits),
         });
         tokio::spawn(keep_usage_small(Arc::clone(&app), timers.clone()));
@@ -131,6 +150,7 @@ impl Server {
             connection_limits,
             registry,
             runners,
+            store,
             drain,
             drain_time: config.stream.drain(),
             connections: AbortOnDropHandle::new(tokio::spawn(serving)),
@@ -218,6 +238,9 @@ impl Server {
             // How operators' connections end is of no interest.
             let _ = admin.connections.await;
         }
+        if let Err(error) = self.store.flush().await {
+            tracing::error!(%error, "the last progress may be lost");
+        }
         drained
     }
 }
@@ -303,8 +326,38 @@ async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
             finished_jobs: config.store.memory.max_finished_jobs,
             row_bytes: config.store.memory.max_result_bytes,
         })),
+        StoreBackend::Embedded => Arc::new(open_file(embedded_settings(config)).await?),
         backend => anyhow::bail!("the store {backend:?} is still missing"),
     })
+}
+
+/// Opens the embedded store's file where waiting for the disk holds nobody up.
+async fn open_file(settings: EmbeddedSettings) -> anyhow::Result<Embedded> {
+    let opening = tokio::task::spawn_blocking(|| Embedded::open(settings, wall_clock()));
+    Ok(opening.await.context("open the store's file")??)
+}
+
+fn wall_clock() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    let micros = since_epoch.unwrap_or_default().as_micros();
+    Timestamp::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+}
+
+fn embedded_settings(config: &Config) -> EmbeddedSettings {
+    let store = &config.store.embedded;
+    EmbeddedSettings {
+        path: store.path.clone(),
+        flush: store.flush(),
+        is_all_durable: store.durability == Durability::All,
+        cache_bytes: store.cache_bytes,
+        limits: EmbeddedLimits {
+            max_bytes: store.max_bytes,
+            events_per_job: config.events.max_count as u64,
+            event_bytes_per_job: config.events.max_bytes as u64,
+            event_bytes: config.events.max_total_bytes as u64,
+            names: (store.max_bytes / BYTES_PER_NAME).min(MOST_NAMES),
+        },
+    }
 }
 
 fn settings(config: &Config) -> Settings {
