@@ -167,12 +167,9 @@ impl Shared for Redis {
         let found: Vec<(Option<String>, Option<String>)> = self.link.run(&pipeline).await?;
         let seqs = jobs.iter().zip(found).map(|(origin, (held, seq))| {
             let seq = seq.filter(|_| held == Some(incarnation(origin)));
-            match seq.and_then(|seq| seq.parse().ok()) {
-                Some(seq) => Ok(Some(seq)),
-                None => self.absent(None),
-            }
+            seq.and_then(|seq| seq.parse().ok())
         });
-        seqs.collect()
+        Ok(seqs.collect())
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<JobId>, StoreError> {
