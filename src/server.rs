@@ -18,11 +18,12 @@ use crate::{
         connection::{self, ConnectionLimits, Drained, Endpoint, Tls, TlsError},
         router,
     },
+    intake::Intake,
     job::Defaults,
-    metrics::{ConnectionMetrics, Meter, RegistryMetrics, StoreMetrics},
+    metrics::{ConnectionMetrics, Meter, PushedMetrics, RegistryMetrics, StoreMetrics},
     registry::{Registry, Settings},
     runner::Runners,
-    store::{Measured, Memory, MemoryLimits, Store},
+    store::{Measured, Memory, MemoryLimits, PushedReports, Redis, RedisSettings, Store},
     stream::StreamSettings,
 };
 
@@ -35,6 +36,13 @@ const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 /// How often what histograms were told is taken into their buckets: until then each value takes
 /// memory of its own.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the start waits for a Redis that is not there yet: machines and containers that start
+/// together do so in any order.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long what takes pushed reports may take to say that it does so no longer.
+const INTAKE_DRAIN: Duration = Duration::from_secs(1);
 
 /// A server that is running. Dropping it stops it at once; [`Server::drain`] stops it well.
 #[derive(Debug)]
@@ -51,6 +59,8 @@ pub struct Server {
     /// How long a drain may take.
     drain_time: Duration,
     connections: AbortOnDropHandle<Drained>,
+    /// What takes reports that are pushed past HTTP, when there is such a way.
+    intake: Option<AbortOnDropHandle<()>>,
     /// Cancelled, by dropping this, to end the timers behind the registry.
     _timers: DropGuard,
 }
@@ -71,7 +81,8 @@ impl Server {
     /// # Errors
     /// An address cannot be bound, or the certificate not be served.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
-        Self::start_with(config, open_store(config).await?).await
+        let opened = open_store(config).await?;
+        Self::start_over(config, opened).await
     }
 
     /// The same over a store of the caller's own.
@@ -79,6 +90,11 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub async fn start_with(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<Self> {
+        Self::start_over(config, store.into()).await
+    }
+
+    async fn start_over(config: &Config, opened: Opened) -> anyhow::Result<Self> {
+        let Opened { store, pushed } = opened;
         let tls = load_tls(config)?;
         let (listener, address) = bind(config.server.listen)?;
         let admin_listener = config.server.admin_listen.map(bind).transpose()?;
@@ -97,6 +113,12 @@ impl Server {
             timers.clone(),
         );
         registry.keep_the_stores_time().await;
+        let counting = PushedMetrics::new(&meter);
+        let most_bytes = config.limits.ndjson_line_bytes;
+        let intake = pushed.map(|reports| {
+            let intake = Intake::new(reports, registry.clone(), counting, most_bytes);
+            AbortOnDropHandle::new(tokio::spawn(intake.run()))
+        });
         let runners = Runners::new(&config.runner);
         let takeover = runners.clone().take_over(registry.clone());
         tokio::spawn(timers.clone().run_until_cancelled_owned(takeover));
@@ -137,6 +159,7 @@ impl Server {
             drain,
             drain_time: config.stream.drain(),
             connections: AbortOnDropHandle::new(tokio::spawn(serving)),
+            intake,
             _timers: timers.drop_guard(),
         })
     }
@@ -216,6 +239,10 @@ impl Server {
         self.runners.drain(self.drain_time / 2).await;
         self.registry.drain();
         let drained = self.connections.await.unwrap_or_default();
+        if let Some(intake) = self.intake {
+            // It has ended, as a rule, and is not worth more than a moment.
+            let _ = tokio::time::timeout(INTAKE_DRAIN, intake).await;
+        }
         if let Some(admin) = self.admin {
             admin.drain.cancel();
             // How operators' connections end is of no interest.
@@ -297,8 +324,21 @@ async fn keep_usage_small(app: Arc<App>, end: CancellationToken) {
     end.run_until_cancelled(upkeep).await;
 }
 
-async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
-    Ok(match config.store.backend {
+/// A store, and what comes to it by another way than through the server.
+struct Opened {
+    store: Arc<dyn Store>,
+    pushed: Option<PushedReports>,
+}
+
+impl From<Arc<dyn Store>> for Opened {
+    fn from(store: Arc<dyn Store>) -> Self {
+        let pushed = None;
+        Self { store, pushed }
+    }
+}
+
+async fn open_store(config: &Config) -> anyhow::Result<Opened> {
+    let store: Arc<dyn Store> = match config.store.backend {
         StoreBackend::Memory => Arc::new(Memory::new(MemoryLimits {
             events_per_job: config.events.max_count,
             event_bytes_per_job: config.events.max_bytes,
@@ -306,8 +346,28 @@ async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
             finished_jobs: config.store.memory.max_finished_jobs,
             row_bytes: config.store.memory.max_result_bytes,
         })),
+        StoreBackend::Redis => {
+            let redis = Arc::new(Redis::open(redis_settings(config)).await?);
+            let pushed = Some(PushedReports::of(Arc::clone(&redis)));
+            let store = redis;
+            return Ok(Opened { store, pushed });
+        }
         backend => anyhow::bail!("the store {backend:?} is still missing"),
-    })
+    };
+    Ok(store.into())
+}
+
+fn redis_settings(config: &Config) -> RedisSettings {
+    let redis = &config.store.redis;
+    RedisSettings {
+        url: redis.url.expose().to_owned(),
+        prefix: redis.prefix.clone(),
+        ca: redis.ca.clone(),
+        timeout: config.store.timeout(),
+        start_patience: START_PATIENCE,
+        events_per_job: config.events.max_count,
+        event_bytes_per_job: config.events.max_bytes,
+    }
 }
 
 fn settings(config: &Config) -> Settings {

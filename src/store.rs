@@ -18,7 +18,10 @@ use crate::job::{
 
 pub use measured::Measured;
 pub use memory::{Memory, MemoryLimits};
-pub use redis::{Redis, RedisSettings};
+pub use redis::{
+    OpenError, PushedEntries, PushedEntry, PushedMessage, PushedMessages, PushedReports, Redis,
+    RedisSettings, RefusedReport,
+};
 pub use shared::{Following, Notice, Shared};
 
 /// Keeps jobs, their events and their result rows.

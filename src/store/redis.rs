@@ -8,11 +8,14 @@
 
 mod address;
 mod browse;
+mod change;
+mod contents;
 mod failure;
 mod index;
 mod keys;
 mod link;
 mod notices;
+mod pushed;
 mod read;
 mod scripts;
 mod sharing;
@@ -20,25 +23,29 @@ mod signals;
 #[cfg(test)]
 mod tests;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use redis::{Cmd, Value, cmd};
+use redis::cmd;
+use thiserror::Error;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    Commit, Committed, Created, Filter, Former, Input, InputFormat, JobCounts, KeptEvents, Loaded,
-    Position, Rows, Shared, Store, StoreError,
+    Commit, Committed, Created, Filter, Former, Input, JobCounts, KeptEvents, Loaded, Position,
+    Rows, Shared, Store, StoreError,
 };
-use crate::job::{Event, EventName, Job, JobId, Json, Origin, Seq, State, Timestamp};
+use crate::job::{Job, JobId, Origin, Seq, State, Timestamp};
 use address::Address;
 use browse::{Direction, Upkeep};
-use failure::{Failure, unreadable};
+use failure::unreadable;
 use keys::{Entry, Keys};
 use link::Link;
-use notices::{Hearing, LARGEST_CHANGE};
-use read::{Found, Held, JOB_FIELDS, as_is, from_json, remember, stored, strings, to_json};
+use notices::Hearing;
+pub use pushed::{
+    PushedEntries, PushedEntry, PushedMessage, PushedMessages, PushedReports, RefusedReport,
+};
+use read::{Found, Held, JOB_FIELDS};
 use scripts::{Scripts, call};
 use signals::Signals;
 
@@ -64,9 +71,15 @@ pub struct RedisSettings {
     pub event_bytes_per_job: usize,
 }
 
+/// Why a Redis cannot be used: a sentence for operators.
+#[derive(Debug, Clone, Error)]
+#[error("{0}")]
+pub struct OpenError(String);
+
 /// Jobs in Redis.
-#[derive(Debug)]
 pub struct Redis {
+    address: Arc<Address>,
+    patience: Duration,
     link: Link,
     hearing: Hearing,
     keys: Arc<Keys>,
@@ -85,10 +98,10 @@ impl Redis {
     /// # Errors
     /// A sentence: what is wrong with the settings, or what Redis has against them; or that it was
     /// waited for in vain.
-    pub async fn open(settings: RedisSettings) -> Result<Self, StoreError> {
+    pub async fn open(settings: RedisSettings) -> Result<Self, OpenError> {
         let patience = settings.timeout;
-        let address = Address::parse(&settings.url, settings.ca.as_deref(), patience)
-            .map_err(StoreError::Unavailable)?;
+        let address =
+            Address::parse(&settings.url, settings.ca.as_deref(), patience).map_err(OpenError)?;
         let address = Arc::new(address);
         let keys = Arc::new(Keys::new(&settings.prefix, address.database()));
         let signals = Arc::new(Signals::default());
@@ -101,11 +114,11 @@ impl Redis {
             give_up,
         )
         .await
-        .map_err(|failure| match failure {
-            Failure::Away(reason) | Failure::Wrong(reason) => StoreError::Unavailable(reason),
-        })?;
+        .map_err(|failure| OpenError(failure.reason().to_owned()))?;
         let node = Uuid::now_v7();
         Ok(Self {
+            address: Arc::clone(&address),
+            patience,
             link,
             hearing: Hearing::start(
                 address,
@@ -135,128 +148,6 @@ impl Redis {
         }
     }
 
-    fn call_create(&self, job: &Job, input: Option<&Input>) -> Cmd {
-        let mut create = call(&self.scripts.create, &self.keys.whole_job(job.id()));
-        create
-            .arg(incarnation(&job.origin))
-            .arg(to_json(job))
-            .arg(to_json(&*job.origin))
-            .arg(job.face.state.as_str())
-            .arg(micros(job.next_deadline()))
-            .arg(job.origin.created_at.as_micros())
-            .arg(u8::from(input.is_some()))
-            .arg(input.map(written).unwrap_or_default())
-            .arg(self.keys.channel(job.id().as_str()))
-            .arg(self.node.to_string());
-        create
-    }
-
-    fn call_commit(&self, commit: &Commit<'_>, is_indexed: bool) -> Cmd {
-        let job = commit.job;
-        let keys = self.keys.whole_job(job.id());
-        let mut call = call(&self.scripts.commit, &keys[..5]);
-        call.arg(incarnation(&job.origin))
-            .arg(job.seq.get())
-            .arg(commit.positions)
-            .arg(commit.nonce.to_string())
-            .arg(to_json(job))
-            .arg(job.face.state.as_str())
-            .arg(micros(job.expires_at()))
-            .arg(micros(job.next_deadline()))
-            .arg(u8::from(is_indexed))
-            .arg(commit.now.as_micros())
-            .arg(self.keys.channel(job.id().as_str()))
-            .arg(self.node.to_string())
-            .arg(self.events_per_job)
-            .arg(self.event_bytes_per_job)
-            .arg(LARGEST_CHANGE)
-            .arg(commit.events.len())
-            .arg(commit.rows.len())
-            .arg(commit.answers.len());
-        for (place, event) in commit.events {
-            call.arg(*place)
-                .arg(event.name.as_str())
-                .arg(event.data.as_str());
-        }
-        for row in commit.rows {
-            call.arg(row.as_str());
-        }
-        for (report_id, place, answer) in commit.answers {
-            call.arg(report_id.as_str())
-                .arg(*place)
-                .arg(to_json(answer));
-        }
-        call
-    }
-
-    /// Commits once; `None` when the indexes have to be written first.
-    async fn try_commit(
-        &self,
-        commit: &Commit<'_>,
-        is_indexed: bool,
-    ) -> Result<Option<Committed>, StoreError> {
-        let mut pipeline = redis::pipe();
-        if is_indexed {
-            index::prepare(&mut pipeline, &self.keys, commit.job);
-        }
-        pipeline.add_command(self.call_commit(commit, is_indexed));
-        let (answer,): (Vec<String>,) = self.link.run(&pipeline).await?;
-        let mut answer = answer.iter().map(String::as_str);
-        let mut next = || answer.next().unwrap_or_default();
-        match next() {
-            "unindexed" => Ok(None),
-            "missing" => self.absent(Some(Committed::Missing)),
-            "conflict" => {
-                let mut stored = stored(next(), next(), next())?;
-                while let (Some(id), Some(entry)) = (answer.next(), answer.next()) {
-                    remember(&mut stored.ledger, id, entry)?;
-                }
-                Ok(Some(Committed::Conflict(stored)))
-            }
-            "done" => {
-                let prev = next().parse().map_err(|()| unreadable("a seq", ""))?;
-                let first = next().parse().map_err(|()| unreadable("a seq", ""))?;
-                if is_indexed && let Ok(before) = State::parse(next()) {
-                    let mut pipeline = redis::pipe();
-                    index::settle(&mut pipeline, &self.keys, commit.job, before);
-                    self.link.tell(pipeline).await;
-                }
-                Ok(Some(Committed::Done { prev, first }))
-            }
-            _ => Err(unreadable("an answer", "it is not that of the script")),
-        }
-    }
-
-    /// Reads what belongs to a job, at one moment with the job itself.
-    async fn with_job<T: redis::FromRedisValue>(
-        &self,
-        origin: &Origin,
-        fields: &[&str],
-        commands: impl IntoIterator<Item = Cmd>,
-    ) -> Result<Option<(Vec<Option<String>>, T)>, StoreError> {
-        let mut pipeline = redis::pipe();
-        pipeline
-            .atomic()
-            .cmd("HMGET")
-            .arg(self.keys.job(&origin.job_id))
-            .arg("incarnation")
-            .arg(fields);
-        for command in commands {
-            pipeline.add_command(command);
-        }
-        let mut answers: Vec<Value> = self.link.run(&pipeline).await?;
-        let found = answers.remove(0);
-        let mut found: Vec<Option<String>> =
-            redis::from_redis_value(found).map_err(|error| unreadable("a job", error))?;
-        if found.first() != Some(&Some(incarnation(origin))) {
-            return self.absent(None);
-        }
-        found.remove(0);
-        let rest = redis::from_redis_value(Value::Array(answers));
-        let rest = rest.map_err(|error| unreadable("a job", error))?;
-        Ok(Some((found, rest)))
-    }
-
     async fn put(
         &self,
         key: String,
@@ -277,30 +168,7 @@ impl Redis {
 #[async_trait]
 impl Store for Redis {
     async fn create(&self, job: &Job, input: Option<&Input>) -> Result<Created, StoreError> {
-        let mut pipeline = redis::pipe();
-        index::announce(&mut pipeline, &self.keys, job);
-        pipeline.add_command(self.call_create(job, input));
-        let (answer,): (Vec<String>,) = self.link.run(&pipeline).await?;
-        match answer.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-            ["exists", document, seq, nonce] => {
-                // Its entries were for nothing.
-                let mut pipeline = redis::pipe();
-                index::forget(&mut pipeline, &self.keys, &job.origin);
-                self.link.tell(pipeline).await;
-                Ok(Created::Exists(stored(document, seq, nonce)?))
-            }
-            ["done", seq, former] => {
-                if !former.is_empty() {
-                    let former: Origin = from_json("an origin", former)?;
-                    let mut pipeline = redis::pipe();
-                    index::forget(&mut pipeline, &self.keys, &former);
-                    self.link.tell(pipeline).await;
-                }
-                let seq = seq.parse().map_err(|()| unreadable("a seq", seq))?;
-                Ok(Created::Done(seq))
-            }
-            _ => Err(unreadable("an answer", "it is not that of the script")),
-        }
+        self.put_new(job, input).await
     }
 
     async fn reserve(
@@ -334,59 +202,15 @@ impl Store for Redis {
     }
 
     async fn input(&self, origin: &Origin) -> Result<Option<Input>, StoreError> {
-        let mut get = cmd("GET");
-        get.arg(self.keys.of_job(&origin.job_id, "input"));
-        let found: Option<(_, (Option<Vec<u8>>,))> = self.with_job(origin, &[], [get]).await?;
-        let Some((_, (Some(text),))) = found else {
-            return Ok(None);
-        };
-        let wrong = || unreadable("an input", "it has no format");
-        let end = text
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .ok_or_else(wrong)?;
-        let formats = [InputFormat::Json, InputFormat::Text, InputFormat::Csv];
-        let format = formats
-            .into_iter()
-            .find(|format| format.as_str().as_bytes() == &text[..end]);
-        Ok(Some(Input {
-            format: format.ok_or_else(wrong)?,
-            content: Arc::from(&text[end + 1..]),
-        }))
+        self.input_of(origin).await
     }
 
     async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
-        // Most commits change nothing that a job is found by. Of these two it is known.
-        let job = commit.job;
-        let has_begun = job.face.started_at == Some(job.updated_at);
-        let is_indexed = commit.positions > 0 && (job.is_finished() || has_begun);
-        if let Some(committed) = self.try_commit(&commit, is_indexed).await? {
-            return Ok(committed);
-        }
-        let committed = self.try_commit(&commit, true).await?;
-        committed.ok_or_else(|| unreadable("an answer", "it is not that of the script"))
+        self.change(&commit).await
     }
 
     async fn events_after(&self, origin: &Origin, after: Seq) -> Result<KeptEvents, StoreError> {
-        let mut range = cmd("XRANGE");
-        range
-            .arg(self.keys.of_job(&origin.job_id, "events"))
-            .arg(format!("({after}-0"))
-            .arg("+");
-        type Entries = Vec<(String, Vec<String>)>;
-        let found: Option<(_, (Entries,))> = self.with_job(origin, &["dropped"], [range]).await?;
-        let Some((fields, (entries,))) = found else {
-            return Ok(KeptEvents::default());
-        };
-        let dropped = fields.into_iter().flatten().next();
-        let dropped = dropped.map_or(Ok(Seq::ZERO), |seq| seq.parse());
-        let events = entries.iter().map(|(id, fields)| event_of(id, fields));
-        Ok(KeptEvents {
-            events: events
-                .collect::<Option<_>>()
-                .ok_or_else(|| unreadable("an event", "it is not what this version writes"))?,
-            dropped: dropped.map_err(|()| unreadable("a seq", ""))?,
-        })
+        self.events_of(origin, after).await
     }
 
     async fn list(
@@ -428,32 +252,7 @@ impl Store for Redis {
         from: u64,
         limit: usize,
     ) -> Result<Option<Rows>, StoreError> {
-        let key = self.keys.of_job(&origin.job_id, "rows");
-        // Redis counts with signs, and its last index is part of the range.
-        let first = i64::try_from(from).unwrap_or(i64::MAX);
-        let last = first.saturating_add(i64::try_from(limit).unwrap_or(i64::MAX) - 1);
-        let (mut length, mut range) = (cmd("LLEN"), cmd("LRANGE"));
-        length.arg(&key);
-        // Of no rows at all there is no range.
-        range.arg(&key).arg(first).arg(last);
-        let ranges = (limit > 0).then_some(range);
-        let found: Option<(_, Vec<Value>)> = self
-            .with_job(origin, &[], [length].into_iter().chain(ranges))
-            .await?;
-        let Some((_, answers)) = found else {
-            return Ok(None);
-        };
-        let mut answers = answers.into_iter();
-        let total = answers.next().map(redis::from_redis_value);
-        let total = total
-            .transpose()
-            .map_err(|error| unreadable("rows", error))?;
-        let texts = answers.next().map(strings).unwrap_or_default();
-        let rows: Option<Vec<Json>> = texts.iter().map(|text| as_is(text)).collect();
-        Ok(Some(Rows {
-            total: total.unwrap_or_default(),
-            rows: rows.ok_or_else(|| unreadable("a row", "it is not JSON"))?,
-        }))
+        self.rows_of(origin, from, limit).await
     }
 
     async fn remove(&self, origin: &Origin, gone_until: Timestamp) -> Result<(), StoreError> {
@@ -510,6 +309,16 @@ impl Store for Redis {
     }
 }
 
+impl fmt::Debug for Redis {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.address.to_string();
+        formatter
+            .debug_struct("Redis")
+            .field("address", &address)
+            .finish_non_exhaustive()
+    }
+}
+
 fn is_expired(job: &Job, now: Timestamp) -> bool {
     job.expires_at().is_some_and(|end| end <= now)
 }
@@ -521,22 +330,4 @@ fn incarnation(origin: &Origin) -> String {
 /// A moment as scripts take it: nothing when there is none.
 fn micros(moment: Option<Timestamp>) -> String {
     moment.map_or_else(String::new, |moment| moment.as_micros().to_string())
-}
-
-/// An input as it is kept: its format on a line of its own.
-fn written(input: &Input) -> Vec<u8> {
-    [input.format.as_str().as_bytes(), b"\n", &input.content].concat()
-}
-
-/// An entry of a job's stream.
-fn event_of(id: &str, fields: &[String]) -> Option<Event> {
-    let (seq, _) = id.split_once('-')?;
-    let [_, name, _, data] = fields else {
-        return None;
-    };
-    Some(Event {
-        seq: seq.parse().ok()?,
-        name: EventName::parse(name).ok()?,
-        data: as_is(data)?,
-    })
 }

@@ -15,10 +15,11 @@ pub(super) struct Scripts {
     pub(super) put: Script,
     pub(super) deadline: Script,
     pub(super) postpone: Script,
+    pub(super) consumers: Script,
 }
 
 /// The text of each, in the order of the fields above.
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 11] = [
     include_str!("commit.lua"),
     include_str!("create.lua"),
     include_str!("restore.lua"),
@@ -29,6 +30,7 @@ const SOURCES: [&str; 10] = [
     include_str!("put.lua"),
     include_str!("deadline.lua"),
     include_str!("postpone.lua"),
+    include_str!("consumers.lua"),
 ];
 
 impl Scripts {
@@ -44,6 +46,7 @@ impl Scripts {
             put,
             deadline,
             postpone,
+            consumers,
         ] = SOURCES.map(Script::new);
         Self {
             commit,
@@ -56,6 +59,7 @@ impl Scripts {
             put,
             deadline,
             postpone,
+            consumers,
         }
     }
 
