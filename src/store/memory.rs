@@ -3,6 +3,7 @@
 mod events;
 mod index;
 mod names;
+mod record;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -11,22 +12,22 @@ mod values;
 use std::{
     ops::Bound,
     sync::{
-        Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use async_trait::async_trait;
-use uuid::Uuid;
 
 use super::{
     Commit, Committed, Created, Filter, Former, Input, JobCounts, KeptEvents, Loaded, Position,
     Rows, Store, StoreError, Stored,
 };
-use crate::job::{Answer, Job, JobId, Json, Ledger, Origin, ReportId, Seq, Timestamp};
+use crate::job::{Answer, Job, JobId, Ledger, Origin, ReportId, Seq, Timestamp};
 use events::{EventBudget, EventLog};
 use index::Index;
+use record::{Record, RecordState};
 use tally::Tally;
 use values::Values;
 
@@ -68,28 +69,6 @@ pub struct Memory {
     /// The newest seq of any job: a clock that steps back takes no job's seqs below those of
     /// another's earlier changes. It guards no other memory, hence relaxed.
     newest: AtomicU64,
-}
-
-/// One job; its own lock, so that jobs do not wait for each other.
-#[derive(Debug)]
-struct Record {
-    incarnation: Uuid,
-    state: Mutex<RecordState>,
-    input: Option<Input>,
-}
-
-#[derive(Debug)]
-struct RecordState {
-    job: Arc<Job>,
-    ledger: Ledger,
-    /// That of the newest commit.
-    nonce: Option<Uuid>,
-    events: EventLog,
-    rows: Vec<Json>,
-    /// Bytes of those rows that the index counts.
-    row_bytes: usize,
-    /// Set when the job has left the index while somebody still held it.
-    is_removed: bool,
 }
 
 impl Memory {
@@ -166,28 +145,6 @@ impl Memory {
 
     fn saw(&self, seq: Seq) {
         self.newest.fetch_max(seq.get(), Ordering::Relaxed);
-    }
-}
-
-impl Record {
-    fn lock(&self) -> MutexGuard<'_, RecordState> {
-        self.state
-            .lock()
-            .expect("no section under a record's lock panics")
-    }
-
-    fn input_bytes(&self) -> usize {
-        self.input.as_ref().map_or(0, |input| input.content.len())
-    }
-}
-
-impl RecordState {
-    fn stored(&self) -> Box<Stored> {
-        Box::new(Stored {
-            job: Arc::clone(&self.job),
-            ledger: self.ledger.clone(),
-            nonce: self.nonce,
-        })
     }
 }
 

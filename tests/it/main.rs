@@ -21,6 +21,7 @@ mod registry;
 mod reload;
 mod resume;
 mod runner;
+mod sharing;
 mod stream_body;
 mod stream_wire;
 mod support;

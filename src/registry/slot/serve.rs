@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Errand, Request, Slot, batch::Batch};
+use super::{Errand, Request, Slot, batch::Batch, follow::Heard};
 use crate::{
     frame::Ending,
     hub::Reminder,
@@ -33,11 +33,60 @@ impl Slot {
         {
             return answer_all(inner, requests, &error);
         }
-        match *errand {
+        match errand {
             Errand::Apply(_) => self.apply(inner, requests).await,
-            Errand::Remove { gone_until } => self.remove(inner, requests, gone_until).await,
+            &Errand::Remove { gone_until } => self.remove(inner, requests, gone_until).await,
+            Errand::Freshen => match self.catch_up(inner).await {
+                Ok(()) => self.answer_current(requests),
+                Err(error) => answer_all(inner, requests, &error),
+            },
+            Errand::Hear(heard) => {
+                let heard = self.take_over(inner, heard).await;
+                if let Err(error) = heard {
+                    tracing::debug!(job.id = %self.job_id(), %error, "a notice could not be followed");
+                }
+            }
             Errand::Refresh => self.answer_current(requests),
         }
+    }
+
+    /// Reads the store when the job has moved there.
+    async fn catch_up(self: &Arc<Self>, inner: &Arc<Inner>) -> Result<(), RegistryError> {
+        let (is_finished, seq) = {
+            let desk = self.lock();
+            (desk.current.is_finished(), desk.current.seq)
+        };
+        let Some(shared) = inner.store.shared().filter(|_| !is_finished) else {
+            return Ok(());
+        };
+        let seqs = shared.seqs(&[&self.origin]).await?;
+        if seqs.first() == Some(&Some(seq)) {
+            return Ok(());
+        }
+        self.reread(inner).await
+    }
+
+    /// Shows a change that another node made, when it is the next one; else the store is read.
+    async fn take_over(
+        self: &Arc<Self>,
+        inner: &Arc<Inner>,
+        heard: &Heard,
+    ) -> Result<(), RegistryError> {
+        let current = Arc::clone(&self.lock().current);
+        if current.is_finished() || heard.job.seq <= current.seq {
+            return Ok(());
+        }
+        if heard.prev != current.seq {
+            return self.reread(inner).await;
+        }
+        let is_status = heard.job.face != current.face;
+        let job = Arc::clone(&heard.job);
+        let reminder = self
+            .hub
+            .publish(job, &heard.events, is_status, Instant::now());
+        remind(inner, self, reminder);
+        self.keep(inner, Arc::clone(&heard.job));
+        Ok(())
     }
 
     async fn remove(
@@ -221,6 +270,12 @@ impl Slot {
             };
             remind(inner, self, reminder);
             self.keep(inner, job);
+        } else if job.seq == before {
+            // A sign of life that another node took has no seq.
+            let mut desk = self.lock();
+            if job.reported_at > desk.current.reported_at {
+                desk.current = job;
+            }
         }
         // Also at the same seq: answers and rows take none.
         self.lock().ledger.absorb(ledger);

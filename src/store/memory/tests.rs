@@ -6,7 +6,9 @@ use futures_util::FutureExt as _;
 
 use super::*;
 use crate::{
-    job::{Bounds, Command, Defaults, EventName, NewEvent, NewJob, Origin, Report, State, step},
+    job::{
+        Bounds, Command, Defaults, EventName, Json, NewEvent, NewJob, Origin, Report, State, step,
+    },
     store::InputFormat,
 };
 
