@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod clients;
+mod conformance;
 mod connection;
 mod deploy;
 mod email_engine;
