@@ -22,7 +22,7 @@ use crate::{
     metrics::{ConnectionMetrics, Meter, RegistryMetrics, StoreMetrics},
     registry::{Registry, Settings},
     runner::Runners,
-    store::{Measured, Memory, MemoryLimits, Store},
+    store::{Measured, Memory, MemoryLimits, Postgres, PostgresSettings, Store},
     stream::StreamSettings,
 };
 
@@ -303,8 +303,22 @@ async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
             finished_jobs: config.store.memory.max_finished_jobs,
             row_bytes: config.store.memory.max_result_bytes,
         })),
+        StoreBackend::Postgres => Arc::new(Postgres::open(postgres_settings(config)).await?),
         backend => anyhow::bail!("the store {backend:?} is still missing"),
     })
+}
+
+fn postgres_settings(config: &Config) -> PostgresSettings {
+    let postgres = &config.store.postgres;
+    let listen_url = postgres.listen_url.expose();
+    PostgresSettings {
+        url: postgres.url.expose().to_owned(),
+        listen_url: (!listen_url.is_empty()).then(|| listen_url.to_owned()),
+        max_connections: postgres.max_connections,
+        patience: config.store.timeout(),
+        events_per_job: config.events.max_count,
+        event_bytes_per_job: config.events.max_bytes,
+    }
 }
 
 fn settings(config: &Config) -> Settings {

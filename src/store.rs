@@ -2,6 +2,7 @@
 
 mod measured;
 mod memory;
+mod postgres;
 mod shared;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -17,6 +18,7 @@ use crate::job::{
 
 pub use measured::Measured;
 pub use memory::{Memory, MemoryLimits};
+pub use postgres::{OpenError as PostgresOpenError, Postgres, PostgresSettings};
 pub use shared::{Following, Notice, Shared};
 
 /// Keeps jobs, their events and their result rows.
