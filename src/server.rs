@@ -96,7 +96,10 @@ impl Server {
             RegistryMetrics::new(&meter),
             timers.clone(),
         );
+        registry.keep_the_stores_time().await;
         let runners = Runners::new(&config.runner);
+        let takeover = runners.clone().take_over(registry.clone());
+        tokio::spawn(timers.clone().run_until_cancelled_owned(takeover));
         let connection_metrics = ConnectionMetrics::new(&meter);
         let app = Arc::new(App {
             registry: registry.clone(),
@@ -333,6 +336,7 @@ fn settings(config: &Config) -> Settings {
         update_interval: config.stream.update_interval(),
         max_jobs: limits.max_jobs,
         gone_seconds: config.jobs.gone_seconds,
+        check_interval: config.store.check_interval(),
     }
 }
 

@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod clients;
+mod conformance;
 mod connection;
 mod deploy;
 mod email_engine;
@@ -21,6 +22,7 @@ mod registry;
 mod reload;
 mod resume;
 mod runner;
+mod sharing;
 mod stream_body;
 mod stream_wire;
 mod support;

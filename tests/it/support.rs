@@ -16,6 +16,7 @@ pub(crate) mod raw_client;
 pub(crate) mod scrape;
 pub(crate) mod secrets;
 pub(crate) mod server;
+pub(crate) mod shared_memory;
 pub(crate) mod sse;
 pub(crate) mod staged_store;
 pub(crate) mod switch;
