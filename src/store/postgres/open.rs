@@ -226,7 +226,7 @@ async fn migrate(
     let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
     let locked = raw_sql(sqlx::AssertSqlSafe(lock)).execute(&mut *transaction).await;
     locked.map_err(&unreachable)?;
-    let outcome = migrator.run(&mut *transaction).await;
+    let outcome = migrator.run_direct(None, &mut *transaction, false).await;
     if let Err(error) = outcome {
         let _ = transaction.rollback().await;
         return Err(refused(connection, error).await);
