@@ -2,6 +2,7 @@
 
 mod measured;
 mod memory;
+mod postgres;
 mod redis;
 mod shared;
 
@@ -18,9 +19,10 @@ use crate::job::{
 
 pub use measured::Measured;
 pub use memory::{Memory, MemoryLimits};
+pub use postgres::{OpenError as PostgresOpenError, Postgres, PostgresSettings};
 pub use redis::{
-    OpenError, PushedEntries, PushedEntry, PushedMessage, PushedMessages, PushedReports, Redis,
-    RedisSettings, RefusedReport,
+    OpenError as RedisOpenError, PushedEntries, PushedEntry, PushedMessage, PushedMessages,
+    PushedReports, Redis, RedisSettings, RefusedReport,
 };
 pub use shared::{Following, Notice, Shared};
 

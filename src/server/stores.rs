@@ -1,0 +1,79 @@
+//! The store that is configured, opened.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    config::{Config, StoreBackend},
+    store::{
+        Memory, MemoryLimits, Postgres, PostgresSettings, PushedReports, Redis, RedisSettings,
+        Store,
+    },
+};
+
+/// How long the start waits for a Redis that is not there yet: machines and containers that start
+/// together do so in any order.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A store, and what comes to it by another way than through the server.
+pub(super) struct Opened {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) pushed: Option<PushedReports>,
+}
+
+impl From<Arc<dyn Store>> for Opened {
+    fn from(store: Arc<dyn Store>) -> Self {
+        let pushed = None;
+        Self { store, pushed }
+    }
+}
+
+/// Opens the store that is configured.
+///
+/// # Errors
+/// Why that cannot be, in a sentence.
+pub(super) async fn open_store(config: &Config) -> anyhow::Result<Opened> {
+    let store: Arc<dyn Store> = match config.store.backend {
+        StoreBackend::Memory => Arc::new(Memory::new(MemoryLimits {
+            events_per_job: config.events.max_count,
+            event_bytes_per_job: config.events.max_bytes,
+            event_bytes: config.events.max_total_bytes,
+            finished_jobs: config.store.memory.max_finished_jobs,
+            row_bytes: config.store.memory.max_result_bytes,
+        })),
+        StoreBackend::Redis => {
+            let redis = Arc::new(Redis::open(redis_settings(config)).await?);
+            let pushed = Some(PushedReports::of(Arc::clone(&redis)));
+            let store = redis;
+            return Ok(Opened { store, pushed });
+        }
+        StoreBackend::Postgres => Arc::new(Postgres::open(postgres_settings(config)).await?),
+        backend => anyhow::bail!("the store {backend:?} is still missing"),
+    };
+    Ok(store.into())
+}
+
+fn redis_settings(config: &Config) -> RedisSettings {
+    let redis = &config.store.redis;
+    RedisSettings {
+        url: redis.url.expose().to_owned(),
+        prefix: redis.prefix.clone(),
+        ca: redis.ca.clone(),
+        timeout: config.store.timeout(),
+        start_patience: START_PATIENCE,
+        events_per_job: config.events.max_count,
+        event_bytes_per_job: config.events.max_bytes,
+    }
+}
+
+fn postgres_settings(config: &Config) -> PostgresSettings {
+    let postgres = &config.store.postgres;
+    let listen_url = postgres.listen_url.expose();
+    PostgresSettings {
+        url: postgres.url.expose().to_owned(),
+        listen_url: (!listen_url.is_empty()).then(|| listen_url.to_owned()),
+        max_connections: postgres.max_connections,
+        patience: config.store.timeout(),
+        events_per_job: config.events.max_count,
+        event_bytes_per_job: config.events.max_bytes,
+    }
+}
