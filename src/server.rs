@@ -53,6 +53,7 @@ pub struct Server {
     connection_limits: watch::Sender<ConnectionLimits>,
     registry: Registry,
     runners: Runners,
+    store: Arc<dyn Store>,
     /// Cancelled to stop accepting and to let connections end.
     drain: CancellationToken,
     /// How long a drain may take.
@@ -121,6 +122,15 @@ impl Server {
         let runners = Runners::new(&config.runner);
         let takeover = runners.clone().take_over(registry.clone());
         tokio::spawn(timers.clone().run_until_cancelled_owned(takeover));
+        let recovered = registry
+            .recover(|job| {
+                runners.start(job);
+            })
+            .await;
+        let recovered = recovered.context("read the unfinished jobs")?;
+        if recovered > 0 {
+            tracing::info!(jobs = recovered, "unfinished jobs go on");
+        }
         let connection_metrics = ConnectionMetrics::new(&meter);
         let app = Arc::new(App {
             registry: registry.clone(),
@@ -129,7 +139,7 @@ impl Server {
             metrics: Metrics::new(meter, &runners),
             has_admin_listener: admin_listener.is_some(),
             policy: ArcSwap::from_pointee(Policy::new(config)),
-            passes: Passes::new(store),
+            passes: Passes::new(Arc::clone(&store)),
             usage: Usage::new(&config.limits),
         });
         tokio::spawn(keep_usage_small(Arc::clone(&app), timers.clone()));
@@ -155,6 +165,7 @@ impl Server {
             connection_limits,
             registry,
             runners,
+            store,
             drain,
             drain_time: config.stream.drain(),
             connections: AbortOnDropHandle::new(tokio::spawn(serving)),
@@ -246,6 +257,9 @@ impl Server {
             admin.drain.cancel();
             // How operators' connections end is of no interest.
             let _ = admin.connections.await;
+        }
+        if let Err(error) = self.store.flush().await {
+            tracing::error!(%error, "the last progress may be lost");
         }
         drained
     }
