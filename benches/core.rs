@@ -61,6 +61,7 @@ fn registry() -> Registry {
         update_interval: Duration::ZERO,
         max_jobs: 1_000,
         gone_seconds: 60,
+        check_interval: Duration::from_secs(1),
     };
     let meter = Meter::new();
     // Measured, as in a server.

@@ -5,10 +5,13 @@
 
 mod attach;
 mod clock;
+mod create;
 mod expiry;
 mod handle;
 mod list;
+mod monitor;
 mod recover;
+mod sharing;
 mod slot;
 #[cfg(test)]
 mod tests;
@@ -17,7 +20,10 @@ mod timekeeper;
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -29,9 +35,9 @@ use uuid::Uuid;
 use crate::{
     frame::Ending,
     hub::Hub,
-    job::{Bounds, Defaults, Job, JobId, Ledger, NewJob, Refusal, ReportId, Timestamp},
+    job::{Bounds, Defaults, JobId, Refusal, State, Timestamp},
     metrics::RegistryMetrics,
-    store::{Created, Former, Input, JobCounts, Loaded, Store, StoreError, Stored},
+    store::{Former, JobCounts, Loaded, Store, StoreError, Stored},
 };
 
 pub use attach::{Attachment, Cursor};
@@ -55,6 +61,8 @@ pub struct Settings {
     pub max_jobs: usize,
     /// For how long a removed job's name is known as gone, in seconds.
     pub gone_seconds: u64,
+    /// How often jobs are looked at that are watched here and that other nodes change.
+    pub check_interval: Duration,
 }
 
 /// All jobs of this node. Cheap to clone.
@@ -71,6 +79,10 @@ struct Inner {
     timekeeper: Timekeeper,
     /// Slots of unfinished jobs. A plain lock: held for single look-ups and never across an await.
     slots: RwLock<HashMap<JobId, Arc<Slot>>>,
+    /// How many unfinished jobs a store that is shared has, as last counted.
+    unfinished: AtomicUsize,
+    /// By which the store knows this node from others.
+    node: Uuid,
     /// Cancelled before the streams are told, so that one that joins meanwhile is told as well.
     draining: CancellationToken,
 }
@@ -117,12 +129,17 @@ impl Registry {
             store,
             metrics,
             settings: ArcSwap::from_pointee(settings),
-            clock: Clock,
+            clock: Clock::default(),
             timekeeper,
             slots: RwLock::default(),
+            unfinished: AtomicUsize::new(0),
+            node: Uuid::now_v7(),
             draining: CancellationToken::new(),
         });
         tokio::spawn(keeper.run(Arc::downgrade(&inner)));
+        sharing::begin(&inner, settings.check_interval, &stop);
+        let monitor = monitor::watch_the_store(Arc::clone(&inner));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(monitor));
         tokio::spawn(expiry::expire_forever(Arc::clone(&inner), stop));
         Self { inner }
     }
@@ -162,93 +179,36 @@ impl Registry {
         self.inner.store.counts().await
     }
 
-    /// Creates a job for `owner`, or finds the one that the same request created before.
-    ///
-    /// The flag says whether the job is new. `key` is the client's own name for the request.
-    pub async fn create(
-        &self,
-        new_job: NewJob,
-        owner: Option<String>,
-        key: Option<&ReportId>,
-        input: Option<Input>,
-    ) -> Result<(JobHandle, bool), RegistryError> {
-        let inner = &self.inner;
-        let now = inner.clock.now();
-        let wanted = new_job.job_id.clone();
-        let mut job_id = wanted
-            .clone()
-            .unwrap_or_else(|| JobId::from(Uuid::now_v7()));
-        let candidate = job_id.clone();
-        if let Some(key) = key {
-            // The owner is part of the key, so that nobody meets another's requests.
-            let key = format!("{}\n{}", owner.as_deref().unwrap_or_default(), key.as_str());
-            job_id = inner.store.reserve(&key, &job_id, now).await?;
-            if wanted.is_some_and(|wanted| wanted != job_id) {
-                return Err(RegistryError::Exists);
-            }
-            if job_id != candidate && matches!(self.find(&job_id).await, Err(RegistryError::Gone)) {
-                // A repetition of the request must not do removed work again.
-                return Err(RegistryError::Gone);
-            }
-        }
-        let content = input
-            .as_ref()
-            .map(|input| (input.format.as_str(), &*input.content));
-        let job = new_job.into_job(
-            job_id.clone(),
-            owner,
-            content,
-            &inner.settings.load().defaults,
-            Uuid::now_v7(),
-            now,
-        );
-        if inner.read_slots().len() >= inner.settings.load().max_jobs {
-            // Only what is there already can be answered.
-            return match self.find(&job_id).await {
-                Ok(existing) => same_request(existing, &job),
-                Err(RegistryError::NotFound | RegistryError::Gone) => Err(RegistryError::Full),
-                Err(error) => Err(error),
-            };
-        }
-        match inner.store.create(&job, input.as_ref()).await? {
-            Created::Done(seq) => {
-                let job = Arc::new(Job { seq, ..job });
-                let stored = Stored {
-                    job,
-                    ledger: Ledger::default(),
-                    nonce: None,
-                };
-                let slot = self.hold_created(stored).await?;
-                slot.watch_the_clock(inner);
-                Ok((self.handle(slot), true))
-            }
-            Created::Exists(stored) => {
-                let existing = match self.find(&job_id).await {
-                    Ok(existing) => existing,
-                    // It went between the two looks; what it was still decides.
-                    Err(_) => self.handle(self.slot(*stored, true)),
-                };
-                same_request(existing, &job)
-            }
-            Created::Full => Err(RegistryError::NoRoom),
-        }
-    }
-
     /// The job of that name, finished or not.
     ///
     /// # Errors
     /// `NotFound`, `Gone`, or the store's.
     pub async fn find(&self, job_id: &JobId) -> Result<JobHandle, RegistryError> {
-        match self.look_up(job_id).await {
+        match self.look_up(job_id, false).await {
             // What is gone may be an earlier job of the name, whose slot was still held.
-            Err(RegistryError::Gone) => self.look_up(job_id).await,
+            Err(RegistryError::Gone) => self.look_up(job_id, false).await,
             found => found,
         }
     }
 
-    async fn look_up(&self, job_id: &JobId) -> Result<JobHandle, RegistryError> {
+    /// The same, up to date with what other nodes have done.
+    ///
+    /// # Errors
+    /// As [`Registry::find`].
+    pub async fn find_fresh(&self, job_id: &JobId) -> Result<JobHandle, RegistryError> {
+        match self.look_up(job_id, true).await {
+            // The same; another node may have given the name to another job.
+            Err(RegistryError::Gone) => self.look_up(job_id, true).await,
+            found => found,
+        }
+    }
+
+    async fn look_up(&self, job_id: &JobId, is_fresh: bool) -> Result<JobHandle, RegistryError> {
         let inner = &self.inner;
         if let Some(slot) = inner.held(job_id).await? {
+            if is_fresh {
+                slot.freshen(inner).await?;
+            }
             return Ok(self.handle(slot));
         }
         let stored = self.load(job_id).await?;
@@ -260,8 +220,13 @@ impl Registry {
             return Ok(self.handle(held.unwrap_or_else(|| self.slot(stored, true))));
         }
         // By now the job may have moved on through a slot that was held and let go meanwhile. So
-        // the slot is held first and reads the store again afterwards.
-        let slot = inner.hold(self.slot(stored, false));
+        // the slot is held first and reads the store again afterwards; where other nodes may move
+        // it on at any time, that is looked at before each read.
+        let loaded = self.slot(stored, inner.is_shared());
+        let slot = inner.hold(Arc::clone(&loaded));
+        if is_fresh && !Arc::ptr_eq(&slot, &loaded) {
+            slot.freshen(inner).await?;
+        }
         slot.verify(inner).await?;
         slot.watch_the_clock(inner);
         Ok(self.handle(slot))
@@ -310,32 +275,6 @@ impl Registry {
         }
     }
 
-    /// The held slot of a job that was just created.
-    async fn hold_created(&self, stored: Stored) -> Result<Arc<Slot>, RegistryError> {
-        let inner = &self.inner;
-        // Others may have found the job, changed it and let it go again before this.
-        let slot = self.slot(stored, false);
-        loop {
-            let held = inner.hold(Arc::clone(&slot));
-            if Arc::ptr_eq(&held, &slot) {
-                // A store that does not answer now is asked again before the slot is used.
-                let _ = slot.verify(inner).await;
-                return Ok(slot);
-            }
-            // Either somebody has found the job before its creator could hold it: then that slot
-            // knows of the creation once its writer has read the store. Or it is that of an
-            // earlier job of the same name, and about to be let go.
-            match held.refresh(inner).await {
-                Ok(()) | Err(RegistryError::Gone) => {}
-                Err(error) => return Err(error),
-            }
-            if held.job().seq >= slot.job().seq {
-                return Ok(held);
-            }
-            inner.let_go(&held);
-        }
-    }
-
     fn slot(&self, stored: Stored, is_verified: bool) -> Arc<Slot> {
         let update_interval = self.inner.settings.load().update_interval;
         let hub = Hub::new(Arc::clone(&stored.job), update_interval);
@@ -361,6 +300,20 @@ impl Inner {
     /// Whether other nodes, or workers, change jobs in the store too.
     fn is_shared(&self) -> bool {
         self.store.shared().is_some()
+    }
+
+    /// How many unfinished jobs there are: all are held here, unless other nodes hold some.
+    fn unfinished_jobs(&self) -> usize {
+        match self.is_shared() {
+            true => self.unfinished.load(Ordering::Relaxed),
+            false => self.read_slots().len(),
+        }
+    }
+
+    fn count_unfinished(&self, counts: &JobCounts) {
+        let unfinished = counts.of(State::Pending) + counts.of(State::Processing);
+        let unfinished = usize::try_from(unfinished).unwrap_or(usize::MAX);
+        self.unfinished.store(unfinished, Ordering::Relaxed);
     }
 
     fn read_slots(&self) -> RwLockReadGuard<'_, HashMap<JobId, Arc<Slot>>> {
@@ -408,15 +361,5 @@ impl Inner {
         {
             slots.remove(slot.job_id());
         }
-    }
-}
-
-/// The answer to a creation whose name is taken: the job, when the very same request made it.
-fn same_request(existing: JobHandle, job: &Job) -> Result<(JobHandle, bool), RegistryError> {
-    let origin = &existing.job().origin;
-    if origin.digest == job.origin.digest && origin.owner == job.origin.owner {
-        Ok((existing, false))
-    } else {
-        Err(RegistryError::Exists)
     }
 }

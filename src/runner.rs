@@ -11,7 +11,8 @@
 //!    when that was asked for. A runner that panics fails its job and nothing else.
 //!
 //! While the store does not answer, a job waits for it and loses nothing: reports are repeated
-//! until they are committed, once. When the server drains, runners stop at their next step and
+//! until they are committed, once. Where nodes share a store, one at a time does a job, and when it
+//! dies another goes on. When the server drains, runners stop at their next step and
 //! leave their jobs as they are; a job that is started again, whatever cut it off, goes on behind
 //! its last committed result row with a new attempt.
 
@@ -19,19 +20,27 @@ mod context;
 mod demo;
 pub mod email;
 mod email_validation;
+mod takeover;
 mod turn;
 mod worker;
 
-use std::{collections::BTreeMap, fmt, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use tokio::{sync::Semaphore, task::coop::unconstrained};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
 
 use crate::{
     config::RunnerConfig,
-    job::{Failure, Json},
+    job::{Failure, Json, Origin},
     registry::JobHandle,
     store::Input,
 };
@@ -84,8 +93,8 @@ pub struct Runners {
 struct Line {
     runner: Arc<dyn Runner>,
     places: Arc<Semaphore>,
-    /// Held by every job that waits or is at work.
-    held: Arc<()>,
+    /// Every job that waits or is at work on this node.
+    held: Arc<Mutex<HashSet<Uuid>>>,
 }
 
 /// How much a runner has to do.
@@ -154,6 +163,7 @@ impl Runners {
         let Some(line) = kind.and_then(|kind| self.lines.get(&*kind)) else {
             return false;
         };
+        let held = line.hold(&job.job().origin);
         // The first poll takes the place in the queue, and it has to happen here, since tasks
         // begin in any order. Without `unconstrained` it might be put off for the sake of others.
         let places = Arc::clone(&line.places);
@@ -164,7 +174,6 @@ impl Runners {
             drain: self.drain.clone(),
             job,
         };
-        let held = Arc::clone(&line.held);
         self.tasks.spawn(async move {
             match at_once {
                 Some(place) => turn.take(std::future::ready(place)).await,
@@ -185,7 +194,7 @@ impl Runners {
         let Some(line) = self.lines.get(kind) else {
             return Load::default();
         };
-        let jobs = Arc::strong_count(&line.held) - 1;
+        let jobs = line.lock().len();
         let places = line.runner.concurrency().get().min(Semaphore::MAX_PERMITS);
         // Looked at one after the other, while jobs come and go: never more than there are.
         let running = (places - line.places.available_permits()).min(jobs);
@@ -210,6 +219,43 @@ impl Runners {
             tracing::warn!(jobs = self.jobs(), "jobs did not stop in time");
         }
     }
+}
+
+impl Line {
+    fn lock(&self) -> MutexGuard<'_, HashSet<Uuid>> {
+        lock(&self.held)
+    }
+
+    /// Whether the job waits or is at work on this node.
+    fn has(&self, job: &Origin) -> bool {
+        self.lock().contains(&job.incarnation)
+    }
+
+    /// Counts a job in until what comes back is dropped.
+    fn hold(&self, job: &Origin) -> Held {
+        self.lock().insert(job.incarnation);
+        Held {
+            jobs: Arc::clone(&self.held),
+            incarnation: job.incarnation,
+        }
+    }
+}
+
+/// A job that is counted in.
+struct Held {
+    jobs: Arc<Mutex<HashSet<Uuid>>>,
+    incarnation: Uuid,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        lock(&self.jobs).remove(&self.incarnation);
+    }
+}
+
+// A plain lock: held for single look-ups.
+fn lock(jobs: &Mutex<HashSet<Uuid>>) -> MutexGuard<'_, HashSet<Uuid>> {
+    jobs.lock().expect("no section under the lock panics")
 }
 
 impl fmt::Debug for Runners {

@@ -1,10 +1,8 @@
 //! A whole server, from its configuration to its drain.
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+mod stores;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -16,19 +14,21 @@ use tokio_util::{
 };
 
 use crate::{
-    config::{AuthMode, Config, ConfigError, Durability, StoreBackend},
+    config::{AuthMode, Config, ConfigError},
     http::{
         App, FORGET_INTERVAL, Metrics, Passes, Policy, Usage, admin_router,
         connection::{self, ConnectionLimits, Drained, Endpoint, Tls, TlsError},
         router,
     },
-    job::{Defaults, Timestamp},
-    metrics::{ConnectionMetrics, Meter, RegistryMetrics, StoreMetrics},
+    intake::Intake,
+    job::Defaults,
+    metrics::{ConnectionMetrics, Meter, PushedMetrics, RegistryMetrics, StoreMetrics},
     registry::{Registry, Settings},
     runner::Runners,
-    store::{Embedded, EmbeddedLimits, EmbeddedSettings, Measured, Memory, MemoryLimits, Store},
+    store::{Measured, Store},
     stream::StreamSettings,
 };
+use stores::{Opened, open_store};
 
 /// Connections of operators at a time: a few scrapers and probes, and some patience with them.
 const ADMIN_CONNECTIONS: usize = 64;
@@ -36,14 +36,12 @@ const ADMIN_CONNECTIONS: usize = 64;
 /// How long an operator's answer that is under way has at the very end.
 const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 
-/// Most names of each sort that the embedded store remembers: those of removed jobs, reserved keys,
-/// used tickets. As many as jobs; in a small file fewer, so that each sort takes some eighth of it.
-const MOST_NAMES: u64 = 1_000_000;
-const BYTES_PER_NAME: u64 = 8 * 256;
-
 /// How often what histograms were told is taken into their buckets: until then each value takes
 /// memory of its own.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long what takes pushed reports may take to say that it does so no longer.
+const INTAKE_DRAIN: Duration = Duration::from_secs(1);
 
 /// A server that is running. Dropping it stops it at once; [`Server::drain`] stops it well.
 #[derive(Debug)]
@@ -61,6 +59,8 @@ pub struct Server {
     /// How long a drain may take.
     drain_time: Duration,
     connections: AbortOnDropHandle<Drained>,
+    /// What takes reports that are pushed past HTTP, when there is such a way.
+    intake: Option<AbortOnDropHandle<()>>,
     /// Cancelled, by dropping this, to end the timers behind the registry.
     _timers: DropGuard,
 }
@@ -81,7 +81,8 @@ impl Server {
     /// # Errors
     /// An address cannot be bound, or the certificate not be served.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
-        Self::start_with(config, open_store(config).await?).await
+        let opened = open_store(config).await?;
+        Self::start_over(config, opened).await
     }
 
     /// The same over a store of the caller's own.
@@ -89,6 +90,11 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub async fn start_with(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<Self> {
+        Self::start_over(config, store.into()).await
+    }
+
+    async fn start_over(config: &Config, opened: Opened) -> anyhow::Result<Self> {
+        let Opened { store, pushed } = opened;
         let tls = load_tls(config)?;
         let (listener, address) = bind(config.server.listen)?;
         let admin_listener = config.server.admin_listen.map(bind).transpose()?;
@@ -106,7 +112,16 @@ impl Server {
             RegistryMetrics::new(&meter),
             timers.clone(),
         );
+        registry.keep_the_stores_time().await;
+        let counting = PushedMetrics::new(&meter);
+        let most_bytes = config.limits.ndjson_line_bytes;
+        let intake = pushed.map(|reports| {
+            let intake = Intake::new(reports, registry.clone(), counting, most_bytes);
+            AbortOnDropHandle::new(tokio::spawn(intake.run()))
+        });
         let runners = Runners::new(&config.runner);
+        let takeover = runners.clone().take_over(registry.clone());
+        tokio::spawn(timers.clone().run_until_cancelled_owned(takeover));
         let recovered = registry
             .recover(|job| {
                 runners.start(job);
@@ -154,6 +169,7 @@ impl Server {
             drain,
             drain_time: config.stream.drain(),
             connections: AbortOnDropHandle::new(tokio::spawn(serving)),
+            intake,
             _timers: timers.drop_guard(),
         })
     }
@@ -233,6 +249,10 @@ impl Server {
         self.runners.drain(self.drain_time / 2).await;
         self.registry.drain();
         let drained = self.connections.await.unwrap_or_default();
+        if let Some(intake) = self.intake {
+            // It has ended, as a rule, and is not worth more than a moment.
+            let _ = tokio::time::timeout(INTAKE_DRAIN, intake).await;
+        }
         if let Some(admin) = self.admin {
             admin.drain.cancel();
             // How operators' connections end is of no interest.
@@ -317,49 +337,6 @@ async fn keep_usage_small(app: Arc<App>, end: CancellationToken) {
     end.run_until_cancelled(upkeep).await;
 }
 
-async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
-    Ok(match config.store.backend {
-        StoreBackend::Memory => Arc::new(Memory::new(MemoryLimits {
-            events_per_job: config.events.max_count,
-            event_bytes_per_job: config.events.max_bytes,
-            event_bytes: config.events.max_total_bytes,
-            finished_jobs: config.store.memory.max_finished_jobs,
-            row_bytes: config.store.memory.max_result_bytes,
-        })),
-        StoreBackend::Embedded => Arc::new(open_file(embedded_settings(config)).await?),
-        backend => anyhow::bail!("the store {backend:?} is still missing"),
-    })
-}
-
-/// Opens the embedded store's file where waiting for the disk holds nobody up.
-async fn open_file(settings: EmbeddedSettings) -> anyhow::Result<Embedded> {
-    let opening = tokio::task::spawn_blocking(|| Embedded::open(settings, wall_clock()));
-    Ok(opening.await.context("open the store's file")??)
-}
-
-fn wall_clock() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-    let micros = since_epoch.unwrap_or_default().as_micros();
-    Timestamp::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
-}
-
-fn embedded_settings(config: &Config) -> EmbeddedSettings {
-    let store = &config.store.embedded;
-    EmbeddedSettings {
-        path: store.path.clone(),
-        flush: store.flush(),
-        is_all_durable: store.durability == Durability::All,
-        cache_bytes: store.cache_bytes,
-        limits: EmbeddedLimits {
-            max_bytes: store.max_bytes,
-            events_per_job: config.events.max_count as u64,
-            event_bytes_per_job: config.events.max_bytes as u64,
-            event_bytes: config.events.max_total_bytes as u64,
-            names: (store.max_bytes / BYTES_PER_NAME).min(MOST_NAMES),
-        },
-    }
-}
-
 fn settings(config: &Config) -> Settings {
     let limits = &config.limits;
     Settings {
@@ -372,6 +349,7 @@ fn settings(config: &Config) -> Settings {
         update_interval: config.stream.update_interval(),
         max_jobs: limits.max_jobs,
         gone_seconds: config.jobs.gone_seconds,
+        check_interval: config.store.check_interval(),
     }
 }
 

@@ -3,6 +3,8 @@
 mod embedded;
 mod measured;
 mod memory;
+mod postgres;
+mod redis;
 mod shared;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -19,6 +21,11 @@ use crate::job::{
 pub use embedded::{Embedded, EmbeddedLimits, EmbeddedSettings, OpenError};
 pub use measured::Measured;
 pub use memory::{Memory, MemoryLimits};
+pub use postgres::{OpenError as PostgresOpenError, Postgres, PostgresSettings};
+pub use redis::{
+    OpenError as RedisOpenError, PushedEntries, PushedEntry, PushedMessage, PushedMessages,
+    PushedReports, Redis, RedisSettings, RefusedReport,
+};
 pub use shared::{Following, Notice, Shared};
 
 /// How long a reserved key stays bound, in seconds: as long as a job remembers a report id.

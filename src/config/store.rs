@@ -114,6 +114,15 @@ impl StoreConfig {
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)
     }
+
+    /// How often jobs are looked at whose notices may have got lost.
+    pub fn check_interval(&self) -> Duration {
+        let seconds = match self.backend {
+            StoreBackend::Postgres => self.postgres.poll_interval_seconds,
+            _ => self.redis.check_interval_seconds,
+        };
+        Duration::from_secs(seconds)
+    }
 }
 
 impl EmbeddedStoreConfig {

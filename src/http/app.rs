@@ -53,12 +53,38 @@ impl App {
     ) -> Result<JobHandle, ApiError> {
         // A name that no job can have is the name of no job.
         let job_id = JobId::parse(job_id).map_err(|_| ApiError::new(ErrorCode::JobNotFound))?;
-        let handle = match self.registry.find(&job_id).await {
-            Err(RegistryError::Gone) => return Err(self.gone(policy, principal, &job_id).await?),
+        let found = self.registry.find_fresh(&job_id).await;
+        self.permit(policy, principal, &job_id, found).await
+    }
+
+    /// The same for one of many reports, as far as this node knows of the job: whether other nodes
+    /// have changed it shows when the report is stored.
+    ///
+    /// # Errors
+    /// As [`App::job`].
+    pub async fn job_to_report_on(
+        &self,
+        policy: &Policy,
+        principal: &Principal,
+        job_id: &JobId,
+    ) -> Result<JobHandle, ApiError> {
+        let found = self.registry.find(job_id).await;
+        self.permit(policy, principal, job_id, found).await
+    }
+
+    async fn permit(
+        &self,
+        policy: &Policy,
+        principal: &Principal,
+        job_id: &JobId,
+        found: Result<JobHandle, RegistryError>,
+    ) -> Result<JobHandle, ApiError> {
+        let handle = match found {
+            Err(RegistryError::Gone) => return Err(self.gone(policy, principal, job_id).await?),
             found => found?,
         };
         let job = handle.job();
-        if !may_act_on(principal, &job_id, &Former::of(&job.origin)) {
+        if !may_act_on(principal, job_id, &Former::of(&job.origin)) {
             return Err(foreign(policy));
         }
         if principal.is_watch_token() && is_past_grace(&job, self.registry.now()) {

@@ -266,7 +266,7 @@ impl Intake {
         };
         let job = match self
             .app
-            .job(&self.policy, &self.principal, job_id.as_str())
+            .job_to_report_on(&self.policy, &self.principal, &job_id)
             .await
         {
             Ok(job) => job,

@@ -148,6 +148,8 @@ pub struct OpenStream {
 pub struct RegistryMetrics {
     reports: Counters<Outcome>,
     events: Counter,
+    followed: Gauge,
+    store_up: Gauge,
 }
 
 /// What stands around a store.
@@ -279,7 +281,22 @@ impl RegistryMetrics {
                 "outcome",
             ),
             events: meter.counter("events_total", "Events that jobs took."),
+            followed: meter.gauge(
+                "jobs_followed",
+                "Jobs that this node has the store tell of: one subscription each.",
+            ),
+            store_up: meter.gauge("store_up", "1 while the store answers, else 0."),
         }
+    }
+
+    /// So many jobs are followed.
+    pub fn follows(&self, jobs: usize) {
+        self.followed.set(jobs as f64);
+    }
+
+    /// Whether the store answers.
+    pub fn store_answers(&self, is_up: bool) {
+        self.store_up.set(f64::from(u8::from(is_up)));
     }
 
     /// A report was answered.

@@ -11,6 +11,7 @@
 //! and reads what lies between the last change it has seen, its cursor now, and the new S.
 //! A job that takes the name of a removed one begins above every seq of the old one, so that
 //! the events of neither pass for those of the other.
+//! Where other nodes change the job too, it is followed first (`sharing.rs` has that proof).
 //! Events above S that the same read may find are left to the subscription. A paced status that
 //! was waiting at the time of joining tells of no more than S and falls away by its seq.
 
@@ -27,6 +28,9 @@ use crate::{
     job::{Event, Seq},
     store::StoreError,
 };
+
+/// How long a watcher that fell behind waits before the store is asked again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Where a resuming watcher says that it stands; parsed once, at the edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +78,8 @@ impl Cursor {
 
 impl JobHandle {
     /// Joins the job as a watcher that stands at `cursor`.
-    pub async fn attach(&self, cursor: Cursor) -> Result<Attachment, StoreError> {
+    pub async fn attach(&self, cursor: Cursor) -> Result<Attachment, RegistryError> {
+        self.slot.follow(&self.inner).await?;
         let (snapshot, live) = self.slot.hub().join();
         let job = &snapshot.job;
         let is_finished = job.is_finished();
@@ -97,22 +102,38 @@ impl JobHandle {
     }
 
     /// Goes on after falling behind: the watcher has seen everything up to `seen`.
+    ///
+    /// A store that nodes share is waited for while it does not answer: it comes back, as a rule.
+    ///
+    /// # Errors
+    /// This node's own store does not answer.
     pub async fn catch_up(&self, live: Subscription, seen: Seq) -> Result<Attachment, StoreError> {
-        let snapshot = live.rejoin();
-        let (missed, has_gap) = self.missed_events(seen, snapshot.job.seq).await?;
-        let live = (!snapshot.job.is_finished()).then_some(live);
-        Ok(Attachment {
-            snapshot,
-            missed,
-            has_gap,
-            is_over: false,
-            live,
-        })
+        loop {
+            let snapshot = live.rejoin();
+            let (missed, has_gap) = match self.missed_events(seen, snapshot.job.seq).await {
+                Ok(missed) => missed,
+                Err(error) if !self.inner.is_shared() => return Err(error),
+                Err(error) => {
+                    tracing::warn!(job.id = %self.id(), %error, "a watcher waits for the events that it has missed");
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                    continue;
+                }
+            };
+            let live = (!snapshot.job.is_finished()).then_some(live);
+            return Ok(Attachment {
+                snapshot,
+                missed,
+                has_gap,
+                is_over: false,
+                live,
+            });
+        }
     }
 
     /// Waits until there is something newer than `after`, at the stream's pace, at most for
     /// `patience`; returns what is there then. A finished job is answered at once.
     pub async fn wait(&self, after: Seq, patience: Duration) -> Result<Snapshot, RegistryError> {
+        self.slot.follow(&self.inner).await?;
         let hub = self.slot.hub();
         let now = Instant::now();
         let (snapshot, waiting) = hub.join_poll(after, now);

@@ -1,15 +1,35 @@
 //! The one place that reads the wall clock for jobs.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use crate::job::Timestamp;
 
-/// The wall clock in UTC. A step back is harmless: a seq still rises by one.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Clock;
+/// The wall clock in UTC, set by that of a store which nodes share. A step back is harmless: a seq
+/// still rises by one.
+#[derive(Debug, Default)]
+pub(super) struct Clock {
+    /// How many microseconds the store's clock is ahead. It guards nothing, hence relaxed.
+    ahead_micros: AtomicI64,
+}
 
 impl Clock {
-    pub(super) fn now(self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
+        let ahead = self.ahead_micros.load(Ordering::Relaxed);
+        Timestamp::from_micros(self.own().as_micros().saturating_add_signed(ahead))
+    }
+
+    /// From now on the clock says `theirs` where it would have said `here`.
+    pub(super) fn set(&self, here: Timestamp, theirs: Timestamp) {
+        let micros = |time: Timestamp| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        let ahead = micros(theirs).saturating_sub(micros(here));
+        self.ahead_micros.store(ahead, Ordering::Relaxed);
+    }
+
+    /// This machine's own clock.
+    pub(super) fn own(&self) -> Timestamp {
         let since_epoch = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();

@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::sync::oneshot;
@@ -125,6 +126,40 @@ impl JobHandle {
             .store
             .events_after(self.slot.origin(), after)
             .await
+    }
+
+    /// Takes the job for this node's runner for `ttl`, or renews that; `None` while another node has
+    /// it. Otherwise how many nodes have taken it so far.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn claim(&self, ttl: Duration) -> Result<Option<u64>, RegistryError> {
+        match self.inner.store.shared() {
+            Some(shared) => {
+                let node = self.inner.node;
+                Ok(shared.claim(self.slot.origin(), node, ttl).await?)
+            }
+            None => Ok(Some(1)),
+        }
+    }
+
+    /// Lets go of what [`JobHandle::claim`] took.
+    ///
+    /// # Errors
+    /// The store does not answer; then the claim ends with its time.
+    pub async fn release(&self) -> Result<(), RegistryError> {
+        if let Some(shared) = self.inner.store.shared() {
+            shared.release(self.slot.origin(), self.inner.node).await?;
+        }
+        Ok(())
+    }
+
+    /// Has this node know what others do with the job, from now on and up to now.
+    ///
+    /// # Errors
+    /// The store does not answer, or the job is gone.
+    pub async fn follow(&self) -> Result<(), RegistryError> {
+        self.slot.follow(&self.inner).await
     }
 
     /// Cancelled once the job has ended, was removed, or somebody asked for its cancellation.

@@ -8,12 +8,13 @@
 //! store did not answer is neither shown nor forgotten: the store is read before anything else.
 
 mod batch;
+mod follow;
 mod serve;
 
 use std::{
     collections::VecDeque,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, atomic::AtomicBool},
     task::Context,
     time::{Duration, Instant},
 };
@@ -22,11 +23,13 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{Inner, RegistryError, handle::Submission, timekeeper::Alarm};
+use follow::Heard;
+
 use crate::{
     hub::Hub,
     job::{Answer, Command, Job, JobId, Ledger, Origin, ReportId, Timestamp},
     metrics::{Outcome as Reported, RegistryMetrics},
-    store::Stored,
+    store::{Following, Stored},
 };
 
 /// How many requests one commit takes; more wait for the next, so that answers do not starve.
@@ -40,6 +43,10 @@ pub(super) struct Slot {
     desk: Mutex<Desk>,
     /// Cancelled when a runner should stop; made when somebody first asks.
     stop: OnceLock<CancellationToken>,
+    /// The store's word on what other nodes do; stays for as long as the slot is held.
+    following: tokio::sync::Mutex<Option<Following>>,
+    /// Whether there is one, for those who cannot wait.
+    is_followed: AtomicBool,
 }
 
 /// What the writer works with.
@@ -58,6 +65,10 @@ struct Desk {
     /// Whether the state was read, or created, after the slot was there for others to change the
     /// job through. Until then it may be older than what this node has already shown.
     is_verified: bool,
+    /// How many changes of other nodes are in the queue.
+    heard: usize,
+    /// When something was last asked.
+    used_at: Instant,
 }
 
 /// Something that waits for the desk.
@@ -78,6 +89,10 @@ pub(super) enum Errand {
     },
     /// Reads the store, which may know more than this slot.
     Refresh,
+    /// The same, unless the store says that the job has not moved.
+    Freshen,
+    /// Takes over what another node did.
+    Hear(Box<Heard>),
 }
 
 impl Request {
@@ -176,8 +191,12 @@ impl Slot {
                 is_removed: false,
                 is_doubtful: false,
                 is_verified,
+                heard: 0,
+                used_at: Instant::now(),
             }),
             stop: OnceLock::new(),
+            following: tokio::sync::Mutex::default(),
+            is_followed: AtomicBool::new(false),
         }
     }
 
@@ -233,6 +252,7 @@ impl Slot {
         let is_writer_needed = {
             let mut desk = self.lock();
             desk.queue.extend(requests);
+            desk.used_at = Instant::now();
             !std::mem::replace(&mut desk.is_busy, true)
         };
         if is_writer_needed {
@@ -267,18 +287,30 @@ impl Slot {
             .expect("no section under a desk's lock panics")
     }
 
-    /// Up to [`MOST_REQUESTS`] commands, or one errand of another sort.
+    /// Up to [`MOST_REQUESTS`] commands, or as many wishes to read the store, which one look
+    /// grants, or one errand of another sort.
     fn take_requests(&self) -> Option<Vec<Request>> {
         let mut desk = self.lock();
-        let is_command = |request: &Request| matches!(request.errand, Errand::Apply(_));
-        let commands = desk
+        let first = &desk.queue.front()?.errand;
+        let goes_with = |next: &&Request| {
+            matches!(
+                (first, &next.errand),
+                (Errand::Apply(_), Errand::Apply(_))
+                    | (Errand::Refresh, Errand::Refresh | Errand::Freshen)
+                    | (Errand::Freshen, Errand::Freshen)
+            )
+        };
+        let together = desk
             .queue
             .iter()
             .take(MOST_REQUESTS)
-            .take_while(|next| is_command(next))
+            .take_while(goes_with)
             .count();
-        let taken = commands.max(1).min(desk.queue.len());
-        (taken > 0).then(|| desk.queue.drain(..taken).collect())
+        let taken = together.max(1);
+        if matches!(first, Errand::Hear(_)) {
+            desk.heard -= 1;
+        }
+        Some(desk.queue.drain(..taken).collect())
     }
 
     fn stop_if_over(&self) {
@@ -297,6 +329,10 @@ impl Slot {
 
     /// Sets an alarm for the job's next deadline.
     pub(super) fn watch_the_clock(self: &Arc<Self>, inner: &Inner) {
+        if inner.is_shared() {
+            // Any node may be the one that is there when the time has come: see `sharing`.
+            return;
+        }
         let deadline = self.lock().current.next_deadline();
         if let Some(deadline) = deadline {
             self.set_alarm(inner, deadline);

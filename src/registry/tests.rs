@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    job::{Command, Report},
+    job::{Command, NewJob, Report},
     metrics::Meter,
     store::{Memory, MemoryLimits},
 };
@@ -27,6 +27,7 @@ fn registry(stop: &CancellationToken) -> Registry {
         update_interval: Duration::ZERO,
         max_jobs: 10,
         gone_seconds: 3_600,
+        check_interval: Duration::from_secs(1),
     };
     let metrics = RegistryMetrics::new(&Meter::new());
     Registry::start(

@@ -34,14 +34,38 @@ impl Turn {
             () = worker.until_should_stop() => None,
             place = place => Some(place.expect("the places of a runner are never closed")),
         };
-        let outcome = match place {
-            // Boxed, so that a job that waits takes little memory.
-            Some(_) => Box::pin(work(&*self.runner, &mut worker)).await,
-            None => Err(JobError::Stopped),
-        };
-        conclude(&worker, outcome).await;
+        // Boxed, so that a job that waits takes little memory.
+        match place {
+            Some(_) => Box::pin(work_and_conclude(&*self.runner, &mut worker)).await,
+            None => conclude(&worker, Err(JobError::Stopped)).await,
+        }
         // Only now: whoever sees a job's end may rely on its place being the next one's.
         drop(place);
+    }
+}
+
+/// Does the work as long as the job is this node's, and reports how it ended.
+async fn work_and_conclude(runner: &dyn Runner, worker: &mut Worker) {
+    match worker.take().await {
+        Ok(true) => {}
+        // Another node does it.
+        Ok(false) => return,
+        Err(error) => return conclude(worker, Err(error)).await,
+    }
+    let renewed = worker.clone();
+    let outcome = tokio::select! {
+        outcome = work(runner, worker) => Some(outcome),
+        () = renewed.keep() => None,
+    };
+    match outcome {
+        Some(outcome) => {
+            conclude(worker, outcome).await;
+            worker.let_go().await;
+        }
+        None => tracing::warn!(
+            job.id = %worker.job.id(),
+            "another node has taken a job over: this one was silent for too long"
+        ),
     }
 }
 

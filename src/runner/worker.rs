@@ -16,6 +16,13 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// For how long a claim on a job holds that is not renewed: as long as its node may be silent
+/// until another goes on in its place.
+pub(super) const CLAIM: Duration = Duration::from_secs(15);
+
+/// How often it is renewed in that time: two renewals may fail.
+const RENEWALS_PER_CLAIM: u32 = 3;
+
 /// How many signs of life a worker gives within one lease: two may come late or get lost.
 const SIGNS_PER_LEASE: u32 = 3;
 
@@ -24,6 +31,8 @@ const SIGNS_PER_LEASE: u32 = 3;
 pub(super) struct Worker {
     pub(super) job: JobHandle,
     pub(super) attempt: u32,
+    /// How many nodes have taken the job so far.
+    turns: u64,
     /// The job was cancelled, removed or ended.
     stop: CancellationToken,
     /// The server is shutting down.
@@ -34,17 +43,49 @@ impl Worker {
     pub(super) fn new(job: JobHandle, drain: CancellationToken) -> Self {
         Self {
             attempt: job.job().face.attempt,
+            turns: 0,
             stop: job.stop_signal(),
             drain,
             job,
         }
     }
 
-    /// Moves the job to `processing`. One that is there already was cut off: that is a new attempt.
+    /// Takes the job, unless another node does it; says whether it is this node's now.
+    pub(super) async fn take(&mut self) -> Result<bool, JobError> {
+        let job = self.job.clone();
+        let turns = self.until_answered(|| job.claim(CLAIM)).await?;
+        self.turns = turns.unwrap_or_default();
+        if turns.is_some() {
+            // Others may have worked on it, or ended it, and may ask for its cancellation.
+            self.until_answered(|| job.follow()).await?;
+        }
+        Ok(turns.is_some())
+    }
+
+    /// Lets another node take the job.
+    pub(super) async fn let_go(&self) {
+        if let Err(error) = self.job.release().await {
+            tracing::debug!(job.id = %self.job.id(), %error, "a claim is left to its end");
+        }
+    }
+
+    /// Renews the claim for as long as it can be; returns when another node has taken the job.
+    pub(super) async fn keep(&self) {
+        loop {
+            tokio::time::sleep(CLAIM / RENEWALS_PER_CLAIM).await;
+            // While the store does not answer nobody else can take the job either.
+            if let Ok(None) = self.job.claim(CLAIM).await {
+                return;
+            }
+        }
+    }
+
+    /// Moves the job to `processing`. One that is there already was cut off, and one that another
+    /// node has taken before may be in its hands still: that is a new attempt.
     pub(super) async fn begin(&mut self) -> Result<(), JobError> {
         let face = &self.job.job().face;
         self.attempt = match face.state {
-            State::Pending => face.attempt,
+            State::Pending if self.turns <= 1 => face.attempt,
             _ => face.attempt.saturating_add(1),
         };
         self.report(Report {

@@ -45,6 +45,7 @@ fn app(settings: &str) -> (Arc<App>, DropGuard) {
         update_interval: Duration::ZERO,
         max_jobs: 1,
         gone_seconds: 60,
+        check_interval: Duration::from_secs(1),
     };
     let meter = Meter::new();
     let runners = Runners::new(&config.runner);

@@ -42,6 +42,7 @@ pub(crate) fn roomy_settings() -> Settings {
         update_interval: Duration::ZERO,
         max_jobs: 1_000,
         gone_seconds: 3_600,
+        check_interval: Duration::from_secs(1),
     }
 }
 

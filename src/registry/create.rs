@@ -1,0 +1,121 @@
+//! Creating a job, once, however often and wherever the request is repeated.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{JobHandle, Registry, RegistryError, slot::Slot};
+use crate::{
+    job::{Job, JobId, Ledger, NewJob, ReportId},
+    store::{Created, Input, Stored},
+};
+
+impl Registry {
+    /// Creates a job for `owner`, or finds the one that the same request created before.
+    ///
+    /// The flag says whether the job is new. `key` is the client's own name for the request.
+    pub async fn create(
+        &self,
+        new_job: NewJob,
+        owner: Option<String>,
+        key: Option<&ReportId>,
+        input: Option<Input>,
+    ) -> Result<(JobHandle, bool), RegistryError> {
+        let inner = &self.inner;
+        let now = inner.clock.now();
+        let wanted = new_job.job_id.clone();
+        let mut job_id = wanted
+            .clone()
+            .unwrap_or_else(|| JobId::from(Uuid::now_v7()));
+        let candidate = job_id.clone();
+        if let Some(key) = key {
+            // The owner is part of the key, so that nobody meets another's requests.
+            let key = format!("{}\n{}", owner.as_deref().unwrap_or_default(), key.as_str());
+            job_id = inner.store.reserve(&key, &job_id, now).await?;
+            if wanted.is_some_and(|wanted| wanted != job_id) {
+                return Err(RegistryError::Exists);
+            }
+            if job_id != candidate && matches!(self.find(&job_id).await, Err(RegistryError::Gone)) {
+                // A repetition of the request must not do removed work again.
+                return Err(RegistryError::Gone);
+            }
+        }
+        let content = input
+            .as_ref()
+            .map(|input| (input.format.as_str(), &*input.content));
+        let job = new_job.into_job(
+            job_id.clone(),
+            owner,
+            content,
+            &inner.settings.load().defaults,
+            Uuid::now_v7(),
+            now,
+        );
+        if inner.unfinished_jobs() >= inner.settings.load().max_jobs {
+            // Only what is there already can be answered.
+            return match self.find(&job_id).await {
+                Ok(existing) => same_request(existing, &job),
+                Err(RegistryError::NotFound | RegistryError::Gone) => Err(RegistryError::Full),
+                Err(error) => Err(error),
+            };
+        }
+        match inner.store.create(&job, input.as_ref()).await? {
+            Created::Done(seq) => {
+                let job = Arc::new(Job { seq, ..job });
+                let stored = Stored {
+                    job,
+                    ledger: Ledger::default(),
+                    nonce: None,
+                };
+                let slot = self.hold_created(stored).await?;
+                slot.watch_the_clock(inner);
+                Ok((self.handle(slot), true))
+            }
+            Created::Exists(stored) => {
+                let existing = match self.find(&job_id).await {
+                    Ok(existing) => existing,
+                    // It went between the two looks; what it was still decides.
+                    Err(_) => self.handle(self.slot(*stored, true)),
+                };
+                same_request(existing, &job)
+            }
+            Created::Full => Err(RegistryError::NoRoom),
+        }
+    }
+
+    /// The held slot of a job that was just created.
+    async fn hold_created(&self, stored: Stored) -> Result<Arc<Slot>, RegistryError> {
+        let inner = &self.inner;
+        // Others may have found the job, changed it and let it go again before this.
+        let slot = self.slot(stored, inner.is_shared());
+        loop {
+            let held = inner.hold(Arc::clone(&slot));
+            if Arc::ptr_eq(&held, &slot) {
+                // A store that does not answer now is asked again before the slot is used.
+                let _ = slot.verify(inner).await;
+                return Ok(slot);
+            }
+            // Either somebody has found the job before its creator could hold it: then that slot
+            // knows of the creation once its writer has read the store. Or it is that of an
+            // earlier job of the same name, and about to be let go.
+            match held.refresh(inner).await {
+                Ok(()) | Err(RegistryError::Gone) => {}
+                Err(error) => return Err(error),
+            }
+            if held.job().seq >= slot.job().seq {
+                return Ok(held);
+            }
+            inner.let_go(&held);
+        }
+    }
+}
+
+/// The answer to a creation whose name is taken: the job, when the very same request made it.
+fn same_request(existing: JobHandle, job: &Job) -> Result<(JobHandle, bool), RegistryError> {
+    let origin = &existing.job().origin;
+    if origin.digest == job.origin.digest && origin.owner == job.origin.owner {
+        Ok((existing, false))
+    } else {
+        Err(RegistryError::Exists)
+    }
+}

@@ -1,0 +1,232 @@
+//! Living with other nodes: what is done here since they change jobs in the same store too.
+//!
+//! The store is the truth, and every change goes through its compare and swap: so what this node
+//! holds of a job may be behind, and never does harm. It is brought up to date
+//!
+//! 1. before it is read: a look at its seq, the state only when that has moved;
+//! 2. while somebody watches: the job is *followed*, one subscription however many watch, and
+//!    each notice is applied by the job's one writer, in the order of seqs;
+//! 3. from time to time while it is followed, since a notice may get lost;
+//! 4. when a commit finds that somebody was quicker.
+//!
+//! Why a watcher that joins misses nothing. The store confirms the subscription before the state
+//! is looked at, and the watcher joins the hub after that. A change that was committed before the
+//! look is in the state that the hub then shows; one that came later is noticed, and a notice that
+//! gets lost is made up for by the next look. The hub shows both in the order of their seqs.
+//!
+//! Deadlines are the store's: it names the jobs that are due, and any node does what is to be done.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Inner, Registry, RegistryError, slot::Slot};
+use crate::{
+    job::{Job, Origin, Timestamp},
+    store::{Notice, Position, Shared, StoreError},
+};
+
+/// How often the store's clock is looked at.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// A look at the clock that took longer says too little.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
+
+/// How often deadlines are looked for, slots that nobody uses are let go, and jobs are counted.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many jobs one question to the store is about.
+const SLICE: usize = 500;
+
+/// For how long a slot stays that nobody uses or watches: pages reload and workers pause.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Does all of it until `stop` is cancelled; nothing when the store is this node's own.
+pub(super) fn begin(inner: &Arc<Inner>, check_interval: Duration, stop: &CancellationToken) {
+    if !inner.is_shared() {
+        return;
+    }
+    let run = |work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
+        let stop = stop.clone();
+        tokio::spawn(async move { stop.run_until_cancelled(work).await });
+    };
+    run(Box::pin(hear(Arc::clone(inner))));
+    run(Box::pin(keep_time(Arc::clone(inner))));
+    run(Box::pin(check(Arc::clone(inner), check_interval)));
+    run(Box::pin(sweep(Arc::clone(inner))));
+}
+
+impl Registry {
+    /// Takes over the store's clock, where nodes share one; to be called before the first job is
+    /// stamped. A store that does not answer is asked again later.
+    pub async fn keep_the_stores_time(&self) {
+        if let Some(shared) = self.inner.store.shared() {
+            self.inner.look_at_the_clock(shared).await;
+        }
+    }
+
+    /// Unfinished jobs of a kind, oldest first, above `after`; at most `limit`.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn unfinished(
+        &self,
+        kind: &str,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Job>>, StoreError> {
+        let store = &self.inner.store;
+        store.unfinished(Some(kind), after, limit).await
+    }
+
+    /// Whether other nodes, or workers, change jobs in the store too.
+    pub fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+}
+
+impl Inner {
+    async fn look_at_the_clock(&self, shared: &dyn Shared) {
+        let before = self.clock.own();
+        let Ok(theirs) = shared.now().await else {
+            return;
+        };
+        let after = self.clock.own();
+        let took = after.as_micros().saturating_sub(before.as_micros());
+        if u128::from(took) <= LONGEST_LOOK.as_micros() {
+            let here = Timestamp::from_micros(before.as_micros() + took / 2);
+            self.clock.set(here, theirs);
+        }
+    }
+
+    /// The slots that `wanted` says yes to.
+    fn slots_where(&self, wanted: impl Fn(&Arc<Slot>) -> bool) -> Vec<Arc<Slot>> {
+        let slots = self.read_slots();
+        slots
+            .values()
+            .filter(|slot| wanted(slot))
+            .cloned()
+            .collect()
+    }
+
+    /// Brings every job up to date that is followed and has moved.
+    async fn check_the_followed(self: &Arc<Self>, shared: &dyn Shared) {
+        let followed = self.slots_where(|slot| slot.is_followed());
+        for slots in followed.chunks(SLICE) {
+            let origins: Vec<&Origin> = slots.iter().map(|slot| slot.origin()).collect();
+            let Ok(seqs) = shared.seqs(&origins).await else {
+                // The monitor says so, and the next round asks again.
+                return;
+            };
+            for (slot, seq) in slots.iter().zip(seqs) {
+                if seq != Some(slot.job().seq) {
+                    slot.freshen_soon(self);
+                }
+            }
+        }
+    }
+
+    /// Lets go of slots that nobody has used for a while.
+    fn let_go_of_the_idle(&self) {
+        let mut slots = self.write_slots();
+        // Nobody but the map holds it, and without the map nobody gets hold of it.
+        slots.retain(|_, slot| Arc::strong_count(slot) > 1 || !slot.is_idle_for(IDLE));
+    }
+
+    /// Puts the jobs back that are held here, into a store that has lost what it held.
+    async fn put_back(self: &Arc<Self>, shared: &dyn Shared) {
+        for slot in self.slots_where(|_| true) {
+            let job = slot.job();
+            let mut restored = shared.restore(&job).await;
+            while let Err(error) = restored {
+                tracing::warn!(job.id = %job.id(), %error, "a job was not put back yet");
+                tokio::time::sleep(SWEEP_INTERVAL).await;
+                restored = shared.restore(&job).await;
+            }
+            slot.freshen_soon(self);
+        }
+    }
+}
+
+/// Applies what others did.
+async fn hear(inner: Arc<Inner>) {
+    let Some(shared) = inner.store.shared() else {
+        return;
+    };
+    loop {
+        match shared.next_notice().await {
+            Notice::Change { prev, job, events } => {
+                let held = inner.read_slots().get(job.id()).cloned();
+                if let Some(slot) = held {
+                    slot.hear(&inner, prev, job, events);
+                }
+            }
+            Notice::Touched(job_id) => {
+                let held = inner.read_slots().get(&job_id).cloned();
+                if let Some(slot) = held {
+                    slot.freshen_soon(&inner);
+                }
+            }
+            Notice::Missed => inner.check_the_followed(shared).await,
+            Notice::Emptied => {
+                tracing::error!(
+                    "the store came back empty: the jobs that this node holds are put back"
+                );
+                inner.put_back(shared).await;
+            }
+        }
+    }
+}
+
+async fn keep_time(inner: Arc<Inner>) {
+    let Some(shared) = inner.store.shared() else {
+        return;
+    };
+    loop {
+        tokio::time::sleep(CLOCK_INTERVAL).await;
+        inner.look_at_the_clock(shared).await;
+    }
+}
+
+async fn check(inner: Arc<Inner>, interval: Duration) {
+    let Some(shared) = inner.store.shared() else {
+        return;
+    };
+    loop {
+        tokio::time::sleep(interval).await;
+        inner.check_the_followed(shared).await;
+    }
+}
+
+async fn sweep(inner: Arc<Inner>) {
+    let Some(shared) = inner.store.shared() else {
+        return;
+    };
+    loop {
+        // Spread, so that nodes which began together do not all do the same at once.
+        tokio::time::sleep(SWEEP_INTERVAL.mul_f64(rand::random_range(0.8..1.2))).await;
+        inner.let_go_of_the_idle();
+        let followed = inner.slots_where(|slot| slot.is_followed()).len();
+        inner.metrics.follows(followed);
+        if let Ok(counts) = inner.store.counts().await {
+            inner.count_unfinished(&counts);
+        }
+        if let Err(error) = keep_deadlines(&inner, shared).await {
+            tracing::warn!(%error, "deadlines could not be looked at, trying again in a second");
+        }
+    }
+}
+
+async fn keep_deadlines(inner: &Arc<Inner>, shared: &dyn Shared) -> Result<(), RegistryError> {
+    let registry = Registry {
+        inner: Arc::clone(inner),
+    };
+    for job_id in shared.due(inner.clock.now(), SLICE).await? {
+        match registry.find(&job_id).await {
+            Ok(job) => job.slot.tick(inner).await,
+            Err(RegistryError::NotFound | RegistryError::Gone) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,353 @@
+//! One memory store for several servers of a process, each of which is told what the others do;
+//! notices are lost or held back when a test says so.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use async_trait::async_trait;
+use progressd::{
+    job::{Event, Job, JobId, Origin, Seq, Timestamp},
+    store::{
+        Commit, Committed, Created, Filter, Following, Input, JobCounts, KeptEvents, Loaded,
+        Memory, Notice, Position, Rows, Shared, Store, StoreError,
+    },
+};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::jobs::roomy_limits;
+
+/// What all nodes share.
+pub(crate) struct Hall {
+    memory: Memory,
+    desks: Mutex<Vec<Arc<Desk>>>,
+    mood: Mutex<Mood>,
+    claims: Mutex<HashMap<Uuid, Claim>>,
+}
+
+/// What becomes of notices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// They are delivered at once.
+    Prompt,
+    /// They are held back until the mood is better.
+    Slow,
+    /// They are lost.
+    Forgetful,
+}
+
+/// A node's own notices.
+struct Desk {
+    follows: Mutex<HashMap<JobId, usize>>,
+    notices: Mutex<VecDeque<Notice>>,
+    held_back: Mutex<VecDeque<Notice>>,
+    arrived: Notify,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Claim {
+    node: Uuid,
+    until: Instant,
+    turns: u64,
+}
+
+/// The store as one node has it.
+pub(crate) struct Node {
+    hall: Arc<Hall>,
+    desk: Arc<Desk>,
+    /// How far the store's clock is ahead of this machine's.
+    ahead: Duration,
+}
+
+impl Hall {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            memory: Memory::new(roomy_limits()),
+            desks: Mutex::default(),
+            mood: Mutex::new(Mood::Prompt),
+            claims: Mutex::default(),
+        })
+    }
+
+    /// The store for one more node.
+    pub(crate) fn node(self: &Arc<Self>) -> Arc<Node> {
+        self.node_with_clock(Duration::ZERO)
+    }
+
+    /// The same, where the store's clock is ahead of the machine's.
+    pub(crate) fn node_with_clock(self: &Arc<Self>, ahead: Duration) -> Arc<Node> {
+        let desk = Arc::new(Desk {
+            follows: Mutex::default(),
+            notices: Mutex::default(),
+            held_back: Mutex::default(),
+            arrived: Notify::new(),
+        });
+        lock(&self.desks).push(Arc::clone(&desk));
+        Arc::new(Node {
+            hall: Arc::clone(self),
+            desk,
+            ahead,
+        })
+    }
+
+    /// What becomes of notices from now on. What was held back arrives once the mood is prompt.
+    pub(crate) fn set_mood(&self, mood: Mood) {
+        *lock(&self.mood) = mood;
+        if mood == Mood::Prompt {
+            for desk in &*lock(&self.desks) {
+                lock(&desk.notices).append(&mut lock(&desk.held_back));
+                desk.arrived.notify_one();
+            }
+        }
+    }
+}
+
+impl Node {
+    /// How many jobs this node has the store tell of.
+    pub(crate) fn followed(&self) -> usize {
+        lock(&self.desk.follows).len()
+    }
+
+    /// How many times this node follows a job.
+    pub(crate) fn subscriptions(&self) -> usize {
+        lock(&self.desk.follows).values().sum()
+    }
+
+    fn tell_others(&self, job_id: &JobId, notice: &Notice) {
+        let mood = *lock(&self.hall.mood);
+        for desk in &*lock(&self.hall.desks) {
+            if Arc::ptr_eq(desk, &self.desk) || !lock(&desk.follows).contains_key(job_id) {
+                continue;
+            }
+            match mood {
+                Mood::Prompt => {
+                    lock(&desk.notices).push_back(notice.clone());
+                    desk.arrived.notify_one();
+                }
+                Mood::Slow => lock(&desk.held_back).push_back(notice.clone()),
+                Mood::Forgetful => {}
+            }
+        }
+    }
+
+    fn clock(&self) -> Timestamp {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        let here = since_epoch.expect("after 1970") + self.ahead;
+        Timestamp::from_micros(u64::try_from(here.as_micros()).expect("before 500,000 AD"))
+    }
+}
+
+#[async_trait]
+impl Store for Node {
+    async fn create(&self, job: &Job, input: Option<&Input>) -> Result<Created, StoreError> {
+        self.hall.memory.create(job, input).await
+    }
+
+    async fn reserve(&self, key: &str, job: &JobId, now: Timestamp) -> Result<JobId, StoreError> {
+        self.hall.memory.reserve(key, job, now).await
+    }
+
+    async fn load(&self, job_id: &JobId, now: Timestamp) -> Result<Loaded, StoreError> {
+        self.hall.memory.load(job_id, now).await
+    }
+
+    async fn input(&self, origin: &Origin) -> Result<Option<Input>, StoreError> {
+        self.hall.memory.input(origin).await
+    }
+
+    async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
+        let committed = self.hall.memory.commit(commit).await?;
+        if let Committed::Done { prev, first } = committed
+            && commit.positions > 0
+        {
+            let seq = Committed::seq_at(prev, first, commit.positions);
+            let event = |(place, event): &(u64, progressd::job::NewEvent)| Event {
+                seq: Committed::seq_at(prev, first, *place),
+                name: event.name.clone(),
+                data: event.data.clone(),
+            };
+            let notice = Notice::Change {
+                prev,
+                job: Arc::new(Job {
+                    seq,
+                    ..commit.job.clone()
+                }),
+                events: commit.events.iter().map(event).collect(),
+            };
+            self.tell_others(commit.job.id(), &notice);
+        }
+        Ok(committed)
+    }
+
+    async fn events_after(&self, origin: &Origin, after: Seq) -> Result<KeptEvents, StoreError> {
+        self.hall.memory.events_after(origin, after).await
+    }
+
+    async fn list(
+        &self,
+        filter: &Filter,
+        before: Option<&Position>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Arc<Job>>, StoreError> {
+        self.hall.memory.list(filter, before, limit, now).await
+    }
+
+    async fn unfinished(
+        &self,
+        kind: Option<&str>,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Job>>, StoreError> {
+        self.hall.memory.unfinished(kind, after, limit).await
+    }
+
+    async fn rows(
+        &self,
+        origin: &Origin,
+        from: u64,
+        limit: usize,
+    ) -> Result<Option<Rows>, StoreError> {
+        self.hall.memory.rows(origin, from, limit).await
+    }
+
+    async fn remove(&self, origin: &Origin, gone_until: Timestamp) -> Result<(), StoreError> {
+        self.hall.memory.remove(origin, gone_until).await?;
+        self.tell_others(&origin.job_id, &Notice::Touched(origin.job_id.clone()));
+        Ok(())
+    }
+
+    async fn expire(&self, now: Timestamp, gone: u64, limit: usize) -> Result<usize, StoreError> {
+        self.hall.memory.expire(now, gone, limit).await
+    }
+
+    async fn put_if_absent(
+        &self,
+        key: &str,
+        value: &[u8],
+        ttl: Option<Duration>,
+        now: Timestamp,
+    ) -> Result<Arc<[u8]>, StoreError> {
+        self.hall.memory.put_if_absent(key, value, ttl, now).await
+    }
+
+    async fn counts(&self) -> Result<JobCounts, StoreError> {
+        self.hall.memory.counts().await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn shared(&self) -> Option<&dyn Shared> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Shared for Node {
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        Ok(self.clock())
+    }
+
+    async fn follow(&self, job_id: &JobId) -> Result<Following, StoreError> {
+        *lock(&self.desk.follows).entry(job_id.clone()).or_default() += 1;
+        let (desk, job_id) = (Arc::clone(&self.desk), job_id.clone());
+        Ok(Following::new(move || {
+            let mut follows = lock(&desk.follows);
+            if let Some(count) = follows.get_mut(&job_id) {
+                *count -= 1;
+                if *count == 0 {
+                    follows.remove(&job_id);
+                }
+            }
+        }))
+    }
+
+    async fn next_notice(&self) -> Notice {
+        loop {
+            if let Some(notice) = lock(&self.desk.notices).pop_front() {
+                return notice;
+            }
+            self.desk.arrived.notified().await;
+        }
+    }
+
+    async fn seqs(&self, jobs: &[&Origin]) -> Result<Vec<Option<Seq>>, StoreError> {
+        let mut seqs = Vec::new();
+        for origin in jobs {
+            let loaded = self.load(&origin.job_id, self.clock()).await?;
+            seqs.push(match loaded {
+                Loaded::Job(stored) if stored.job.origin.incarnation == origin.incarnation => {
+                    Some(stored.job.seq)
+                }
+                _ => None,
+            });
+        }
+        Ok(seqs)
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<JobId>, StoreError> {
+        let unfinished = self.unfinished(None, None, usize::MAX).await?;
+        let is_due = |job: &&Arc<Job>| job.next_deadline().is_some_and(|at| at <= now);
+        let due = unfinished.iter().filter(is_due).map(|job| job.id().clone());
+        Ok(due.take(limit).collect())
+    }
+
+    async fn claim(
+        &self,
+        job: &Origin,
+        node: Uuid,
+        ttl: Duration,
+    ) -> Result<Option<u64>, StoreError> {
+        let mut claims = lock(&self.hall.claims);
+        let now = Instant::now();
+        let claim = claims.entry(job.incarnation).or_insert(Claim {
+            node,
+            until: now,
+            turns: 1,
+        });
+        if claim.node != node {
+            if claim.until > now {
+                return Ok(None);
+            }
+            *claim = Claim {
+                node,
+                turns: claim.turns + 1,
+                ..*claim
+            };
+        }
+        claim.until = now + ttl;
+        Ok(Some(claim.turns))
+    }
+
+    async fn release(&self, job: &Origin, node: Uuid) -> Result<(), StoreError> {
+        let mut claims = lock(&self.hall.claims);
+        if let Some(claim) = claims.get_mut(&job.incarnation)
+            && claim.node == node
+        {
+            claim.until = Instant::now();
+        }
+        Ok(())
+    }
+
+    async fn restore(&self, _job: &Job) -> Result<(), StoreError> {
+        Err(StoreError::Unavailable(
+            "memory is never emptied".to_owned(),
+        ))
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Node").finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no section of the hall panics")
+}
