@@ -5,7 +5,6 @@
 //! over that store. Where stores differ, the difference is a property of the backend.
 
 mod changing;
-#[allow(dead_code, reason = "no store that nodes share is registered")]
 mod claims;
 mod creation;
 #[allow(dead_code, reason = "no store that outlives a process is registered")]
@@ -18,11 +17,11 @@ mod listing_model;
 mod lists;
 mod memory;
 mod model;
-#[allow(dead_code, reason = "no store that nodes share is registered")]
 mod notices;
 mod odd;
 mod parts;
 mod races;
+mod redis;
 mod retention;
 mod rows;
 mod values;
@@ -212,7 +211,6 @@ macro_rules! store_conforms {
 }
 
 /// The promises of `store::Shared`, which a store that several nodes use keeps besides.
-#[allow(unused_macros, reason = "no store that nodes share is registered")]
 macro_rules! shared_conforms {
     ($store:ident, $fresh:path) => {
         mod $store {
@@ -298,3 +296,9 @@ const SMALL_BOUNDS: EventBounds = EventBounds {
 
 // A line for each store.
 store_conforms!(memory_store, memory::fresh);
+store_conforms!(redis_store, redis::fresh);
+shared_conforms!(redis_shared, redis::fresh);
+store_conforms!(redis_secured, redis::fresh_secured);
+shared_conforms!(redis_secured_shared, redis::fresh_secured);
+store_conforms!(redis_cluster, redis::fresh_cluster);
+shared_conforms!(redis_cluster_shared, redis::fresh_cluster);

@@ -17,6 +17,7 @@ mod openapi;
 mod origins;
 mod pace;
 mod readme;
+mod redis;
 mod registry;
 mod reload;
 mod resume;

@@ -107,7 +107,9 @@ impl RedisServer {
     /// The configuration of a server that keeps its jobs there, under this prefix.
     pub(crate) fn toml(&self, prefix: &str) -> String {
         let ca = self.ca();
-        let ca = ca.as_deref().map_or(String::new(), |ca| ca.display().to_string());
+        let ca = ca
+            .as_deref()
+            .map_or(String::new(), |ca| ca.display().to_string());
         format!(
             "store.backend = 'redis'\nstore.redis.url = '{}'\nstore.redis.prefix = '{prefix}'\nstore.redis.ca = '{ca}'\n",
             self.url()
@@ -131,7 +133,9 @@ impl RedisServer {
     pub(crate) async fn store(&self, prefix: &str) -> Redis {
         secrets::watch_the_log();
         let opening = Redis::open(self.settings(prefix));
-        in_time("a store", opening).await.expect("a Redis that is there")
+        in_time("a store", opening)
+            .await
+            .expect("a Redis that is there")
     }
 
     /// Ends it at once.
@@ -140,7 +144,9 @@ impl RedisServer {
         signal("KILL", running.process).await;
         // Its keeper ends with its input.
         drop(running._hold);
-        in_time("its end", running.keeper.wait()).await.expect("a child");
+        in_time("its end", running.keeper.wait())
+            .await
+            .expect("a child");
     }
 
     /// Starts it again at the same place, with its data if it keeps any.
@@ -169,7 +175,9 @@ impl RedisServer {
 
     /// A client of its own.
     pub(crate) async fn client(&self) -> MultiplexedConnection {
-        in_time("a client", self.try_client()).await.expect("a client")
+        in_time("a client", self.try_client())
+            .await
+            .expect("a client")
     }
 
     /// What it answers to a command: its words, parted by spaces.
@@ -259,7 +267,10 @@ impl RedisServer {
         if !self.options.cluster {
             return Ok(true);
         }
-        let state: String = redis::cmd("CLUSTER").arg("INFO").query_async(client).await?;
+        let state: String = redis::cmd("CLUSTER")
+            .arg("INFO")
+            .query_async(client)
+            .await?;
         if state.contains("cluster_slots_assigned:0") {
             let mut add = redis::cmd("CLUSTER");
             add.arg("ADDSLOTSRANGE").arg(0).arg(16_383);
