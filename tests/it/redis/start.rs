@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use progressd::store::{Redis, RedisSettings};
+use reqwest::StatusCode;
+use serde_json::json;
 
 use crate::support::{
     certificate::Certificate,
     in_time,
     nginx::free_address,
     redis_server::{Options, RedisServer, own_prefix},
+    scrape::Scrape,
     secrets,
+    server::TestServer,
 };
 
 /// Why a store cannot be opened.
@@ -46,17 +50,47 @@ async fn a_wrong_password_ends_the_start_with_a_sentence_and_is_not_told() {
     })
     .await;
     assert_eq!(told, "Redis: it wants a password");
-    // A user of their own (ACL) works as well.
+}
+
+#[tokio::test]
+async fn a_user_of_its_own_who_may_little_is_enough() {
+    let redis = RedisServer::start().await;
+    let prefix = own_prefix();
+    let rights = "+@all -@dangerous +info +role";
+    assert!(include_str!("../../../README.md").contains(rights));
+    let password = "the-password-of-ann";
     let () = redis
-        .ask("ACL SETUSER ann on >the-password-of-ann ~* &* +@all")
+        .ask(&format!(
+            "ACL SETUSER ann on >{password} ~{prefix}* &{prefix}* &{prefix}report:* {rights}"
+        ))
         .await;
-    secrets::register("the-password-of-ann");
-    let ann = url.replace("default:the-right-password", "ann:the-password-of-ann");
-    let settings = RedisSettings {
-        url: ann,
-        ..patient
-    };
-    Redis::open(settings).await.expect("the user may");
+    secrets::register(password);
+    let url = redis
+        .url()
+        .replace("redis://", &format!("redis://ann:{password}@"));
+    let toml = redis.toml(&prefix).replace(&redis.url(), &url);
+    let server = TestServer::with(&toml).await;
+    server.create(json!({"job_id": "j", "tags": ["a"]})).await;
+    let mut stream = server.watch("j").await;
+    // What is pushed comes by other commands than what is reported here.
+    let pushed = format!("XADD {prefix}reports * report {{\"job_id\":\"j\",\"message\":\"x\"}}");
+    let _: String = redis.ask(&pushed).await;
+    stream.status_where(|status| status["message"] == "x").await;
+    server.report("j", json!({"status": "completed"})).await;
+    let last = stream.rest().await.pop().expect("an end");
+    assert_eq!(last.json()["status"], "completed");
+    assert_eq!(
+        server.get("/api/v1/jobs?tag=a").await.json()["jobs"][0]["job_id"],
+        "j"
+    );
+    server
+        .delete("/api/v1/jobs/j")
+        .await
+        .expect(StatusCode::NO_CONTENT);
+    let counted = Scrape::of(&server)
+        .await
+        .sum("progressd_store_errors_total");
+    assert_eq!(counted, 0.0);
 }
 
 #[tokio::test]
