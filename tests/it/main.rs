@@ -18,6 +18,7 @@ mod origins;
 mod pace;
 mod postgres;
 mod readme;
+mod redis;
 mod registry;
 mod reload;
 mod resume;
