@@ -327,9 +327,7 @@ impl Store for Postgres {
                 let mut columns = Columns::of(row);
                 found.total = columns.number()?;
                 let content: Option<&str> = columns.take()?;
-                found
-                    .rows
-                    .extend(content.map(row::json_text).transpose()?);
+                found.rows.extend(content.map(row::json_text).transpose()?);
             }
             Ok((!rows.is_empty()).then_some(found))
         };

@@ -45,7 +45,11 @@ pub(super) fn describe(error: &Error) -> String {
                 "55P03" => " (a transaction of somebody else's holds the job)",
                 _ => "",
             };
-            format!("PostgreSQL says {}{hint} ({})", error.message(), error.code())
+            format!(
+                "PostgreSQL says {}{hint} ({})",
+                error.message(),
+                error.code()
+            )
         }
         None => match error {
             Error::Io(error) => format!("connection to PostgreSQL: {error}"),

@@ -11,7 +11,9 @@ use sqlx::{
 use thiserror::Error as ThisError;
 use uuid::Uuid;
 
-use super::{Postgres, PostgresSettings, client::Client, failure, listener::Listener, row::Columns};
+use super::{
+    Postgres, PostgresSettings, client::Client, failure, listener::Listener, row::Columns,
+};
 
 /// The oldest that has what the functions use: `trim_scale`, and SQL between `RETURN` and the end.
 const OLDEST: i32 = 140_000;
@@ -73,7 +75,9 @@ pub enum OpenError {
     #[error("the database has the encoding {0}: make one with UTF8")]
     Encoding(String),
     /// It only follows another.
-    #[error("PostgreSQL is a standby, which takes no writes: name the primary in `store.postgres.url`")]
+    #[error(
+        "PostgreSQL is a standby, which takes no writes: name the primary in `store.postgres.url`"
+    )]
     Standby,
     /// Another version has been there.
     #[error(
@@ -214,7 +218,10 @@ async fn migrate(
 ) -> Result<(), OpenError> {
     let migrator = migrator();
     let applied = applied(connection).await.map_err(&unreachable)?;
-    if let Some(newer) = applied.iter().find(|version| !migrator.version_exists(**version)) {
+    if let Some(newer) = applied
+        .iter()
+        .find(|version| !migrator.version_exists(**version))
+    {
         return Err(OpenError::Newer(*newer));
     }
     if applied.len() == migrator.iter().count() {
@@ -224,7 +231,9 @@ async fn migrate(
     // several nodes may start at once.
     let mut transaction = connection.begin().await.map_err(&unreachable)?;
     let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
-    let locked = raw_sql(sqlx::AssertSqlSafe(lock)).execute(&mut *transaction).await;
+    let locked = raw_sql(sqlx::AssertSqlSafe(lock))
+        .execute(&mut *transaction)
+        .await;
     locked.map_err(&unreachable)?;
     let outcome = migrator.run_direct(None, &mut *transaction, false).await;
     if let Err(error) = outcome {
@@ -267,7 +276,9 @@ async fn refused(connection: &mut PgConnection, error: MigrateError) -> OpenErro
     if failure::code(&error) != Some("42501") {
         return OpenError::Migration(reason);
     }
-    let user = raw_sql("SELECT current_user::text").fetch_one(connection).await;
+    let user = raw_sql("SELECT current_user::text")
+        .fetch_one(connection)
+        .await;
     let user = user.ok().and_then(|row| Columns::of(&row).take().ok());
     OpenError::NotAllowed {
         user: user.unwrap_or_default(),

@@ -117,10 +117,7 @@ impl<'row> Columns<'row> {
             unit: self.maybe_text()?,
             owner: self.maybe_text()?,
             tags: self.json()?.unwrap_or_default(),
-            parent_id: self
-                .take::<Option<&str>>()?
-                .map(JobId::parse)
-                .transpose()?,
+            parent_id: self.take::<Option<&str>>()?.map(JobId::parse).transpose()?,
             created_at: self.moment()?,
             lease_seconds: self.number()?,
             fail_stalled_after_seconds: self.maybe_number()?,

@@ -17,10 +17,7 @@ pub(super) struct Literal(String);
 
 /// The call of a function of ours.
 pub(super) fn call(function: &str, arguments: &[Literal]) -> String {
-    let arguments: Vec<_> = arguments
-        .iter()
-        .map(|literal| literal.0.as_str())
-        .collect();
+    let arguments: Vec<_> = arguments.iter().map(|literal| literal.0.as_str()).collect();
     format!("progressd.{function}({})", arguments.join(", "))
 }
 

@@ -171,9 +171,10 @@ fn face(job: &Job) -> Literal {
         shown: job.percentage().map(|shown| shown.hundredths()),
         step: face.step.as_deref().map(without_nul),
         message: face.message.as_deref().map(without_nul),
-        error: face.error.as_deref().map(|error| {
-            Failure::new(&without_nul(&error.code), without_nul(&error.message))
-        }),
+        error: face
+            .error
+            .as_deref()
+            .map(|error| Failure::new(&without_nul(&error.code), without_nul(&error.message))),
         rate: face.rate_per_second,
         eta: face.eta_seconds,
         stalled: face.stalled,
