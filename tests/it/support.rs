@@ -13,6 +13,7 @@ pub(crate) mod people;
 pub(crate) mod postgres_server;
 pub(crate) mod process;
 pub(crate) mod raw_client;
+pub(crate) mod redis_server;
 pub(crate) mod scrape;
 pub(crate) mod secrets;
 pub(crate) mod server;
