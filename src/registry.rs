@@ -183,9 +183,9 @@ impl Registry {
     /// # Errors
     /// `NotFound`, `Gone`, or the store's.
     pub async fn find(&self, job_id: &JobId) -> Result<JobHandle, RegistryError> {
-        match self.look_up(job_id).await {
+        match self.look_up(job_id, false).await {
             // What is gone may be an earlier job of the name, whose slot was still held.
-            Err(RegistryError::Gone) => self.look_up(job_id).await,
+            Err(RegistryError::Gone) => self.look_up(job_id, false).await,
             found => found,
         }
     }
@@ -195,18 +195,19 @@ impl Registry {
     /// # Errors
     /// As [`Registry::find`].
     pub async fn find_fresh(&self, job_id: &JobId) -> Result<JobHandle, RegistryError> {
-        let job = self.find(job_id).await?;
-        match job.slot.freshen(&self.inner).await {
-            Ok(()) => Ok(job),
-            // Another node may have given the name to another job.
-            Err(RegistryError::Gone) => self.find(job_id).await,
-            Err(error) => Err(error),
+        match self.look_up(job_id, true).await {
+            // The same; another node may have given the name to another job.
+            Err(RegistryError::Gone) => self.look_up(job_id, true).await,
+            found => found,
         }
     }
 
-    async fn look_up(&self, job_id: &JobId) -> Result<JobHandle, RegistryError> {
+    async fn look_up(&self, job_id: &JobId, is_fresh: bool) -> Result<JobHandle, RegistryError> {
         let inner = &self.inner;
         if let Some(slot) = inner.held(job_id).await? {
+            if is_fresh {
+                slot.freshen(inner).await?;
+            }
             return Ok(self.handle(slot));
         }
         let stored = self.load(job_id).await?;
@@ -218,8 +219,13 @@ impl Registry {
             return Ok(self.handle(held.unwrap_or_else(|| self.slot(stored, true))));
         }
         // By now the job may have moved on through a slot that was held and let go meanwhile. So
-        // the slot is held first and reads the store again afterwards.
-        let slot = inner.hold(self.slot(stored, false));
+        // the slot is held first and reads the store again afterwards; where other nodes may move
+        // it on at any time, that is looked at before each read.
+        let loaded = self.slot(stored, inner.is_shared());
+        let slot = inner.hold(Arc::clone(&loaded));
+        if is_fresh && !Arc::ptr_eq(&slot, &loaded) {
+            slot.freshen(inner).await?;
+        }
         slot.verify(inner).await?;
         slot.watch_the_clock(inner);
         Ok(self.handle(slot))

@@ -87,7 +87,7 @@ impl Registry {
     async fn hold_created(&self, stored: Stored) -> Result<Arc<Slot>, RegistryError> {
         let inner = &self.inner;
         // Others may have found the job, changed it and let it go again before this.
-        let slot = self.slot(stored, false);
+        let slot = self.slot(stored, inner.is_shared());
         loop {
             let held = inner.hold(Arc::clone(&slot));
             if Arc::ptr_eq(&held, &slot) {

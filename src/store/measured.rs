@@ -1,7 +1,10 @@
 //! A store with a clock beside it: how long each operation takes, and how many fail.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -23,6 +26,9 @@ pub struct Measured {
     store: Arc<dyn Store>,
     metrics: StoreMetrics,
     patience: Option<Duration>,
+    /// Whether the last ping of a shared store failed: until one succeeds nothing else is asked, so
+    /// that whoever waits is told soon. It guards nothing, hence relaxed.
+    is_away: AtomicBool,
 }
 
 impl Measured {
@@ -34,6 +40,7 @@ impl Measured {
             store,
             metrics,
             patience,
+            is_away: AtomicBool::new(false),
         }
     }
 
@@ -48,12 +55,20 @@ impl Measured {
         work: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
         let begin = Instant::now();
+        let is_ping = operation == StoreOperation::Ping;
+        let unavailable = |why: &str| Err(StoreError::Unavailable(why.to_owned()));
         let outcome = match self.patience {
             None => work.await,
+            Some(_) if !is_ping && self.is_away.load(Ordering::Relaxed) => {
+                unavailable("it has not answered the last ping")
+            }
             Some(patience) => tokio::time::timeout(patience, work)
                 .await
-                .unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned()))),
+                .unwrap_or_else(|_| unavailable("no answer in time")),
         };
+        if is_ping && self.patience.is_some() {
+            self.is_away.store(outcome.is_err(), Ordering::Relaxed);
+        }
         self.metrics
             .took(operation, begin.elapsed(), outcome.is_err());
         outcome

@@ -1,18 +1,24 @@
 //! What a slot's writer does with the requests that it has taken.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{Errand, Request, Slot, batch::Batch, follow::Heard};
 use crate::{
     frame::Ending,
-    hub::Reminder,
-    job::{Answer, Job, Seq, Timestamp},
+    job::{Answer, Event, Job, Seq, Timestamp},
     registry::{Inner, RegistryError, timekeeper::remind},
     store::{Committed, Loaded, StoreError, Stored},
 };
 
 /// How often a batch is applied anew because another node was quicker, before it is given up.
-const MOST_CONFLICTS: usize = 16;
+const MOST_CONFLICTS: u32 = 20;
+
+/// After how many of them the writer pauses before it tries again, and for how long at most.
+const PATIENT_CONFLICTS: u32 = 3;
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a slot waits, in seconds, before it asks a store again that has failed it.
 const RETRY_SECONDS: u64 = 1;
@@ -105,7 +111,12 @@ impl Slot {
     }
 
     async fn apply(self: &Arc<Self>, inner: &Arc<Inner>, requests: Vec<Request>) {
-        for _ in 0..MOST_CONFLICTS {
+        for conflicts in 0..MOST_CONFLICTS {
+            if conflicts >= PATIENT_CONFLICTS {
+                // As chance has it, so that nodes do not go on meeting each other.
+                let most = LONGEST_PAUSE.mul_f64(f64::from(conflicts) / f64::from(MOST_CONFLICTS));
+                tokio::time::sleep(most.mul_f64(rand::random_range(0.0..1.0))).await;
+            }
             let batch = {
                 let desk = self.lock();
                 Batch::step(
@@ -257,18 +268,14 @@ impl Slot {
         }
         let before = self.job().seq;
         if job.seq > before {
-            let kept = inner.store.events_after(&self.origin, before).await?;
-            let reminder = if kept.dropped > before {
-                // Some of the events that came with it are lost: everybody must be told.
-                self.hub.publish_gap(Arc::clone(&job));
-                Reminder(None)
-            } else {
-                let mut events = kept.events;
-                events.retain(|event| event.seq <= job.seq);
-                self.hub
-                    .publish(Arc::clone(&job), &events, true, Instant::now())
-            };
-            remind(inner, self, reminder);
+            match self.events_between(inner, before, job.seq).await? {
+                Some(events) => {
+                    let job = Arc::clone(&job);
+                    let reminder = self.hub.publish(job, &events, true, Instant::now());
+                    remind(inner, self, reminder);
+                }
+                None => self.hub.publish_gap(Arc::clone(&job)),
+            }
             self.keep(inner, job);
         } else if job.seq == before {
             // A sign of life that another node took has no seq.
@@ -280,6 +287,23 @@ impl Slot {
         // Also at the same seq: answers and rows take none.
         self.lock().ledger.absorb(ledger);
         Ok(())
+    }
+
+    /// The events of a change that was made elsewhere; `None` when not all are known: some were
+    /// dropped, or nobody is there to be shown them. Whoever joins meanwhile finds out for itself.
+    async fn events_between(
+        &self,
+        inner: &Inner,
+        after: Seq,
+        upto: Seq,
+    ) -> Result<Option<Vec<Event>>, StoreError> {
+        if self.hub.watchers() == 0 {
+            return Ok(None);
+        }
+        let kept = inner.store.events_after(&self.origin, after).await?;
+        let mut events = kept.events;
+        events.retain(|event| event.seq <= upto);
+        Ok((kept.dropped <= after).then_some(events))
     }
 
     /// Makes `job` the state that the next batch works on.
