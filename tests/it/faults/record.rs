@@ -210,3 +210,48 @@ impl Recorder {
         self.record.lock().expect("no section panics")
     }
 }
+
+impl Record {
+    /// How much there is of everything.
+    pub(super) fn summary(&self) -> String {
+        let count = |is_wanted: fn(&Outcome) -> bool| {
+            let reports = self.reports.iter();
+            reports.filter(|report| is_wanted(&report.outcome)).count()
+        };
+        let jobs: HashSet<_> = self.reports.iter().map(|report| &report.job).collect();
+        let watchers: HashSet<_> = self.connections.iter().map(|it| it.watcher).collect();
+        let blocks: usize = self.connections.iter().map(|it| it.blocks.len()).sum();
+        format!(
+            "{} kills; {} jobs; reports: {} done, {} refused, {} without an answer; {} watchers with {} \
+             connections and {blocks} blocks; {} polls",
+            self.kills.len(),
+            jobs.len(),
+            count(|outcome| matches!(outcome, Outcome::Done(_))),
+            count(|outcome| matches!(outcome, Outcome::Refused(_))),
+            count(|outcome| matches!(outcome, Outcome::Unknown)),
+            watchers.len(),
+            self.connections.len(),
+            self.polls.len(),
+        )
+    }
+
+    /// Everything that was seen of some jobs.
+    pub(super) fn story_of(&self, jobs: &[Arc<str>]) -> String {
+        let mut lines = Vec::new();
+        for report in self.reports.iter().filter(|it| jobs.contains(&it.job)) {
+            lines.push((report.began, format!("{report:?}")));
+        }
+        for connection in self.connections.iter().filter(|it| jobs.contains(&it.job)) {
+            lines.push((connection.began, format!("{connection:#?}")));
+        }
+        for poll in self.polls.iter().filter(|it| jobs.contains(&it.job)) {
+            lines.push((poll.began, format!("{poll:?}")));
+        }
+        for kill in &self.kills {
+            lines.push((kill.tick, format!("{kill:?}")));
+        }
+        lines.sort();
+        let lines: Vec<_> = lines.into_iter().map(|(_, line)| line).collect();
+        lines.join("\n")
+    }
+}
