@@ -11,6 +11,7 @@ pub mod config;
 pub mod frame;
 pub mod http;
 pub mod hub;
+pub mod intake;
 pub mod job;
 pub mod metrics;
 pub mod registry;

@@ -7,6 +7,7 @@
 //! somebody chose. Every server has a recorder of its own, so that two can live in one process.
 
 mod handles;
+mod pushed;
 
 use std::{fmt, marker::PhantomData, sync::Arc};
 
@@ -20,6 +21,7 @@ pub use handles::{
     StoreMetrics, StoreOperation, StreamMetrics, StreamReason, WorkState,
 };
 pub use metrics::{Counter, Gauge, Histogram};
+pub use pushed::{PushedMetrics, PushedOutcome, PushedWay};
 
 /// The media type of the text format.
 ///

@@ -1,5 +1,7 @@
 //! A whole server, from its configuration to its drain.
 
+mod stores;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
@@ -12,19 +14,21 @@ use tokio_util::{
 };
 
 use crate::{
-    config::{AuthMode, Config, ConfigError, StoreBackend},
+    config::{AuthMode, Config, ConfigError},
     http::{
         App, FORGET_INTERVAL, Metrics, Passes, Policy, Usage, admin_router,
         connection::{self, ConnectionLimits, Drained, Endpoint, Tls, TlsError},
         router,
     },
+    intake::Intake,
     job::Defaults,
-    metrics::{ConnectionMetrics, Meter, RegistryMetrics, StoreMetrics},
+    metrics::{ConnectionMetrics, Meter, PushedMetrics, RegistryMetrics, StoreMetrics},
     registry::{Registry, Settings},
     runner::Runners,
-    store::{Measured, Memory, MemoryLimits, Store},
+    store::{Measured, Store},
     stream::StreamSettings,
 };
+use stores::{Opened, open_store};
 
 /// Connections of operators at a time: a few scrapers and probes, and some patience with them.
 const ADMIN_CONNECTIONS: usize = 64;
@@ -36,6 +40,9 @@ const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 /// memory of its own.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long what takes pushed reports may take to say that it does so no longer.
+const INTAKE_DRAIN: Duration = Duration::from_secs(1);
+
 /// A server that is running. Dropping it stops it at once; [`Server::drain`] stops it well.
 #[derive(Debug)]
 pub struct Server {
@@ -46,11 +53,14 @@ pub struct Server {
     connection_limits: watch::Sender<ConnectionLimits>,
     registry: Registry,
     runners: Runners,
+    store: Arc<dyn Store>,
     /// Cancelled to stop accepting and to let connections end.
     drain: CancellationToken,
     /// How long a drain may take.
     drain_time: Duration,
     connections: AbortOnDropHandle<Drained>,
+    /// What takes reports that are pushed past HTTP, when there is such a way.
+    intake: Option<AbortOnDropHandle<()>>,
     /// Cancelled, by dropping this, to end the timers behind the registry.
     _timers: DropGuard,
 }
@@ -71,7 +81,8 @@ impl Server {
     /// # Errors
     /// An address cannot be bound, or the certificate not be served.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
-        Self::start_with(config, open_store(config).await?).await
+        let opened = open_store(config).await?;
+        Self::start_over(config, opened).await
     }
 
     /// The same over a store of the caller's own.
@@ -79,6 +90,11 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub async fn start_with(config: &Config, store: Arc<dyn Store>) -> anyhow::Result<Self> {
+        Self::start_over(config, store.into()).await
+    }
+
+    async fn start_over(config: &Config, opened: Opened) -> anyhow::Result<Self> {
+        let Opened { store, pushed } = opened;
         let tls = load_tls(config)?;
         let (listener, address) = bind(config.server.listen)?;
         let admin_listener = config.server.admin_listen.map(bind).transpose()?;
@@ -97,9 +113,24 @@ impl Server {
             timers.clone(),
         );
         registry.keep_the_stores_time().await;
+        let counting = PushedMetrics::new(&meter);
+        let most_bytes = config.limits.ndjson_line_bytes;
+        let intake = pushed.map(|reports| {
+            let intake = Intake::new(reports, registry.clone(), counting, most_bytes);
+            AbortOnDropHandle::new(tokio::spawn(intake.run()))
+        });
         let runners = Runners::new(&config.runner);
         let takeover = runners.clone().take_over(registry.clone());
         tokio::spawn(timers.clone().run_until_cancelled_owned(takeover));
+        let recovered = registry
+            .recover(|job| {
+                runners.start(job);
+            })
+            .await;
+        let recovered = recovered.context("read the unfinished jobs")?;
+        if recovered > 0 {
+            tracing::info!(jobs = recovered, "unfinished jobs go on");
+        }
         let connection_metrics = ConnectionMetrics::new(&meter);
         let app = Arc::new(App {
             registry: registry.clone(),
@@ -108,7 +139,7 @@ impl Server {
             metrics: Metrics::new(meter, &runners),
             has_admin_listener: admin_listener.is_some(),
             policy: ArcSwap::from_pointee(Policy::new(config)),
-            passes: Passes::new(store),
+            passes: Passes::new(Arc::clone(&store)),
             usage: Usage::new(&config.limits),
         });
         tokio::spawn(keep_usage_small(Arc::clone(&app), timers.clone()));
@@ -134,9 +165,11 @@ impl Server {
             connection_limits,
             registry,
             runners,
+            store,
             drain,
             drain_time: config.stream.drain(),
             connections: AbortOnDropHandle::new(tokio::spawn(serving)),
+            intake,
             _timers: timers.drop_guard(),
         })
     }
@@ -216,10 +249,17 @@ impl Server {
         self.runners.drain(self.drain_time / 2).await;
         self.registry.drain();
         let drained = self.connections.await.unwrap_or_default();
+        if let Some(intake) = self.intake {
+            // It has ended, as a rule, and is not worth more than a moment.
+            let _ = tokio::time::timeout(INTAKE_DRAIN, intake).await;
+        }
         if let Some(admin) = self.admin {
             admin.drain.cancel();
             // How operators' connections end is of no interest.
             let _ = admin.connections.await;
+        }
+        if let Err(error) = self.store.flush().await {
+            tracing::error!(%error, "the last progress may be lost");
         }
         drained
     }
@@ -295,19 +335,6 @@ async fn keep_usage_small(app: Arc<App>, end: CancellationToken) {
         }
     };
     end.run_until_cancelled(upkeep).await;
-}
-
-async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
-    Ok(match config.store.backend {
-        StoreBackend::Memory => Arc::new(Memory::new(MemoryLimits {
-            events_per_job: config.events.max_count,
-            event_bytes_per_job: config.events.max_bytes,
-            event_bytes: config.events.max_total_bytes,
-            finished_jobs: config.store.memory.max_finished_jobs,
-            row_bytes: config.store.memory.max_result_bytes,
-        })),
-        backend => anyhow::bail!("the store {backend:?} is still missing"),
-    })
 }
 
 fn settings(config: &Config) -> Settings {

@@ -15,7 +15,7 @@ const SERVERS: &[&str] = &["axum", "hyper"];
 /// The layers below HTTP: each module, the others that it may know, and crates that it may not name.
 ///
 /// `metrics` is a leaf: handles, and nothing of who counts with them.
-const NEIGHBOURS: [(&str, &[&str], &[&str]); 8] = [
+const NEIGHBOURS: [(&str, &[&str], &[&str]); 9] = [
     ("metrics", &[], &["axum", "hyper", "tokio"]),
     ("job", &[], &["axum", "hyper", "tokio"]),
     ("frame", &["job"], &["axum", "hyper", "tokio"]),
@@ -26,6 +26,7 @@ const NEIGHBOURS: [(&str, &[&str], &[&str]); 8] = [
         &["frame", "hub", "job", "metrics", "store"],
         SERVERS,
     ),
+    ("intake", &["job", "metrics", "registry", "store"], SERVERS),
     // Its words say who asks an `http_body::Body` for its pieces: hyper, as a rule.
     (
         "stream",

@@ -5,10 +5,8 @@
 //! over that store. Where stores differ, the difference is a property of the backend.
 
 mod changing;
-#[allow(dead_code, reason = "no store that nodes share is registered")]
 mod claims;
 mod creation;
-#[allow(dead_code, reason = "no store that outlives a process is registered")]
 mod durable;
 mod events;
 mod events_bounded;
@@ -18,10 +16,10 @@ mod listing_model;
 mod lists;
 mod memory;
 mod model;
-#[allow(dead_code, reason = "no store that nodes share is registered")]
 mod notices;
 mod odd;
 mod parts;
+mod postgres;
 mod races;
 mod retention;
 mod rows;
@@ -212,7 +210,6 @@ macro_rules! store_conforms {
 }
 
 /// The promises of `store::Shared`, which a store that several nodes use keeps besides.
-#[allow(unused_macros, reason = "no store that nodes share is registered")]
 macro_rules! shared_conforms {
     ($store:ident, $fresh:path) => {
         mod $store {
@@ -252,10 +249,6 @@ macro_rules! shared_conforms {
 }
 
 /// What a store that outlives the process keeps besides.
-#[allow(
-    unused_macros,
-    reason = "no store that outlives a process is registered"
-)]
 macro_rules! durable_conforms {
     ($store:ident, $fresh:path) => {
         mod $store {
@@ -274,10 +267,6 @@ macro_rules! durable_conforms {
 }
 
 /// One test for each function of `durable`, which takes the backend itself.
-#[allow(
-    unused_macros,
-    reason = "no store that outlives a process is registered"
-)]
 macro_rules! durable_tests {
     ($fresh:path: $($test:ident)*) => {
         $(
@@ -298,3 +287,6 @@ const SMALL_BOUNDS: EventBounds = EventBounds {
 
 // A line for each store.
 store_conforms!(memory_store, memory::fresh);
+store_conforms!(postgres_store, postgres::fresh);
+shared_conforms!(shared_postgres, postgres::fresh);
+durable_conforms!(durable_postgres, postgres::fresh);

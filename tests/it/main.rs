@@ -17,6 +17,7 @@ mod metrics;
 mod openapi;
 mod origins;
 mod pace;
+mod postgres;
 mod readme;
 mod registry;
 mod reload;
