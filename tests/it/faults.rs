@@ -3,10 +3,12 @@
 //! The tests run in a short form. `scripts/faults` runs them for long: `PROGRESSD_FAULT_ROUNDS`,
 //! `PROGRESSD_FAULT_WATCHERS` and so on say how long, and `PROGRESSD_FAULT_SEED` repeats what chance decided.
 
+mod backing;
 mod check;
 mod kills;
 mod node;
 mod poll;
+mod proxied;
 mod record;
 mod watch;
 mod work;

@@ -1,6 +1,6 @@
 //! One node with a file is killed in the middle of everything, over and over.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use rand::{RngExt as _, rngs::StdRng};
 
@@ -74,7 +74,7 @@ async fn wait_for(moment: Moment, world: &World, node: &mut Node, chance: &mut S
         Moment::Starting(after) => {
             pause(Duration::from_millis(600), chance).await;
             node.kill(&world.recorder).await;
-            node.start_unless_killed(&world.recorder, after).await;
+            node.start_and_kill(&world.recorder, after).await;
             node.start().await;
             pause(Duration::from_millis(300), chance).await;
         }
@@ -125,5 +125,4 @@ async fn a_node_that_is_killed_over_and_over_breaks_no_promise() {
         progress_age: Some(PROGRESS_AGE),
     };
     verify(&world, &load, promises, "kills");
-    drop(Arc::clone(&world));
 }
