@@ -8,6 +8,7 @@ mod connection;
 mod deploy;
 mod email_engine;
 mod endings;
+mod faults;
 mod hostile;
 mod joining_model;
 mod lifecycle;
