@@ -18,6 +18,7 @@ RUN mkdir -p src benches/load \
     && cargo build --locked --release --lib
 COPY assets assets
 COPY config config
+COPY migrations migrations
 COPY src src
 # Older than what was built from the empty program, cargo would take these files for unchanged.
 RUN find src -exec touch {} + \

@@ -19,6 +19,8 @@ const FILES: [&str; 3] = [
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    // They are embedded by a macro that cannot say so itself.
+    println!("cargo::rerun-if-changed=migrations");
     let folder = env::var_os("OUT_DIR").expect("cargo names the folder");
     let mut archive = ZipArchive::new(Cursor::new(SWAGGER_UI_VENDORED)).expect("an archive");
     let names: Vec<_> = archive

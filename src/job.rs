@@ -36,7 +36,7 @@ pub use id::JobId;
 pub use json::Json;
 pub use ledger::{Answer, Ledger, ReportId};
 pub use number::Count;
-pub use progress::{Percentage, Progress};
+pub use progress::{Percentage, Progress, ProgressParts};
 pub use report::{AddressedReport, Failure, Patch, Report};
 pub use seq::Seq;
 pub use state::State;
@@ -141,6 +141,14 @@ impl Job {
             .error
             .as_deref()
             .filter(|_| self.face.state == State::Failed)
+    }
+
+    /// The percentage that a status shows: a completed job's is 100, whatever was counted.
+    pub fn percentage(&self) -> Option<Percentage> {
+        match self.face.state {
+            State::Completed => Some(Percentage::FULL),
+            _ => self.face.progress.percentage(),
+        }
     }
 
     /// When a finished job's retention ends; `None` while it is unfinished.

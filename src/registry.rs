@@ -10,6 +10,7 @@ mod expiry;
 mod handle;
 mod list;
 mod monitor;
+mod recover;
 mod sharing;
 mod slot;
 #[cfg(test)]

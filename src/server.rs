@@ -1,5 +1,7 @@
 //! A whole server, from its configuration to its drain.
 
+mod stores;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
@@ -12,7 +14,7 @@ use tokio_util::{
 };
 
 use crate::{
-    config::{AuthMode, Config, ConfigError, StoreBackend},
+    config::{AuthMode, Config, ConfigError},
     http::{
         App, FORGET_INTERVAL, Metrics, Passes, Policy, Usage, admin_router,
         connection::{self, ConnectionLimits, Drained, Endpoint, Tls, TlsError},
@@ -23,9 +25,10 @@ use crate::{
     metrics::{ConnectionMetrics, Meter, PushedMetrics, RegistryMetrics, StoreMetrics},
     registry::{Registry, Settings},
     runner::Runners,
-    store::{Measured, Memory, MemoryLimits, PushedReports, Redis, RedisSettings, Store},
+    store::{Measured, Store},
     stream::StreamSettings,
 };
+use stores::{Opened, open_store};
 
 /// Connections of operators at a time: a few scrapers and probes, and some patience with them.
 const ADMIN_CONNECTIONS: usize = 64;
@@ -36,10 +39,6 @@ const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 /// How often what histograms were told is taken into their buckets: until then each value takes
 /// memory of its own.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How long the start waits for a Redis that is not there yet: machines and containers that start
-/// together do so in any order.
-const START_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long what takes pushed reports may take to say that it does so no longer.
 const INTAKE_DRAIN: Duration = Duration::from_secs(1);
@@ -54,6 +53,7 @@ pub struct Server {
     connection_limits: watch::Sender<ConnectionLimits>,
     registry: Registry,
     runners: Runners,
+    store: Arc<dyn Store>,
     /// Cancelled to stop accepting and to let connections end.
     drain: CancellationToken,
     /// How long a drain may take.
@@ -122,6 +122,15 @@ impl Server {
         let runners = Runners::new(&config.runner);
         let takeover = runners.clone().take_over(registry.clone());
         tokio::spawn(timers.clone().run_until_cancelled_owned(takeover));
+        let recovered = registry
+            .recover(|job| {
+                runners.start(job);
+            })
+            .await;
+        let recovered = recovered.context("read the unfinished jobs")?;
+        if recovered > 0 {
+            tracing::info!(jobs = recovered, "unfinished jobs go on");
+        }
         let connection_metrics = ConnectionMetrics::new(&meter);
         let app = Arc::new(App {
             registry: registry.clone(),
@@ -130,7 +139,7 @@ impl Server {
             metrics: Metrics::new(meter, &runners),
             has_admin_listener: admin_listener.is_some(),
             policy: ArcSwap::from_pointee(Policy::new(config)),
-            passes: Passes::new(store),
+            passes: Passes::new(Arc::clone(&store)),
             usage: Usage::new(&config.limits),
         });
         tokio::spawn(keep_usage_small(Arc::clone(&app), timers.clone()));
@@ -156,6 +165,7 @@ impl Server {
             connection_limits,
             registry,
             runners,
+            store,
             drain,
             drain_time: config.stream.drain(),
             connections: AbortOnDropHandle::new(tokio::spawn(serving)),
@@ -248,6 +258,9 @@ impl Server {
             // How operators' connections end is of no interest.
             let _ = admin.connections.await;
         }
+        if let Err(error) = self.store.flush().await {
+            tracing::error!(%error, "the last progress may be lost");
+        }
         drained
     }
 }
@@ -322,52 +335,6 @@ async fn keep_usage_small(app: Arc<App>, end: CancellationToken) {
         }
     };
     end.run_until_cancelled(upkeep).await;
-}
-
-/// A store, and what comes to it by another way than through the server.
-struct Opened {
-    store: Arc<dyn Store>,
-    pushed: Option<PushedReports>,
-}
-
-impl From<Arc<dyn Store>> for Opened {
-    fn from(store: Arc<dyn Store>) -> Self {
-        let pushed = None;
-        Self { store, pushed }
-    }
-}
-
-async fn open_store(config: &Config) -> anyhow::Result<Opened> {
-    let store: Arc<dyn Store> = match config.store.backend {
-        StoreBackend::Memory => Arc::new(Memory::new(MemoryLimits {
-            events_per_job: config.events.max_count,
-            event_bytes_per_job: config.events.max_bytes,
-            event_bytes: config.events.max_total_bytes,
-            finished_jobs: config.store.memory.max_finished_jobs,
-            row_bytes: config.store.memory.max_result_bytes,
-        })),
-        StoreBackend::Redis => {
-            let redis = Arc::new(Redis::open(redis_settings(config)).await?);
-            let pushed = Some(PushedReports::of(Arc::clone(&redis)));
-            let store = redis;
-            return Ok(Opened { store, pushed });
-        }
-        backend => anyhow::bail!("the store {backend:?} is still missing"),
-    };
-    Ok(store.into())
-}
-
-fn redis_settings(config: &Config) -> RedisSettings {
-    let redis = &config.store.redis;
-    RedisSettings {
-        url: redis.url.expose().to_owned(),
-        prefix: redis.prefix.clone(),
-        ca: redis.ca.clone(),
-        timeout: config.store.timeout(),
-        start_patience: START_PATIENCE,
-        events_per_job: config.events.max_count,
-        event_bytes_per_job: config.events.max_bytes,
-    }
 }
 
 fn settings(config: &Config) -> Settings {

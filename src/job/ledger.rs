@@ -9,12 +9,6 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{JobId, Seq, State, Timestamp};
 
-/// How many report ids a job remembers.
-const CAPACITY: usize = 1_000;
-
-/// For how long, in seconds: a day.
-const SECONDS: u64 = 86_400;
-
 /// A client's own name for a request, so that its repetition changes nothing: 1 to 255 printable
 /// ASCII characters. `report_id` in a body, `Idempotency-Key` in a header.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
@@ -67,11 +61,17 @@ impl<'de> Deserialize<'de> for ReportId {
 }
 
 impl Ledger {
+    /// How many report ids a job remembers.
+    pub const CAPACITY: usize = 1_000;
+
+    /// For how long, in seconds: a day.
+    pub const SECONDS: u64 = 86_400;
+
     /// The answer that `report_id` got within the last day.
     pub fn find(&self, report_id: &ReportId, now: Timestamp) -> Option<&Answer> {
         let answer = self.answers.get(report_id)?;
         let (at, _) = self.order.iter().rev().find(|(_, id)| id == report_id)?;
-        (at.plus_seconds(SECONDS) > now).then_some(answer)
+        (at.plus_seconds(Self::SECONDS) > now).then_some(answer)
     }
 
     /// Remembers what another ledger of the same job does.
@@ -86,8 +86,8 @@ impl Ledger {
 
     /// Remembers an answer; beyond a thousand the oldest is forgotten.
     pub fn remember(&mut self, report_id: ReportId, answer: Answer, now: Timestamp) {
-        let outdated = |(at, _): &(Timestamp, ReportId)| at.plus_seconds(SECONDS) <= now;
-        while self.order.len() >= CAPACITY || self.order.front().is_some_and(outdated) {
+        let outdated = |(at, _): &(Timestamp, ReportId)| at.plus_seconds(Self::SECONDS) <= now;
+        while self.order.len() >= Self::CAPACITY || self.order.front().is_some_and(outdated) {
             if let Some((_, oldest)) = self.order.pop_front() {
                 self.answers.remove(&oldest);
             }

@@ -18,9 +18,32 @@ pub struct Progress {
     highest: Percentage,
 }
 
+/// What [`Progress`] consists of, for a store that keeps each in a place of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProgressParts {
+    /// How many units there are to do.
+    pub total: Option<Count>,
+    /// How many the worker has counted.
+    pub processed: Option<Count>,
+    /// The percentage that the worker has named.
+    pub reported: Option<Percentage>,
+    /// The highest percentage that the attempt has shown.
+    pub highest: Percentage,
+}
+
 impl Percentage {
     /// All of it.
     pub const FULL: Self = Self(10_000);
+
+    /// From hundredths of a per cent; `None` above 10,000.
+    pub fn from_hundredths(hundredths: u16) -> Option<Self> {
+        (hundredths <= Self::FULL.0).then_some(Self(hundredths))
+    }
+
+    /// In hundredths of a per cent.
+    pub fn hundredths(self) -> u16 {
+        self.0
+    }
 
     /// From a number of per cent; `None` outside 0 to 100.
     pub fn new(percent: f64) -> Option<Self> {
@@ -68,6 +91,43 @@ impl<'de> Deserialize<'de> for Percentage {
         let percent = f64::deserialize(deserializer)
             .map_err(|_| de::Error::custom("must be a number from 0 to 100"))?;
         Self::new(percent).ok_or_else(|| de::Error::custom("must be a number from 0 to 100"))
+    }
+}
+
+impl From<Progress> for ProgressParts {
+    fn from(progress: Progress) -> Self {
+        let Progress {
+            total,
+            processed,
+            reported,
+            highest,
+        } = progress;
+        Self {
+            total,
+            processed,
+            reported,
+            highest,
+        }
+    }
+}
+
+impl From<ProgressParts> for Progress {
+    /// Whatever the parts: the highest percentage is never below the present one.
+    fn from(parts: ProgressParts) -> Self {
+        let ProgressParts {
+            total,
+            processed,
+            reported,
+            highest,
+        } = parts;
+        let mut progress = Self {
+            total,
+            processed,
+            reported,
+            highest,
+        };
+        progress.raise();
+        progress
     }
 }
 

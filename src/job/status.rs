@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::{Job, Percentage, State, Timestamp};
+use super::{Job, Timestamp};
 
 /// A job as strangers see it: one flat object, every field always present, null where unknown.
 ///
@@ -41,7 +41,7 @@ impl Serialize for Status<'_> {
         if let Some(unit) = origin.unit.as_deref().filter(|unit| *unit != "count") {
             map.serialize_entry(&format!("total_{unit}"), &total)?;
         }
-        map.serialize_entry("progress_percentage", &percentage(self.0))?;
+        map.serialize_entry("progress_percentage", &self.0.percentage())?;
         map.serialize_entry("step", &face.step)?;
         map.serialize_entry("message", &face.message)?;
         map.serialize_entry("rate_per_second", &face.rate_per_second.map(Plain))?;
@@ -61,15 +61,6 @@ impl Serialize for Status<'_> {
         map.serialize_entry("finished_at", &face.finished_at.map(Rfc3339))?;
         map.serialize_entry("seq", &self.0.seq)?;
         map.end()
-    }
-}
-
-/// A completed job shows 100, whatever was counted.
-fn percentage(job: &Job) -> Option<Percentage> {
-    if job.face.state == State::Completed {
-        Some(Percentage::FULL)
-    } else {
-        job.face.progress.percentage()
     }
 }
 

@@ -177,6 +177,10 @@ impl Store for Measured {
         self.time(StoreOperation::Ping, self.store.ping()).await
     }
 
+    async fn flush(&self) -> Result<(), StoreError> {
+        self.store.flush().await
+    }
+
     fn shared(&self) -> Option<&dyn Shared> {
         self.store.shared().map(|_| self as &dyn Shared)
     }

@@ -22,7 +22,7 @@ use async_trait::async_trait;
 
 use super::{
     Commit, Committed, Created, Filter, Former, Input, JobCounts, KeptEvents, Loaded, Position,
-    Rows, Store, StoreError, Stored,
+    RESERVATION_SECONDS, Rows, Store, StoreError, Stored,
 };
 use crate::job::{Answer, Job, JobId, Ledger, Origin, ReportId, Seq, Timestamp};
 use events::{EventBudget, EventLog};
@@ -30,9 +30,6 @@ use index::Index;
 use record::{Record, RecordState};
 use tally::Tally;
 use values::Values;
-
-/// How long a reserved key stays bound, in seconds: as long as a job remembers a report id.
-const RESERVATION_SECONDS: u64 = 86_400;
 
 /// Most values of `put_if_absent`: the tickets that ten thousand pages a second use up. Each is small.
 const MOST_VALUES: usize = 1_000_000;

@@ -7,7 +7,6 @@
 mod changing;
 mod claims;
 mod creation;
-#[allow(dead_code, reason = "no store that outlives a process is registered")]
 mod durable;
 mod events;
 mod events_bounded;
@@ -20,6 +19,7 @@ mod model;
 mod notices;
 mod odd;
 mod parts;
+mod postgres;
 mod races;
 mod redis;
 mod retention;
@@ -250,10 +250,6 @@ macro_rules! shared_conforms {
 }
 
 /// What a store that outlives the process keeps besides.
-#[allow(
-    unused_macros,
-    reason = "no store that outlives a process is registered"
-)]
 macro_rules! durable_conforms {
     ($store:ident, $fresh:path) => {
         mod $store {
@@ -272,10 +268,6 @@ macro_rules! durable_conforms {
 }
 
 /// One test for each function of `durable`, which takes the backend itself.
-#[allow(
-    unused_macros,
-    reason = "no store that outlives a process is registered"
-)]
 macro_rules! durable_tests {
     ($fresh:path: $($test:ident)*) => {
         $(
@@ -302,3 +294,6 @@ store_conforms!(redis_secured, redis::fresh_secured);
 shared_conforms!(redis_secured_shared, redis::fresh_secured);
 store_conforms!(redis_cluster, redis::fresh_cluster);
 shared_conforms!(redis_cluster_shared, redis::fresh_cluster);
+store_conforms!(postgres_store, postgres::fresh);
+shared_conforms!(shared_postgres, postgres::fresh);
+durable_conforms!(durable_postgres, postgres::fresh);

@@ -16,6 +16,7 @@ mod metrics;
 mod openapi;
 mod origins;
 mod pace;
+mod postgres;
 mod readme;
 mod redis;
 mod registry;

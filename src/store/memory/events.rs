@@ -9,7 +9,10 @@ use std::{
 };
 
 use super::{KeptEvents, MemoryLimits, Record};
-use crate::job::{Event, NewEvent, Seq};
+use crate::{
+    job::{Event, NewEvent, Seq},
+    store::event_bytes,
+};
 
 /// How many outdated notes the budget's queue carries before it is swept, beyond one for each
 /// live event: a sweep then costs no more than the notes it removes.
@@ -42,20 +45,11 @@ pub(super) struct EventBudget {
     queue: Mutex<VecDeque<(Weak<Record>, Seq)>>,
 }
 
-/// What an event costs besides its text: two allocations, its place in the log and its note in
-/// the budget's queue. Measured at 131 bytes with the shortest of events.
-const OVERHEAD: usize = 128;
-
-/// What an event weighs against the bounds, in bytes.
-fn weight(name: &str, data: &str) -> usize {
-    OVERHEAD + name.len() + data.len()
-}
-
 impl EventLog {
     /// Appends an event and drops the oldest until the job's bounds hold.
     pub(super) fn append(&mut self, seq: Seq, event: &NewEvent, limits: &MemoryLimits) -> Freed {
         let NewEvent { name, data } = event.clone();
-        self.bytes += weight(name.as_str(), data.as_str());
+        self.bytes += event_bytes(name.as_str(), data.as_str());
         self.events.push_back(Event { seq, name, data });
         let mut freed = Freed::default();
         while self.events.len() > limits.events_per_job || self.bytes > limits.event_bytes_per_job {
@@ -94,7 +88,7 @@ impl EventLog {
         let Some(event) = self.events.pop_front() else {
             return Freed::default();
         };
-        let bytes = weight(event.name.as_str(), event.data.as_str());
+        let bytes = event_bytes(event.name.as_str(), event.data.as_str());
         self.bytes -= bytes;
         self.dropped = event.seq;
         Freed { events: 1, bytes }
@@ -125,7 +119,7 @@ impl EventBudget {
     pub(super) fn charge(&self, events: &[(u64, NewEvent)]) {
         let bytes = events
             .iter()
-            .map(|(_, event)| weight(event.name.as_str(), event.data.as_str()));
+            .map(|(_, event)| event_bytes(event.name.as_str(), event.data.as_str()));
         self.bytes.fetch_add(bytes.sum(), Ordering::Relaxed);
         self.live.fetch_add(events.len(), Ordering::Relaxed);
     }

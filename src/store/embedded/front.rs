@@ -1,0 +1,262 @@
+//! What stands before the file: progress that is not on disk yet, and what it takes to accept more
+//! of it without looking into the file.
+//!
+//! A change that the next report replaces is answered as soon as it stands here. Every read looks
+//! here before it looks into the file, so that it is visible as well. At most one value per job
+//! waits, the newest; the writer takes all of them to the file a little later, in one go. A change
+//! that must be on disk first goes to the writer, is made on the value that waits, and takes its
+//! place.
+
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use uuid::Uuid;
+
+use crate::{
+    job::{Job, JobId, Seq, Timestamp},
+    store::{Commit, Committed},
+};
+
+/// How many jobs are known here at a time; beyond it those without waiting progress are forgotten.
+/// Another's next report then waits for the disk once. Each costs some 100 bytes.
+const MOST_KNOWN: usize = 1 << 18;
+
+/// Progress on its way to the disk.
+#[derive(Debug, Clone)]
+pub(super) struct Dirty {
+    pub(super) job: Arc<Job>,
+    pub(super) nonce: Uuid,
+}
+
+/// An unfinished job whose seq is known without looking into the file.
+#[derive(Debug)]
+struct Known {
+    incarnation: Uuid,
+    seq: Seq,
+    dirty: Option<Dirty>,
+    /// Whether the job stands in the queue of those with progress that waits.
+    is_queued: bool,
+    /// Whether the writer is at work on it: then everything else has to queue behind that.
+    is_busy: bool,
+}
+
+/// What became of a job in a transaction.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum After {
+    /// Nothing.
+    Left,
+    /// This is what the file says of it, which is unfinished.
+    Unfinished(Uuid, Seq),
+    /// It has finished or is no more.
+    Over,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Front {
+    // A plain lock: sections are short, look up single jobs and never wait for the disk.
+    desk: Mutex<Desk>,
+}
+
+#[derive(Debug, Default)]
+struct Desk {
+    /// Whether changes may be answered before they are on disk.
+    is_open: bool,
+    known: HashMap<JobId, Known>,
+    /// Jobs with progress that waits, oldest first.
+    queue: VecDeque<JobId>,
+    /// The newest seq of any job: a clock that steps back takes no job's seqs below it.
+    newest: Seq,
+    /// The highest seq that may be shown before the disk knows of a higher one.
+    ceiling: Seq,
+}
+
+impl Known {
+    /// A job that the writer looks at for the first time.
+    fn new() -> Self {
+        Self {
+            incarnation: Uuid::nil(),
+            seq: Seq::ZERO,
+            dirty: None,
+            is_queued: false,
+            is_busy: true,
+        }
+    }
+}
+
+impl Front {
+    fn lock(&self) -> MutexGuard<'_, Desk> {
+        self.desk
+            .lock()
+            .expect("no section under the front's lock panics")
+    }
+
+    /// Begins anew with what the file says. `is_open`: whether anything is answered before it is on
+    /// disk.
+    pub(super) fn open(&self, newest: Seq, ceiling: Seq, is_open: bool) {
+        let mut desk = self.lock();
+        desk.newest = desk.newest.max(newest);
+        desk.ceiling = ceiling;
+        desk.is_open = is_open;
+    }
+
+    /// From now on nothing is answered here: the file is not in order. Progress that waits stays.
+    pub(super) fn close(&self) {
+        let mut desk = self.lock();
+        let desk = &mut *desk;
+        desk.is_open = false;
+        desk.known.retain(|_, known| known.dirty.is_some());
+        for (job_id, known) in &mut desk.known {
+            known.is_busy = false;
+            // It may have been taken in vain.
+            if !std::mem::replace(&mut known.is_queued, true) {
+                desk.queue.push_back(job_id.clone());
+            }
+        }
+    }
+
+    /// Answers a change that the next report replaces, if all is at hand. `None`: the writer has to
+    /// look at it. The flag says whether the writer has to be told that something waits.
+    pub(super) fn commit(&self, commit: &Commit<'_>) -> Option<(Committed, bool)> {
+        let job = commit.job;
+        let mut desk = self.lock();
+        let desk = &mut *desk;
+        let known = desk.known.get_mut(job.id())?;
+        let is_current = known.incarnation == job.origin.incarnation && known.seq == job.seq;
+        if !desk.is_open || !is_current || known.is_busy || job.is_finished() {
+            return None;
+        }
+        let first = job
+            .seq
+            .next(commit.now.max(Timestamp::from_micros(desk.newest.get())));
+        let last = Committed::seq_at(job.seq, first, commit.positions);
+        if last > desk.ceiling {
+            return None;
+        }
+        desk.newest = desk.newest.max(last);
+        known.seq = last;
+        known.dirty = Some(Dirty {
+            job: Arc::new(Job {
+                seq: last,
+                ..job.clone()
+            }),
+            nonce: commit.nonce,
+        });
+        let is_first = desk.queue.is_empty();
+        if !std::mem::replace(&mut known.is_queued, true) {
+            desk.queue.push_back(job.id().clone());
+        }
+        let prev = job.seq;
+        Some((Committed::Done { prev, first }, is_first))
+    }
+
+    /// The progress of a job that waits.
+    pub(super) fn dirty(&self, job_id: &JobId) -> Option<Dirty> {
+        self.lock().known.get(job_id)?.dirty.clone()
+    }
+
+    /// Has everything about a job queue behind the writer, until [`Front::settle`]; the progress
+    /// that waits.
+    pub(super) fn hold(&self, job_id: &JobId) -> Option<Dirty> {
+        let mut desk = self.lock();
+        match desk.known.entry(job_id.clone()) {
+            Entry::Occupied(mut entry) => {
+                let known = entry.get_mut();
+                known.is_busy = true;
+                known.dirty.clone()
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(Known::new());
+                None
+            }
+        }
+    }
+
+    /// Gives a change made on `prev` its first and its last seq.
+    pub(super) fn assign(&self, prev: Seq, positions: u64, now: Timestamp) -> (Seq, Seq) {
+        let mut desk = self.lock();
+        let first = prev.next(now.max(Timestamp::from_micros(desk.newest.get())));
+        let last = Committed::seq_at(prev, first, positions);
+        desk.newest = desk.newest.max(last);
+        (first, last)
+    }
+
+    /// The newest seq of any job.
+    pub(super) fn newest(&self) -> Seq {
+        self.lock().newest
+    }
+
+    /// Up to `limit` jobs with progress that waits, oldest first. They stay visible here until they
+    /// are [settled](Front::settle).
+    pub(super) fn take_dirty(&self, limit: usize) -> Vec<Dirty> {
+        let mut desk = self.lock();
+        let desk = &mut *desk;
+        let count = limit.min(desk.queue.len());
+        let mut taken = Vec::with_capacity(count);
+        for job_id in desk.queue.drain(..count) {
+            if let Some(known) = desk.known.get_mut(&job_id) {
+                known.is_queued = false;
+                taken.extend(known.dirty.clone());
+            }
+        }
+        taken
+    }
+
+    /// Whether any progress waits.
+    pub(super) fn is_dirty(&self) -> bool {
+        !self.lock().queue.is_empty()
+    }
+
+    /// What a transaction that is on disk now has made of jobs, in order, and up to which seq
+    /// progress may be shown from now on.
+    pub(super) fn settle(&self, outcomes: Vec<(JobId, After)>, ceiling: Seq) {
+        let mut desk = self.lock();
+        let desk = &mut *desk;
+        desk.ceiling = desk.ceiling.max(ceiling);
+        for (job_id, after) in outcomes {
+            let mut entry = match (desk.known.entry(job_id), after) {
+                (Entry::Occupied(entry), _) => entry,
+                (Entry::Vacant(entry), After::Unfinished(..)) => entry.insert_entry(Known::new()),
+                (Entry::Vacant(_), After::Left | After::Over) => continue,
+            };
+            let known = entry.get_mut();
+            known.is_busy = false;
+            match after {
+                After::Left if known.incarnation.is_nil() => drop(entry.remove()),
+                After::Left => {}
+                After::Over => drop(entry.remove()),
+                After::Unfinished(incarnation, seq) => {
+                    let is_newer =
+                        |dirty: &mut Dirty| known.incarnation == incarnation && dirty.job.seq > seq;
+                    known.dirty = known.dirty.take_if(is_newer);
+                    known.incarnation = incarnation;
+                    known.seq = known.dirty.as_ref().map_or(seq, |dirty| dirty.job.seq);
+                }
+            }
+        }
+        if desk.known.len() > MOST_KNOWN {
+            desk.known
+                .retain(|_, known| known.dirty.is_some() || known.is_busy);
+        }
+    }
+
+    /// Of progress that waits, keeps what `is_wanted` says. For a file that was opened anew: it may
+    /// know more than it had answered.
+    pub(super) fn keep_dirty(&self, mut is_wanted: impl FnMut(&Dirty) -> bool) {
+        // The file is read in between, so the lock is not held. Nothing new comes in: the front is
+        // closed.
+        let dirty: Vec<_> = self
+            .lock()
+            .known
+            .values()
+            .filter_map(|known| known.dirty.clone())
+            .collect();
+        for dirty in dirty {
+            if !is_wanted(&dirty) {
+                self.lock().known.remove(dirty.job.id());
+            }
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! PostgreSQL: jobs that several nodes share, and workers that write plain SQL.
+//!
+//! Everything that has to be whole is one call of a function (`migrations/0002_server.sql`), which is
+//! one transaction and one round trip. Nothing is kept in a session between two calls, so that a
+//! pooler may stand in between.
+
+mod client;
+mod failure;
+mod list;
+mod listener;
+mod open;
+mod row;
+mod shared;
+mod sql;
+mod write;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use sqlx::{error::BoxDynError, postgres::PgRow};
+use uuid::Uuid;
+
+use super::{
+    Commit, Committed, Created, Filter, Former, Input, InputFormat, JobCounts, KeptEvents, Loaded,
+    Position, Rows, Shared, Store, StoreError, Stored,
+};
+use crate::job::{Event, EventName, Job, JobId, Origin, Seq, State, Timestamp};
+use client::Client;
+use listener::Listener;
+use row::{Columns, JOB, stored, unreadable};
+
+pub use open::OpenError;
+
+/// How long a reserved key stays bound, in seconds: as long as a job remembers a report id.
+const RESERVATION_SECONDS: u64 = 86_400;
+
+/// How old the numbers of jobs may be: counting goes through an index of all of them.
+const COUNTS_AGE: Duration = Duration::from_secs(5);
+
+/// What the store is told by the configuration.
+#[derive(Clone)]
+pub struct PostgresSettings {
+    /// Where the database is.
+    pub url: String,
+    /// The same past any pooler, where there is one.
+    pub listen_url: Option<String>,
+    /// Most connections, besides the one for notifications.
+    pub max_connections: u32,
+    /// How long an operation has.
+    pub patience: Duration,
+    /// Kept events per job.
+    pub events_per_job: usize,
+    /// Bytes of kept events per job.
+    pub event_bytes_per_job: usize,
+}
+
+/// Jobs in a PostgreSQL database.
+#[derive(Debug)]
+pub struct Postgres {
+    settings: PostgresSettings,
+    client: Client,
+    listener: Listener,
+    /// By which this node knows notifications of its own.
+    node: String,
+    /// The newest numbers of jobs, and when they were counted. A plain lock, held for no await.
+    counts: Mutex<Option<(Instant, JobCounts)>>,
+}
+
+impl fmt::Debug for PostgresSettings {
+    /// Without the URLs, which hold passwords.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("PostgresSettings")
+            .field("max_connections", &self.max_connections)
+            .field("patience", &self.patience)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Postgres {
+    /// How long a commit waits in the database for its turn. Shorter than whoever waits for the
+    /// answer does, so that nothing is done after it was given up.
+    fn lock_patience(&self) -> usize {
+        let patience = self.settings.patience.mul_f32(0.8).as_millis();
+        usize::try_from(patience).unwrap_or(usize::MAX).max(1)
+    }
+
+    async fn stored(&self, statement: String) -> Result<Option<PgRow>, StoreError> {
+        Ok(self.client.fetch(statement).await?.pop())
+    }
+
+    async fn count(&self) -> Result<JobCounts, StoreError> {
+        let statement = "SELECT j.status, count(*) FROM progressd.jobs AS j GROUP BY j.status";
+        let rows = self.client.fetch(statement.to_owned()).await?;
+        let mut counts = JobCounts::default();
+        for row in &rows {
+            let mut columns = Columns::of(row);
+            let mut read = || -> Result<_, BoxDynError> {
+                Ok((State::parse(columns.take()?)?, columns.number()?))
+            };
+            let (state, count) = read().map_err(unreadable)?;
+            counts.set(state, count);
+        }
+        Ok(counts)
+    }
+}
+
+/// The statement that has the outcome of a function before the job that the function found.
+fn with_outcome(call: &str) -> String {
+    format!(
+        "SELECT r.outcome, r.first, r.answers::text, {JOB} FROM {call} AS r, \
+         LATERAL (SELECT (r.stored).*) AS j"
+    )
+}
+
+/// The outcome of such a statement: a word, the first seq, and the job that stood in the way.
+fn outcome(row: &PgRow) -> Result<(&str, Option<Seq>, Option<Box<Stored>>), BoxDynError> {
+    let mut columns = Columns::of(row);
+    let word: &str = columns.take()?;
+    let first: Option<i64> = columns.take()?;
+    let first = first.map(u64::try_from).transpose()?;
+    let first = first.map(|first| Seq::new(first).unwrap_or(Seq::MAX));
+    let answers: Option<&str> = columns.take()?;
+    let has_job = matches!(word, "exists" | "conflict");
+    let job = has_job.then(|| stored(&mut columns, answers)).transpose()?;
+    Ok((word, first, job.map(Box::new)))
+}
+
+fn impossible(what: &str) -> BoxDynError {
+    format!("the outcome {what:?}").into()
+}
+
+/// Reads what a job's runner works on.
+fn read_input(row: &PgRow) -> Result<Input, BoxDynError> {
+    let mut columns = Columns::of(row);
+    let format = match columns.take::<&str>()? {
+        "json" => InputFormat::Json,
+        "text" => InputFormat::Text,
+        "csv" => InputFormat::Csv,
+        other => return Err(format!("the format {other:?}").into()),
+    };
+    Ok(Input {
+        format,
+        content: BASE64_STANDARD.decode(columns.take::<&str>()?)?.into(),
+    })
+}
+
+/// Reads an event of a row whose first column belongs to the job.
+fn read_event(row: &PgRow) -> Result<(Seq, Option<Event>), BoxDynError> {
+    let mut columns = Columns::of(row);
+    let dropped = columns.seq()?;
+    let seq: Option<i64> = columns.take()?;
+    let Some(seq) = seq.map(u64::try_from).transpose()? else {
+        return Ok((dropped, None));
+    };
+    let event = Event {
+        seq: Seq::new(seq).unwrap_or(Seq::MAX),
+        name: EventName::parse(columns.take()?)?,
+        data: row::json_text(columns.take()?)?,
+    };
+    Ok((dropped, Some(event)))
+}
+
+#[async_trait]
+impl Store for Postgres {
+    async fn create(&self, job: &Job, input: Option<&Input>) -> Result<Created, StoreError> {
+        let call = sql::call("create", &write::creation(job, input, false));
+        let row = self.client.fetch_one(with_outcome(&call)).await?;
+        let created = match outcome(&row).map_err(unreadable)? {
+            ("done", Some(seq), _) => Created::Done(seq),
+            // A statement may be done twice: then it has met itself.
+            (_, _, Some(stored)) if stored.job.origin.incarnation == job.origin.incarnation => {
+                Created::Done(stored.job.seq)
+            }
+            (_, _, Some(stored)) => Created::Exists(stored),
+            (word, ..) => return Err(unreadable(impossible(word))),
+        };
+        Ok(created)
+    }
+
+    async fn reserve(
+        &self,
+        key: &str,
+        job_id: &JobId,
+        now: Timestamp,
+    ) -> Result<JobId, StoreError> {
+        let call = sql::call(
+            "reserve",
+            &[
+                sql::text(key),
+                sql::text(job_id.as_str()),
+                sql::micros(now),
+                sql::micros(now.plus_seconds(RESERVATION_SECONDS)),
+            ],
+        );
+        let row = self.client.fetch_one(format!("SELECT {call}")).await?;
+        Columns::of(&row).job_id().map_err(unreadable)
+    }
+
+    async fn load(&self, job_id: &JobId, now: Timestamp) -> Result<Loaded, StoreError> {
+        let now = sql::moment(now);
+        // One look at both tables: between two the job could go from one to the other.
+        let statement = format!(
+            "SELECT coalesce(j.expires_at <= {now}, false), g.incarnation, g.owner, {JOB} \
+             FROM (SELECT {job_id} AS job_id) AS q \
+             LEFT JOIN progressd.jobs AS j ON j.job_id = q.job_id \
+             LEFT JOIN progressd.gone AS g ON g.job_id = q.job_id AND g.gone_until > {now} \
+             WHERE j.job_id IS NOT NULL OR g.job_id IS NOT NULL",
+            job_id = sql::text(job_id.as_str()),
+        );
+        let Some(row) = self.stored(statement).await? else {
+            return Ok(Loaded::Unknown);
+        };
+        let read = || -> Result<_, BoxDynError> {
+            let mut columns = Columns::of(&row);
+            let is_expired: bool = columns.take()?;
+            let gone: Option<Uuid> = columns.take()?;
+            let owner: Option<&str> = columns.take()?;
+            if let Some(incarnation) = gone {
+                let owner = owner.map(Arc::from);
+                return Ok(Loaded::Gone(Former { owner, incarnation }));
+            }
+            let stored = stored(&mut columns, None)?;
+            Ok(if is_expired {
+                Loaded::Gone(Former::of(&stored.job.origin))
+            } else {
+                Loaded::Job(Box::new(stored))
+            })
+        };
+        read().map_err(unreadable)
+    }
+
+    async fn input(&self, origin: &Origin) -> Result<Option<Input>, StoreError> {
+        let statement = format!(
+            "SELECT i.format, replace(encode(i.content, 'base64'), E'\\n', '') \
+             FROM progressd.inputs AS i JOIN progressd.jobs AS j USING (job_no) WHERE {}",
+            is_job(origin)
+        );
+        let row = self.stored(statement).await?;
+        row.map(|row| read_input(&row))
+            .transpose()
+            .map_err(unreadable)
+    }
+
+    async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
+        let mut arguments = write::change(&commit);
+        arguments.extend([
+            sql::small_number(self.settings.events_per_job),
+            sql::number(self.settings.event_bytes_per_job as u64),
+            sql::small_number(self.lock_patience()),
+            sql::text(&self.node),
+        ]);
+        let call = sql::call("commit", &arguments);
+        let row = self.client.fetch_one(with_outcome(&call)).await?;
+        let prev = commit.job.seq;
+        let committed = match outcome(&row).map_err(unreadable)? {
+            ("done", Some(first), _) => Committed::Done { prev, first },
+            ("missing", ..) => Committed::Missing,
+            (_, _, Some(stored)) => Committed::Conflict(stored),
+            (word, ..) => return Err(unreadable(impossible(word))),
+        };
+        Ok(committed)
+    }
+
+    async fn events_after(&self, origin: &Origin, after: Seq) -> Result<KeptEvents, StoreError> {
+        let statement = format!(
+            "SELECT j.dropped_seq, e.seq, e.name, e.data FROM progressd.jobs AS j \
+             LEFT JOIN progressd.events AS e ON e.job_no = j.job_no AND e.seq > {} \
+             WHERE {} ORDER BY e.seq",
+            sql::number(after.get()),
+            is_job(origin)
+        );
+        let mut kept = KeptEvents::default();
+        for row in &self.client.fetch(statement).await? {
+            let (dropped, event) = read_event(row).map_err(unreadable)?;
+            kept.dropped = dropped;
+            kept.events.extend(event);
+        }
+        Ok(kept)
+    }
+
+    async fn list(
+        &self,
+        filter: &Filter,
+        before: Option<&Position>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Arc<Job>>, StoreError> {
+        let statement = list::newest(filter, before, limit, now);
+        Ok(row::jobs(&self.client.fetch(statement).await?))
+    }
+
+    async fn unfinished(
+        &self,
+        kind: Option<&str>,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Job>>, StoreError> {
+        let statement = list::unfinished(kind, after, limit);
+        Ok(row::jobs(&self.client.fetch(statement).await?))
+    }
+
+    async fn rows(
+        &self,
+        origin: &Origin,
+        from: u64,
+        limit: usize,
+    ) -> Result<Option<Rows>, StoreError> {
+        let statement = format!(
+            "SELECT j.row_count, r.content FROM progressd.jobs AS j \
+             LEFT JOIN progressd.result_rows AS r \
+             ON r.job_no = j.job_no AND r.place >= {} AND r.place < {} \
+             WHERE {} ORDER BY r.place",
+            sql::number(from),
+            sql::number(from.saturating_add(limit as u64)),
+            is_job(origin)
+        );
+        let rows = self.client.fetch(statement).await?;
+        let read = || -> Result<_, BoxDynError> {
+            let mut found = Rows::default();
+            for row in &rows {
+                let mut columns = Columns::of(row);
+                found.total = columns.number()?;
+                let content: Option<&str> = columns.take()?;
+                found.rows.extend(content.map(row::json_text).transpose()?);
+            }
+            Ok((!rows.is_empty()).then_some(found))
+        };
+        read().map_err(unreadable)
+    }
+
+    async fn remove(&self, origin: &Origin, gone_until: Timestamp) -> Result<(), StoreError> {
+        let call = sql::call(
+            "remove",
+            &[
+                sql::text(origin.job_id.as_str()),
+                sql::uuid(origin.incarnation),
+                sql::micros(gone_until),
+                sql::text(&self.node),
+            ],
+        );
+        self.client.fetch(format!("SELECT {call}")).await.map(drop)
+    }
+
+    async fn expire(
+        &self,
+        now: Timestamp,
+        gone_seconds: u64,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        let call = sql::call(
+            "expire",
+            &[
+                sql::micros(now),
+                sql::number(gone_seconds),
+                sql::small_number(limit),
+                sql::text(&self.node),
+            ],
+        );
+        let row = self.client.fetch_one(format!("SELECT {call}")).await?;
+        let removed = Columns::of(&row).number().map_err(unreadable)?;
+        Ok(usize::try_from(removed).unwrap_or(limit))
+    }
+
+    async fn put_if_absent(
+        &self,
+        key: &str,
+        value: &[u8],
+        ttl: Option<Duration>,
+        now: Timestamp,
+    ) -> Result<Arc<[u8]>, StoreError> {
+        let until = ttl.map(|ttl| now.plus_seconds(ttl.as_secs()));
+        let call = sql::call(
+            "put_if_absent",
+            &[
+                sql::text(key),
+                sql::bytes(value),
+                sql::micros(now),
+                sql::maybe(until, sql::micros),
+            ],
+        );
+        let statement = format!("SELECT encode({call}, 'hex')");
+        let row = self.client.fetch_one(statement).await?;
+        let read = || -> Result<_, BoxDynError> {
+            let text: &str = Columns::of(&row).take()?;
+            Ok(hex::decode(text)?.into())
+        };
+        read().map_err(unreadable)
+    }
+
+    async fn counts(&self) -> Result<JobCounts, StoreError> {
+        let newest = *self.counts.lock().expect("no section panics");
+        if let Some((at, counts)) = newest
+            && at.elapsed() < COUNTS_AGE
+        {
+            return Ok(counts);
+        }
+        let counts = self.count().await?;
+        *self.counts.lock().expect("no section panics") = Some((Instant::now(), counts));
+        Ok(counts)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        let statement = "SELECT current_setting('transaction_read_only')::boolean";
+        let row = self.client.fetch_one(statement.to_owned()).await?;
+        let is_read_only: bool = Columns::of(&row).take().map_err(unreadable)?;
+        match is_read_only {
+            true => Err(StoreError::Unavailable(
+                "PostgreSQL takes no writes: is it a standby?".to_owned(),
+            )),
+            false => Ok(()),
+        }
+    }
+
+    fn shared(&self) -> Option<&dyn Shared> {
+        Some(self)
+    }
+}
+
+/// The condition that `j` is that very job.
+fn is_job(origin: &Origin) -> String {
+    format!(
+        "j.job_id = {} AND j.incarnation = {}",
+        sql::text(origin.job_id.as_str()),
+        sql::uuid(origin.incarnation)
+    )
+}

@@ -1,0 +1,287 @@
+//! The start: is the database there, is it one that will do, and does it have our tables?
+
+use std::{str::FromStr as _, sync::Mutex, time::Duration};
+
+use sqlx::{
+    ConnectOptions as _, Connection as _, Error, PgConnection,
+    migrate::{MigrateError, Migrator},
+    postgres::PgConnectOptions,
+    raw_sql,
+};
+use thiserror::Error as ThisError;
+use uuid::Uuid;
+
+use super::{
+    Postgres, PostgresSettings, client::Client, failure, listener::Listener, row::Columns,
+};
+
+/// The oldest that has what the functions use: `trim_scale`, and SQL between `RETURN` and the end.
+const OLDEST: i32 = 140_000;
+
+/// How long the database has to let us in, or another node to make the tables.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// For `pg_advisory_xact_lock`: whoever makes the tables has it. The letters of "progress".
+const MIGRATION_LOCK: i64 = 0x7072_6f67_7265_7373;
+
+/// What a URL may say after its question mark. sqlx warns of others and shows their values, which
+/// a misspelt `password` should not be.
+const PARAMETERS: [&str; 20] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+    "statement-cache-capacity",
+    "connect_timeout",
+    "target_session_attrs",
+];
+
+/// Why a database will not do.
+#[derive(Debug, ThisError)]
+pub enum OpenError {
+    /// The URL is none of PostgreSQL's.
+    #[error("`{key}` is no URL of PostgreSQL: {reason}")]
+    Url {
+        /// Which of the two.
+        key: &'static str,
+        /// What is wrong with it, without what it says.
+        reason: String,
+    },
+    /// Nobody is let in.
+    #[error("cannot use the database of `{key}`: {reason}")]
+    Unreachable {
+        /// Which of the two.
+        key: &'static str,
+        /// What was answered.
+        reason: String,
+    },
+    /// It lacks what we use.
+    #[error("PostgreSQL {0} is too old: 14 is the oldest that will do")]
+    TooOld(String),
+    /// It cannot hold every text.
+    #[error("the database has the encoding {0}: make one with UTF8")]
+    Encoding(String),
+    /// It only follows another.
+    #[error(
+        "PostgreSQL is a standby, which takes no writes: name the primary in `store.postgres.url`"
+    )]
+    Standby,
+    /// Another version has been there.
+    #[error(
+        "the database was migrated by a newer version of progressd (it has migration {0}): start that version"
+    )]
+    Newer(i64),
+    /// It is not ours.
+    #[error(
+        "the database user {user:?} may not do this: {reason}; make it the owner of the schema `progressd`, or \
+         let it make one (GRANT CREATE ON DATABASE)"
+    )]
+    NotAllowed {
+        /// Who we are there.
+        user: String,
+        /// What was refused.
+        reason: String,
+    },
+    /// Making the tables failed.
+    #[error("cannot make the tables of progressd: {0}")]
+    Migration(String),
+}
+
+impl Postgres {
+    /// Opens the database, makes or renews the tables in it, and begins to listen.
+    ///
+    /// # Errors
+    /// It will not do; the sentence says why.
+    pub async fn open(settings: PostgresSettings) -> Result<Self, OpenError> {
+        let options = parse("store.postgres.url", &settings.url)?;
+        let (listen_key, listen_options) = match &settings.listen_url {
+            Some(url) => {
+                let key = "store.postgres.listen_url";
+                (key, parse(key, url)?)
+            }
+            None => ("store.postgres.url", options.clone()),
+        };
+        let prepared = tokio::time::timeout(PATIENCE, prepare(listen_key, &listen_options)).await;
+        prepared.unwrap_or_else(|_| Err(late(listen_key)))?;
+        let client = Client::new(options, settings.max_connections);
+        let look = client.fetch("SELECT seq FROM progressd.jobs LIMIT 0".to_owned());
+        match tokio::time::timeout(PATIENCE, look).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                return Err(OpenError::Unreachable {
+                    key: "store.postgres.url",
+                    reason: error.to_string(),
+                });
+            }
+            Err(_) => return Err(late("store.postgres.url")),
+        }
+        let node = Uuid::now_v7().simple().to_string();
+        Ok(Self {
+            listener: Listener::start(listen_options, node.clone()),
+            client,
+            node,
+            settings,
+            counts: Mutex::default(),
+        })
+    }
+}
+
+fn late(key: &'static str) -> OpenError {
+    OpenError::Unreachable {
+        key,
+        reason: format!("no answer within {} seconds", PATIENCE.as_secs()),
+    }
+}
+
+fn parse(key: &'static str, url: &str) -> Result<PgConnectOptions, OpenError> {
+    let wrong = |reason: String| OpenError::Url { key, reason };
+    let parsed = url::Url::parse(url).map_err(|error| wrong(error.to_string()))?;
+    let is_known = |name: &str| PARAMETERS.contains(&name) || name.starts_with("options[");
+    if let Some((name, _)) = parsed.query_pairs().find(|(name, _)| !is_known(name)) {
+        return Err(wrong(format!("the parameter {name:?} is unknown")));
+    }
+    let options = PgConnectOptions::from_str(url).map_err(|error| match error {
+        Error::Configuration(error) => wrong(error.to_string()),
+        error => wrong(failure::describe(&error)),
+    })?;
+    Ok(options
+        .application_name("progressd")
+        // A pooler refuses to begin a session with it; doubles are written in full without it.
+        .extra_float_digits(None)
+        .statement_cache_capacity(0)
+        // Statements hold what clients send, and secrets.
+        .disable_statement_logging())
+}
+
+/// Looks at the database and makes what is missing in it.
+async fn prepare(key: &'static str, options: &PgConnectOptions) -> Result<(), OpenError> {
+    let unreachable = |error: Error| OpenError::Unreachable {
+        key,
+        reason: failure::describe(&error),
+    };
+    let mut connection = options.connect().await.map_err(unreachable)?;
+    check(&mut connection, unreachable).await?;
+    migrate(&mut connection, unreachable).await?;
+    // It has done its work, however it ends.
+    let _ = connection.close().await;
+    Ok(())
+}
+
+async fn check(
+    connection: &mut PgConnection,
+    unreachable: impl Fn(Error) -> OpenError,
+) -> Result<(), OpenError> {
+    let statement = "SELECT current_setting('server_version_num')::integer, current_setting('server_version'), \
+         current_setting('server_encoding'), pg_is_in_recovery()";
+    let row = raw_sql(statement).fetch_one(&mut *connection).await;
+    let row = row.map_err(&unreachable)?;
+    let mut columns = Columns::of(&row);
+    let mut read = || -> Result<(i32, String, String, bool), sqlx::error::BoxDynError> {
+        Ok((
+            columns.take()?,
+            columns.take()?,
+            columns.take()?,
+            columns.take()?,
+        ))
+    };
+    let (number, version, encoding, is_standby) =
+        read().map_err(|error| unreachable(Error::Decode(error)))?;
+    if number < OLDEST {
+        Err(OpenError::TooOld(version))
+    } else if encoding != "UTF8" {
+        Err(OpenError::Encoding(encoding))
+    } else if is_standby {
+        Err(OpenError::Standby)
+    } else {
+        Ok(())
+    }
+}
+
+/// Makes or renews the tables. When they are as they should be nothing is written, so that a user will
+/// do who may only use them.
+async fn migrate(
+    connection: &mut PgConnection,
+    unreachable: impl Fn(Error) -> OpenError,
+) -> Result<(), OpenError> {
+    let migrator = migrator();
+    let applied = applied(connection).await.map_err(&unreachable)?;
+    if let Some(newer) = applied
+        .iter()
+        .find(|version| !migrator.version_exists(**version))
+    {
+        return Err(OpenError::Newer(*newer));
+    }
+    if applied.len() == migrator.iter().count() {
+        return Ok(());
+    }
+    // One transaction for all, and a lock that ends with it: it needs no session of its own, and
+    // several nodes may start at once.
+    let mut transaction = connection.begin().await.map_err(&unreachable)?;
+    let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
+    let locked = raw_sql(sqlx::AssertSqlSafe(lock))
+        .execute(&mut *transaction)
+        .await;
+    locked.map_err(&unreachable)?;
+    let outcome = migrator.run_direct(None, &mut *transaction, false).await;
+    if let Err(error) = outcome {
+        let _ = transaction.rollback().await;
+        return Err(refused(connection, error).await);
+    }
+    transaction.commit().await.map_err(&unreachable)
+}
+
+fn migrator() -> Migrator {
+    let mut migrator = sqlx::migrate!();
+    migrator.set_locking(false);
+    migrator.dangerous_set_table_name("progressd.migrations");
+    migrator.create_schema("progressd");
+    migrator
+}
+
+/// The migrations that the database has.
+async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>, Error> {
+    let statement = "SELECT to_regclass('progressd.migrations') IS NOT NULL";
+    let row = raw_sql(statement).fetch_one(&mut *connection).await?;
+    let has_any: bool = Columns::of(&row).take().map_err(Error::Decode)?;
+    if !has_any {
+        return Ok(Vec::new());
+    }
+    let statement = "SELECT version FROM progressd.migrations ORDER BY version";
+    let rows = raw_sql(statement).fetch_all(&mut *connection).await?;
+    let versions = rows.iter().map(|row| Columns::of(row).take());
+    versions.collect::<Result<_, _>>().map_err(Error::Decode)
+}
+
+async fn refused(connection: &mut PgConnection, error: MigrateError) -> OpenError {
+    let error = match error {
+        // Another node was quicker, and newer.
+        MigrateError::VersionMissing(version) => return OpenError::Newer(version),
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error,
+        error => return OpenError::Migration(error.to_string()),
+    };
+    let reason = failure::describe(&error);
+    if failure::code(&error) != Some("42501") {
+        return OpenError::Migration(reason);
+    }
+    let user = raw_sql("SELECT current_user::text")
+        .fetch_one(connection)
+        .await;
+    let user = user.ok().and_then(|row| Columns::of(&row).take().ok());
+    OpenError::NotAllowed {
+        user: user.unwrap_or_default(),
+        reason,
+    }
+}

@@ -1,0 +1,96 @@
+//! What the store does besides since others use the database too.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::error::BoxDynError;
+use uuid::Uuid;
+
+use super::{
+    Postgres,
+    row::{self, Columns, unreadable},
+    sql, write,
+};
+use crate::{
+    job::{Job, JobId, Origin, Seq, Timestamp},
+    store::{Following, Notice, Shared, StoreError},
+};
+
+#[async_trait]
+impl Shared for Postgres {
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        let statement = "SELECT progressd.micros(clock_timestamp())".to_owned();
+        let row = self.client.fetch_one(statement).await?;
+        Columns::of(&row).moment().map_err(unreadable)
+    }
+
+    async fn follow(&self, job_id: &JobId) -> Result<Following, StoreError> {
+        Ok(self.listener.follow(job_id).await)
+    }
+
+    async fn next_notice(&self) -> Notice {
+        self.listener.next_notice().await
+    }
+
+    async fn seqs(&self, jobs: &[&Origin]) -> Result<Vec<Option<Seq>>, StoreError> {
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let statement = format!(
+            "SELECT q.place, j.seq FROM unnest({}, {}) WITH ORDINALITY AS q (job_id, incarnation, place) \
+             JOIN progressd.jobs AS j ON j.job_id = q.job_id AND j.incarnation = q.incarnation",
+            sql::texts(jobs.iter().map(|origin| origin.job_id.as_str())),
+            sql::uuids(jobs.iter().map(|origin| origin.incarnation)),
+        );
+        let rows = self.client.fetch(statement).await?;
+        row::seqs(&rows, jobs.len()).map_err(unreadable)
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<JobId>, StoreError> {
+        let call = sql::call("due", &[sql::micros(now), sql::small_number(limit)]);
+        let rows = self.client.fetch(format!("SELECT {call}")).await?;
+        let job_ids = rows.iter().map(|row| Columns::of(row).job_id());
+        job_ids.collect::<Result<_, _>>().map_err(unreadable)
+    }
+
+    async fn claim(
+        &self,
+        job: &Origin,
+        node: Uuid,
+        ttl: Duration,
+    ) -> Result<Option<u64>, StoreError> {
+        let call = sql::call(
+            "claim",
+            &[
+                sql::text(job.job_id.as_str()),
+                sql::uuid(job.incarnation),
+                sql::uuid(node),
+                sql::number(u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX)),
+            ],
+        );
+        let row = self.client.fetch_one(format!("SELECT {call}")).await?;
+        let read = || -> Result<_, BoxDynError> {
+            let fence: Option<i64> = Columns::of(&row).take()?;
+            Ok(fence.map(u64::try_from).transpose()?)
+        };
+        read().map_err(unreadable)
+    }
+
+    async fn release(&self, job: &Origin, node: Uuid) -> Result<(), StoreError> {
+        let call = sql::call(
+            "release",
+            &[
+                sql::text(job.job_id.as_str()),
+                sql::uuid(job.incarnation),
+                sql::uuid(node),
+            ],
+        );
+        self.client.fetch(format!("SELECT {call}")).await.map(drop)
+    }
+
+    async fn restore(&self, job: &Job) -> Result<(), StoreError> {
+        let call = sql::call("create", &write::creation(job, None, true));
+        let statement = format!("SELECT r.outcome FROM {call} AS r");
+        self.client.fetch(statement).await.map(drop)
+    }
+}

@@ -1,0 +1,3 @@
+//! Jobs in PostgreSQL.
+
+mod store;
