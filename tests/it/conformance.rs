@@ -8,6 +8,7 @@ mod changing;
 mod claims;
 mod creation;
 mod durable;
+mod embedded;
 mod events;
 mod events_bounded;
 mod identity;
@@ -287,6 +288,8 @@ const SMALL_BOUNDS: EventBounds = EventBounds {
 
 // A line for each store.
 store_conforms!(memory_store, memory::fresh);
+store_conforms!(embedded_store, embedded::fresh);
+durable_conforms!(durable_embedded, embedded::fresh);
 store_conforms!(postgres_store, postgres::fresh);
 shared_conforms!(shared_postgres, postgres::fresh);
 durable_conforms!(durable_postgres, postgres::fresh);
