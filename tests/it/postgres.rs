@@ -1,3 +1,5 @@
-//! Jobs in PostgreSQL.
+//! Jobs in PostgreSQL: what only this store does, beside what all do (`conformance`).
 
-mod store;
+mod differential;
+mod notices;
+mod workers;

@@ -185,12 +185,15 @@ fn broken() -> RedisError {
 
 impl Keeper {
     async fn keep(self, mut line: Arc<Line>) {
+        let mut pauses = Pauses::new();
         loop {
+            let begin = Instant::now();
             self.status.send_replace(Status::Up(Arc::clone(&line)));
             let reason = self.watch(&line).await;
             line.broken().cancel();
             self.status.send_replace(Status::Connecting);
             tracing::warn!(reason, "lost Redis");
+            pauses.settle(begin).await;
             line = self.reconnect().await;
             tracing::info!("Redis is back");
         }
@@ -351,6 +354,16 @@ pub(super) struct Pauses(Option<Duration>);
 impl Pauses {
     pub(super) fn new() -> Self {
         Self(None)
+    }
+
+    /// After a connection that was there since `begin`: another one is tried at once, but where one
+    /// after the other breaks soon.
+    pub(super) async fn settle(&mut self, begin: Instant) {
+        if begin.elapsed() >= CHECK_INTERVAL {
+            *self = Self::new();
+        } else if let Some(pause) = self.next() {
+            sleep(pause).await;
+        }
     }
 
     /// Whether there was none yet.
