@@ -62,6 +62,11 @@ pub(crate) trait Backend: Send + Sync {
         None
     }
 
+    /// Whether an unfinished job has a new seq and a new lease after [`Backend::reopened`].
+    fn renews_at_a_restart(&self) -> bool {
+        false
+    }
+
     /// Closes the store and opens it again, as a restart does. `None` when nothing survives that, or
     /// when nothing lies in the process in the first place.
     async fn reopened(self: Box<Self>) -> Option<Box<dyn Backend>> {

@@ -27,6 +27,10 @@ impl Backend for InFile {
         true
     }
 
+    fn renews_at_a_restart(&self) -> bool {
+        true
+    }
+
     async fn reopened(self: Box<Self>) -> Option<Box<dyn Backend>> {
         let Self {
             store,
