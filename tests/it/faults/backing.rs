@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::support::{
-    postgres_server::{self, Database},
+    postgres_server,
     redis_server::{RedisServer, own_prefix},
 };
 
@@ -25,7 +25,7 @@ impl Backing {
     /// One in PostgreSQL.
     pub(super) async fn postgres() -> Self {
         let database = postgres_server::database().await;
-        Self::of(&database.toml(), &database.url)
+        Self::of(&database.keys(), &database.url)
     }
 
     fn of(toml: &str, url: &str) -> Self {
