@@ -305,6 +305,3 @@ store_conforms!(redis_secured, redis::fresh_secured);
 shared_conforms!(redis_secured_shared, redis::fresh_secured);
 store_conforms!(redis_cluster, redis::fresh_cluster);
 shared_conforms!(redis_cluster_shared, redis::fresh_cluster);
-store_conforms!(postgres_store, postgres::fresh);
-shared_conforms!(shared_postgres, postgres::fresh);
-durable_conforms!(durable_postgres, postgres::fresh);
