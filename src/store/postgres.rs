@@ -261,7 +261,7 @@ impl Store for Postgres {
         let prev = commit.job.seq;
         // Whatever comes of it, also when nobody waits for it any more: it may have been done.
         let announcement = self.announcer.announce_in_the_end(commit.job.id(), prev);
-        let row = self.client.fetch_one(with_outcome(&call)).await?;
+        let row = self.client.fetch_one_once(with_outcome(&call)).await?;
         let committed = match outcome(&row).map_err(unreadable)? {
             ("done", Some(first), _) => Committed::Done { prev, first },
             ("missing", ..) => Committed::Missing,
