@@ -1,5 +1,8 @@
 //! Jobs in PostgreSQL: what only this store does, beside what all do (`conformance`).
 
+mod cost;
 mod differential;
+mod faults;
 mod notices;
+mod opening;
 mod workers;

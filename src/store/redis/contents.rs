@@ -126,7 +126,7 @@ impl Redis {
         let mut found: Vec<Option<String>> =
             redis::from_redis_value(found).map_err(|_| unreadable("a job", UNEXPECTED))?;
         if found.first() != Some(&Some(incarnation(origin))) {
-            return self.absent(None);
+            return self.absent(None).await;
         }
         found.remove(0);
         let rest = redis::from_redis_value(Value::Array(answers));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use progressd::{
     job::{Command, Defaults, Job, JobId, NewJob, Report, State, Timestamp},
-    store::{Commit, Committed, Created, Filter, Shared as _, Store as _},
+    store::{Commit, Committed, Created, Filter, Shared as _, Store},
 };
 use redis::aio::MultiplexedConnection;
 use serde_json::json;
@@ -82,6 +82,24 @@ fn reported(job: &Job, report: &serde_json::Value) -> Job {
     change.expect("an allowed report").job
 }
 
+/// A new job in the store.
+pub(super) async fn created(store: &dyn Store, name: &str) -> Job {
+    let job = job_named(name);
+    match store.create(&job, None).await.expect("a job") {
+        Created::Done(seq) => Job { seq, ..job },
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Applies a report to a job, which is then as it is in the store.
+pub(super) async fn commit_next(store: &dyn Store, job: &mut Job, report: &serde_json::Value) {
+    let next = reported(job, report);
+    match store.commit(commit(&next)).await.expect("a commit") {
+        Committed::Done { first, .. } => *job = Job { seq: first, ..next },
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test]
 async fn a_report_is_one_command_and_one_round_trip() {
     // A Redis of its own, since it counts the commands of all.
@@ -89,20 +107,12 @@ async fn a_report_is_one_command_and_one_round_trip() {
     let store = redis.store(&own_prefix()).await;
     let mut client = redis.client().await;
     let mut counted = calls(&mut client).await;
-    let job = job_named("a");
-    let Created::Done(seq) = store.create(&job, None).await.expect("a job") else {
-        panic!("it was there");
-    };
+    let mut job = created(&store, "a").await;
     // The script, its commands, and an entry in each index that has the job.
     let created = since(&mut client, &mut counted).await;
     assert_eq!(created["evalsha"], 1);
-    let mut job = Job { seq, ..job };
     let mut commit_of = async |report| {
-        let next = reported(&job, &report);
-        match store.commit(commit(&next)).await.expect("a commit") {
-            Committed::Done { first, .. } => job = Job { seq: first, ..next },
-            other => panic!("{other:?}"),
-        }
+        commit_next(&store, &mut job, &report).await;
         since(&mut client, &mut counted).await
     };
     // The state changes with the first.

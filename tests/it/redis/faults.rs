@@ -105,9 +105,18 @@ async fn into_a_redis_that_comes_back_empty_the_nodes_put_back_what_they_hold() 
     redis.kill().await;
     redis.restart_empty().await;
     report_until_taken(&nodes.there, json!({"processed_count": 2})).await;
-    let status = nodes.here.status("j").await;
-    assert_eq!(status["processed_count"], 2);
-    assert!(status["seq"].as_u64() > before);
+    until("the other node's word", async || {
+        let answer = nodes.here.get("/api/v1/jobs/j").await;
+        if answer.status != StatusCode::OK {
+            // Never that there is no such job.
+            answer.error(503, "STORE_UNAVAILABLE");
+            return false;
+        }
+        let status = answer.json();
+        assert!(status["seq"].as_u64() > before);
+        status["processed_count"] == 2
+    })
+    .await;
     ends(&nodes.here, &mut streams).await;
 }
 
