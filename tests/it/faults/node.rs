@@ -82,6 +82,7 @@ impl Node {
         command
             .args(["serve", "--listen", &self.address.to_string(), "--config"])
             .arg(self.folder().join("progressd.toml"))
+            .current_dir(self.folder())
             .env_clear()
             .envs(self.variables.iter().cloned())
             .stdout(Stdio::piped())
