@@ -290,3 +290,5 @@ store_conforms!(memory_store, memory::fresh);
 store_conforms!(postgres_store, postgres::fresh);
 shared_conforms!(shared_postgres, postgres::fresh);
 durable_conforms!(durable_postgres, postgres::fresh);
+store_conforms!(pooled_postgres_store, postgres::fresh_behind_a_pooler);
+shared_conforms!(shared_pooled_postgres, postgres::fresh_behind_a_pooler);
