@@ -4,6 +4,7 @@ pub(crate) mod certificate;
 pub(crate) mod client_program;
 pub(crate) mod cut_proxy;
 pub(crate) mod dns;
+pub(crate) mod fault_proxy;
 pub(crate) mod gated_runner;
 pub(crate) mod issuer;
 pub(crate) mod jobs;

@@ -85,6 +85,15 @@ impl Errand {
         }
     }
 
+    /// Its refusal, for when the transaction has come to its end.
+    pub(super) fn refusal(self) -> Pending {
+        Box::new(|committed| {
+            if let Err(error) = committed {
+                self.refuse(error);
+            }
+        })
+    }
+
     /// Refuses it.
     pub(super) fn refuse(self, error: StoreError) {
         // Whoever has left needs no answer.
@@ -99,25 +108,31 @@ impl Errand {
         }
     }
 
-    /// Does it; what comes back is its answer, for when the transaction is on disk.
+    /// Does it; its answer is given when the transaction has come to its end.
     ///
     /// # Errors
     /// The transaction cannot go on.
-    pub(super) fn perform(self, work: &mut Work<'_, '_>) -> Result<Option<Pending>, Fault> {
+    pub(super) fn perform(
+        self,
+        work: &mut Work<'_, '_>,
+        answers: &mut Vec<Pending>,
+    ) -> Result<(), Fault> {
         match self {
             Self::Create(creation, reply) => {
                 let (job, input) = *creation;
-                answer(reply, work.create(&job, input.as_ref()))
+                answer(answers, reply, work.create(&job, input.as_ref()))
             }
-            Self::Commit(commit, reply) => answer(reply, work.commit(&commit)),
-            Self::Remove(job_id, incarnation, gone_until, reply) => {
-                answer(reply, work.remove(&job_id, incarnation, gone_until))
-            }
+            Self::Commit(commit, reply) => answer(answers, reply, work.commit(&commit)),
+            Self::Remove(job_id, incarnation, gone_until, reply) => answer(
+                answers,
+                reply,
+                work.remove(&job_id, incarnation, gone_until),
+            ),
             Self::Expire(now, gone_seconds, limit, reply) => {
-                answer(reply, work.expire(now, gone_seconds, limit))
+                answer(answers, reply, work.expire(now, gone_seconds, limit))
             }
             Self::Reserve(key, job_id, now, reply) => {
-                answer(reply, work.reserve(&key, &job_id, now))
+                answer(answers, reply, work.reserve(&key, &job_id, now))
             }
             Self::Put(put, reply) => {
                 let PutIfAbsent {
@@ -126,26 +141,27 @@ impl Errand {
                     until,
                     now,
                 } = put;
-                answer(reply, work.put_if_absent(&key, &value, until, now))
+                answer(answers, reply, work.put_if_absent(&key, &value, until, now))
             }
-            Self::Flush(reply) => answer(reply, Ok(())),
-            Self::Wake => Ok(None),
+            Self::Flush(reply) => answer(answers, reply, Ok(())),
+            Self::Wake => Ok(()),
         }
     }
 }
 
 fn answer<T: Send + 'static>(
+    answers: &mut Vec<Pending>,
     reply: Reply<T>,
     outcome: Result<T, Fault>,
-) -> Result<Option<Pending>, Fault> {
-    let outcome = match outcome {
+) -> Result<(), Fault> {
+    let (outcome, fatal) = match outcome {
         Err(fault) if fault.is_fatal() => {
-            drop(reply.send(Err(StoreError::Unavailable(fault.to_string()))));
-            return Err(fault);
+            (Err(StoreError::Unavailable(fault.to_string())), Err(fault))
         }
-        outcome => outcome.map_err(StoreError::from),
+        outcome => (outcome.map_err(StoreError::from), Ok(())),
     };
-    Ok(Some(Box::new(move |committed: Result<(), StoreError>| {
+    answers.push(Box::new(move |committed: Result<(), StoreError>| {
         drop(reply.send(committed.and(outcome)));
-    })))
+    }));
+    fatal
 }

@@ -73,6 +73,19 @@ struct Desk {
     ceiling: Seq,
 }
 
+impl Known {
+    /// A job that the writer looks at for the first time.
+    fn new() -> Self {
+        Self {
+            incarnation: Uuid::nil(),
+            seq: Seq::ZERO,
+            dirty: None,
+            is_queued: false,
+            is_busy: true,
+        }
+    }
+}
+
 impl Front {
     fn lock(&self) -> MutexGuard<'_, Desk> {
         self.desk
@@ -155,13 +168,7 @@ impl Front {
                 known.dirty.clone()
             }
             Entry::Vacant(entry) => {
-                entry.insert(Known {
-                    incarnation: Uuid::nil(),
-                    seq: Seq::ZERO,
-                    dirty: None,
-                    is_queued: false,
-                    is_busy: true,
-                });
+                entry.insert(Known::new());
                 None
             }
         }
@@ -209,8 +216,10 @@ impl Front {
         let desk = &mut *desk;
         desk.ceiling = desk.ceiling.max(ceiling);
         for (job_id, after) in outcomes {
-            let Entry::Occupied(mut entry) = desk.known.entry(job_id) else {
-                continue;
+            let mut entry = match (desk.known.entry(job_id), after) {
+                (Entry::Occupied(entry), _) => entry,
+                (Entry::Vacant(entry), After::Unfinished(..)) => entry.insert_entry(Known::new()),
+                (Entry::Vacant(_), After::Left | After::Over) => continue,
             };
             let known = entry.get_mut();
             known.is_busy = false;

@@ -126,8 +126,9 @@ impl Writer {
             bytes += errand.bytes();
             batch.push(errand);
         }
-        let wakes = batch.iter().any(|errand| matches!(errand, Errand::Wake));
-        if wakes && self.flush_at.is_none() {
+        let count = batch.len();
+        batch.retain(|errand| !matches!(errand, Errand::Wake));
+        if batch.len() < count && self.flush_at.is_none() {
             self.flush_at = Some(Instant::now() + self.inner.settings.flush);
         }
         batch
@@ -155,11 +156,12 @@ impl Writer {
         if limit > 0 {
             self.flush_at = None;
         }
-        if let Err(reason) = self.try_transact(batch, &taken, Purpose::Work) {
+        let has_work = !batch.is_empty() || !taken.is_empty() || self.totals.trash_weight > 0;
+        if has_work && let Err(reason) = self.try_transact(batch, &taken, Purpose::Work) {
             return self.fail(&reason);
         }
         if self.inner.front.is_dirty() && self.flush_at.is_none() {
-            let rest = taken.len() == limit;
+            let rest = limit > 0 && taken.len() == limit;
             let pause = if rest {
                 Duration::ZERO
             } else {
@@ -191,6 +193,10 @@ impl Writer {
     ) -> Result<(), Fault> {
         let mut answers = Vec::with_capacity(batch.len());
         let done = self.write(batch, taken, purpose, &mut answers);
+        if let Err(fault) = &done {
+            // Whoever is refused because of it finds it when he asks how the store is.
+            self.inner.break_down(&fault.to_string());
+        }
         for answer in answers {
             answer(match &done {
                 Ok(()) => Ok(()),
@@ -220,8 +226,12 @@ impl Writer {
                 is_changed: purpose != Purpose::Work,
             };
             work.flush(taken)?;
-            for errand in batch {
-                answers.extend(errand.perform(&mut work)?);
+            let mut errands = batch.into_iter();
+            while let Some(errand) = errands.next() {
+                if let Err(fault) = errand.perform(&mut work, answers) {
+                    answers.extend(errands.map(Errand::refusal));
+                    return Err(fault);
+                }
             }
             work.trim()?;
             if work.has_trash() {

@@ -1,0 +1,26 @@
+//! Nothing is lost, nothing comes twice and nothing goes back, whatever dies meanwhile.
+//!
+//! The tests run in a short form. `scripts/faults` runs them for long: `PROGRESSD_FAULT_ROUNDS`,
+//! `PROGRESSD_FAULT_WATCHERS` and so on say how long, and `PROGRESSD_FAULT_SEED` repeats what chance decided.
+
+mod backing;
+mod check;
+mod kills;
+mod node;
+mod poll;
+mod proxied;
+mod record;
+mod watch;
+mod work;
+mod world;
+
+/// A number from the environment, or else this one.
+fn setting(name: &str, default: u64) -> u64 {
+    let name = format!("PROGRESSD_FAULT_{name}");
+    match std::env::var(&name) {
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} is a number")),
+        Err(_) => default,
+    }
+}

@@ -1,0 +1,484 @@
+//! The checker finds every fault that is planted into a good record.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Promises, Rule, check};
+use crate::faults::record::{
+    Block, Connection, Deed, End, Kill, Outcome, Poll, Record, Report, RowsRead,
+};
+
+const PROMISES: Promises = Promises {
+    kept_events: 100,
+    progress_age: None,
+};
+
+fn name() -> Arc<str> {
+    "j".into()
+}
+
+fn status(state: &str, count: u64, seq: u64) -> Arc<str> {
+    format!(r#"{{"job_id":"j","status":"{state}","processed_count":{count},"seq":{seq}}}"#).into()
+}
+
+fn event(number: u64) -> Arc<str> {
+    format!(r#"{{"job":"j","n":{number}}}"#).into()
+}
+
+fn report(deed: Deed, began: u64, ended: u64, outcome: Outcome) -> Report {
+    Report {
+        job: name(),
+        deed,
+        began,
+        ended,
+        ended_at: Duration::from_millis(ended),
+        outcome,
+    }
+}
+
+fn block(tick: u64, event: &str, data: Arc<str>, id: Option<u64>) -> Block {
+    Block {
+        tick,
+        event: event.into(),
+        data,
+        id,
+    }
+}
+
+fn shown(tick: u64, state: &str, count: u64, seq: u64) -> Block {
+    block(tick, "status", status(state, count, seq), Some(seq))
+}
+
+fn log(tick: u64, number: u64, seq: u64) -> Block {
+    block(tick, "log", event(number), Some(seq))
+}
+
+fn connection(
+    watcher: usize,
+    cursor: Option<u64>,
+    began: u64,
+    end: End,
+    blocks: Vec<Block>,
+) -> Connection {
+    Connection {
+        watcher,
+        job: name(),
+        cursor,
+        began,
+        blocks,
+        end,
+    }
+}
+
+fn poll(began: u64, ended: u64, answer: Result<Arc<str>, u16>) -> Poll {
+    Poll {
+        job: name(),
+        began,
+        ended,
+        answer,
+    }
+}
+
+/// A job with three events, two of them answered, and four watchers: one that stays, one that is cut and resumes,
+/// one that wants all from the start, one that comes after the end.
+fn good() -> Record {
+    use Outcome::{Done, Unknown};
+    let reports = vec![
+        report(Deed::Create, 1, 2, Done(10)),
+        report(Deed::Event(1), 5, 8, Done(20)),
+        report(Deed::Increment(2), 10, 13, Done(30)),
+        report(Deed::Event(2), 14, 17, Unknown),
+        report(Deed::Row(1), 18, 19, Done(40)),
+        report(Deed::Row(2), 20, 21, Unknown),
+        report(Deed::Row(3), 22, 23, Done(40)),
+        report(Deed::Increment(5), 24, 25, Unknown),
+        report(Deed::Event(3), 26, 29, Done(50)),
+        report(
+            Deed::Event(9),
+            26,
+            29,
+            Outcome::Refused("INVALID_REQUEST".to_owned()),
+        ),
+        report(
+            Deed::Row(9),
+            26,
+            29,
+            Outcome::Refused("INVALID_REQUEST".to_owned()),
+        ),
+        report(Deed::End("completed"), 30, 33, Done(60)),
+        report(
+            Deed::Event(4),
+            36,
+            37,
+            Outcome::Refused("JOB_FINISHED".to_owned()),
+        ),
+        report(Deed::End("completed"), 38, 39, Done(60)),
+    ];
+    let stays = vec![
+        shown(4, "pending", 0, 10),
+        log(7, 1, 20),
+        shown(12, "processing", 2, 30),
+        log(16, 2, 40),
+        log(28, 3, 50),
+        shown(32, "completed", 7, 60),
+    ];
+    let cut = vec![shown(4, "pending", 0, 10), log(7, 1, 20)];
+    // Missed events follow the first status, so that it has no id.
+    let from_the_start = vec![
+        block(48, "status", status("processing", 7, 50), None),
+        log(49, 1, 20),
+        log(50, 2, 40),
+        log(51, 3, 50),
+        shown(52, "completed", 7, 60),
+    ];
+    Record {
+        reports,
+        connections: vec![
+            connection(0, None, 3, End::Closed, stays),
+            connection(1, None, 3, End::Broken, cut),
+            connection(1, Some(20), 9, End::Refused(503), Vec::new()),
+            connection(
+                1,
+                Some(20),
+                34,
+                End::Closed,
+                vec![
+                    log(46, 2, 40),
+                    log(47, 3, 50),
+                    shown(48, "completed", 7, 60),
+                ],
+            ),
+            connection(2, Some(0), 27, End::Closed, from_the_start),
+            connection(
+                3,
+                None,
+                60,
+                End::Closed,
+                vec![shown(61, "completed", 7, 60)],
+            ),
+            connection(3, Some(60), 62, End::NothingMore, Vec::new()),
+        ],
+        polls: vec![
+            poll(14, 15, Ok(status("processing", 2, 30))),
+            poll(63, 64, Ok(status("completed", 7, 60))),
+        ],
+        rows: vec![RowsRead {
+            job: name(),
+            numbers: vec![1, 3],
+        }],
+        kills: vec![Kill {
+            tick: 9,
+            at: Duration::from_millis(9),
+        }],
+    }
+}
+
+/// Plants a fault; which rules the checker finds broken.
+fn found(plant: impl FnOnce(&mut Record)) -> Vec<Rule> {
+    let mut record = good();
+    plant(&mut record);
+    let mut rules: Vec<_> = check(&record, PROMISES)
+        .into_iter()
+        .map(|violation| violation.rule)
+        .collect();
+    rules.sort_unstable();
+    rules.dedup();
+    rules
+}
+
+/// The blocks of the watcher that stays.
+fn stays(record: &mut Record) -> &mut Vec<Block> {
+    &mut record.connections[0].blocks
+}
+
+#[test]
+fn a_good_record_breaks_nothing() {
+    assert_eq!(check(&good(), PROMISES), []);
+}
+
+#[test]
+fn ids_that_fall_or_repeat_are_found() {
+    let rules = found(|record| stays(record)[2].id = Some(15));
+    assert!(rules.contains(&Rule::IdsRise), "{rules:?}");
+    let rules = found(|record| record.connections[3].blocks[0].id = Some(20));
+    assert!(rules.contains(&Rule::IdsRise), "{rules:?}");
+    // What the cursor has passed must not come again.
+    let rules = found(|record| record.connections[3].cursor = Some(45));
+    assert!(rules.contains(&Rule::IdsRise), "{rules:?}");
+}
+
+#[test]
+fn an_id_that_is_not_the_seq_is_found() {
+    let rules = found(|record| stays(record)[2].id = Some(29));
+    assert_eq!(rules, [Rule::IdIsSeq]);
+    let rules = found(|record| {
+        let older = block(30, "status", status("processing", 0, 15), None);
+        stays(record).insert(5, older);
+    });
+    assert!(rules.contains(&Rule::IdIsSeq), "{rules:?}");
+}
+
+#[test]
+fn a_stream_that_does_not_begin_with_a_status_is_found() {
+    let rules = found(|record| {
+        let blocks = vec![log(29, 2, 40), shown(30, "processing", 7, 50)];
+        record.connections[2] = connection(1, Some(20), 9, End::Broken, blocks);
+    });
+    assert!(rules.contains(&Rule::StatusFirst), "{rules:?}");
+}
+
+#[test]
+fn a_block_after_the_end_is_found() {
+    let rules = found(|record| stays(record).push(block(35, "error", "{}".into(), None)));
+    assert_eq!(rules, [Rule::NothingAfterTheEnd]);
+}
+
+#[test]
+fn different_bytes_of_one_seq_are_found() {
+    let rules = found(|record| record.polls[0].answer = Ok(status("pending", 2, 30)));
+    assert_eq!(rules, [Rule::EqualBytes]);
+    let rules = found(|record| record.polls[0].answer = Ok("{}".into()));
+    assert_eq!(rules, [Rule::EqualBytes]);
+}
+
+#[test]
+fn another_jobs_blocks_are_found() {
+    let rules = found(|record| {
+        let text = status("processing", 2, 30).replace(r#""j""#, r#""k""#);
+        stays(record)[2].data = text.into();
+    });
+    assert!(rules.contains(&Rule::OwnJob), "{rules:?}");
+    let rules = found(|record| stays(record)[1].data = r#"{"job":"k","n":1}"#.into());
+    assert_eq!(rules, [Rule::OwnJob]);
+}
+
+#[test]
+fn a_reading_that_goes_back_is_found() {
+    // After a reading, after an answer, and after a block of somebody's stream.
+    let rules = found(|record| {
+        let older = poll(16, 17, Ok(status("pending", 0, 10)));
+        record.polls.push(older);
+    });
+    assert_eq!(rules, [Rule::SeqGoesBack]);
+    let rules = found(|record| record.connections[3].blocks[0] = shown(46, "pending", 0, 10));
+    assert!(rules.contains(&Rule::SeqGoesBack), "{rules:?}");
+    let rules = found(|record| {
+        record.polls.clear();
+        record.connections.truncate(1);
+        stays(record).truncate(1);
+        record.polls.push(poll(9, 10, Ok(status("pending", 0, 10))));
+    });
+    assert!(rules.contains(&Rule::SeqGoesBack), "{rules:?}");
+}
+
+#[test]
+fn a_watcher_without_the_end_is_found() {
+    let rules = found(|record| {
+        stays(record).pop();
+    });
+    assert_eq!(rules, [Rule::EndReaches]);
+    let rules = found(|record| {
+        record.connections.remove(3);
+    });
+    assert_eq!(rules, [Rule::EndReaches]);
+}
+
+#[test]
+fn no_content_before_the_end_is_found() {
+    let rules = found(|record| {
+        record.connections[2] = connection(1, Some(20), 9, End::NothingMore, Vec::new());
+    });
+    assert_eq!(rules, [Rule::NothingMore]);
+    let rules = found(|record| record.connections[6].cursor = Some(50));
+    assert_eq!(rules, [Rule::NothingMore]);
+}
+
+#[test]
+fn an_end_that_is_taken_back_is_found() {
+    let rules = found(|record| {
+        record
+            .polls
+            .push(poll(70, 71, Ok(status("processing", 7, 65))));
+    });
+    assert_eq!(rules, [Rule::EndStays]);
+    let rules = found(|record| {
+        record.polls.push(poll(70, 71, Ok(status("failed", 7, 65))));
+    });
+    assert_eq!(rules, [Rule::EndStays]);
+    // It came back with the same seq, and as something else.
+    let rules = found(|record| {
+        record
+            .polls
+            .push(poll(70, 71, Ok(status("processing", 7, 60))));
+    });
+    assert!(rules.contains(&Rule::EndStays), "{rules:?}");
+    // It was answered, and lost before anybody saw it.
+    let rules = found(|record| {
+        record.connections.clear();
+        record.polls = vec![poll(70, 71, Ok(status("processing", 7, 50)))];
+    });
+    assert!(rules.contains(&Rule::SeqGoesBack), "{rules:?}");
+}
+
+#[test]
+fn what_is_done_after_the_end_is_found() {
+    for deed in [Deed::Event(7), Deed::Increment(1), Deed::End("failed")] {
+        let rules = found(|record| {
+            let late = report(deed, 40, 41, Outcome::Done(70));
+            record.reports.push(late);
+        });
+        assert!(rules.contains(&Rule::AfterTheEnd), "{rules:?}");
+    }
+    let rules = found(|record| {
+        let late = report(Deed::Row(4), 40, 41, Outcome::Done(60));
+        record.reports.push(late);
+        record.rows[0].numbers.push(4);
+    });
+    assert_eq!(rules, [Rule::AfterTheEnd]);
+}
+
+#[test]
+fn a_lost_event_is_found() {
+    // One that was answered, and one that nobody answered but others saw.
+    for place in [1, 3] {
+        let rules = found(|record| {
+            stays(record).remove(place);
+        });
+        assert_eq!(rules, [Rule::EventLost]);
+    }
+    let rules = found(|record| {
+        record.connections[4].blocks.remove(1);
+    });
+    assert_eq!(rules, [Rule::EventLost]);
+    let rules = found(|record| {
+        record.connections[3].blocks.remove(0);
+    });
+    assert_eq!(rules, [Rule::EventLost]);
+    // Nobody ever saw it: its answer tells of it.
+    let rules = found(|record| {
+        for connection in &mut record.connections {
+            connection
+                .blocks
+                .retain(|block| block.id != Some(50) || &*block.event != "log");
+        }
+    });
+    assert_eq!(rules, [Rule::EventLost]);
+}
+
+#[test]
+fn an_event_that_comes_twice_is_found() {
+    let rules = found(|record| stays(record).insert(2, log(8, 1, 25)));
+    assert!(rules.contains(&Rule::EventTwice), "{rules:?}");
+    let rules = found(|record| record.connections[3].blocks.insert(0, log(45, 1, 20)));
+    assert!(rules.contains(&Rule::EventTwice), "{rules:?}");
+}
+
+#[test]
+fn an_event_that_was_never_reported_is_found() {
+    for number in [4, 9, 77] {
+        let rules = found(|record| stays(record).insert(5, log(30, number, 55)));
+        assert!(rules.contains(&Rule::EventTold), "{rules:?}");
+    }
+    let rules = found(|record| record.reports[1].outcome = Outcome::Done(21));
+    assert!(rules.contains(&Rule::EventTold), "{rules:?}");
+}
+
+#[test]
+fn a_gap_excuses_when_there_is_a_reason_and_is_found_when_there_is_none() {
+    let plant = |record: &mut Record| {
+        // The first event that it missed was dropped before it came back.
+        let text = status("completed", 7, 60).replace('}', r#","gap":true}"#);
+        let blocks = &mut record.connections[3].blocks;
+        blocks.remove(0);
+        blocks[1].data = text.into();
+    };
+    assert_eq!(found(plant), [Rule::Gap]);
+    let mut record = good();
+    plant(&mut record);
+    let few = Promises {
+        kept_events: 2,
+        ..PROMISES
+    };
+    assert_eq!(check(&record, few), []);
+}
+
+#[test]
+fn counts_that_no_reports_come_to_are_found() {
+    for count in [1, 8] {
+        let rules = found(|record| {
+            record
+                .polls
+                .push(poll(35, 36, Ok(status("completed", count, 60))));
+        });
+        assert!(rules.contains(&Rule::Fold), "{count}: {rules:?}");
+    }
+    // Counted before it was reported at a lower seq.
+    let rules = found(|record| {
+        record.reports[2].outcome = Outcome::Done(25);
+        record.polls[0].answer = Ok(status("processing", 0, 30));
+        stays(record)[2].data = status("processing", 0, 30);
+    });
+    assert_eq!(rules, [Rule::Fold]);
+}
+
+#[test]
+fn progress_may_be_as_old_after_a_kill_as_promised_and_no_older() {
+    let plant = |record: &mut Record, killed_at: u64| {
+        record.reports[2].deed = Deed::Count(2);
+        record.kills = vec![Kill {
+            tick: 20,
+            at: Duration::from_millis(killed_at),
+        }];
+        for connection in &mut record.connections {
+            for block in &mut connection.blocks {
+                block.data = block
+                    .data
+                    .replace(r#""processed_count":7"#, r#""processed_count":1"#)
+                    .into();
+            }
+        }
+        record.polls[1].answer = Ok(status("completed", 1, 60));
+    };
+    let aged = Promises {
+        progress_age: Some(Duration::from_millis(200)),
+        ..PROMISES
+    };
+    let check_at = |killed_at, promises| {
+        let mut record = good();
+        plant(&mut record, killed_at);
+        let violations = check(&record, promises).into_iter();
+        violations
+            .map(|violation| violation.rule)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(check_at(100, aged), []);
+    assert!(check_at(300, aged).contains(&Rule::Fold));
+    assert!(check_at(100, PROMISES).contains(&Rule::Fold));
+}
+
+#[test]
+fn a_job_that_is_not_found_any_more_is_found() {
+    let rules = found(|record| record.polls.push(poll(70, 71, Err(404))));
+    assert_eq!(rules, [Rule::JobLost]);
+    let rules = found(|record| record.connections[2].end = End::Refused(410));
+    assert_eq!(rules, [Rule::JobLost]);
+    // Before it was made nobody could find it.
+    let rules = found(|record| record.polls.push(poll(1, 1, Err(404))));
+    assert_eq!(rules, []);
+}
+
+#[test]
+fn rows_that_are_not_those_reported_are_found() {
+    for numbers in [
+        vec![1],
+        vec![1, 1, 3],
+        vec![3, 1],
+        vec![1, 3, 9],
+        vec![1, 3, 4],
+        vec![],
+    ] {
+        let rules = found(|record| record.rows[0].numbers.clone_from(&numbers));
+        assert_eq!(rules, [Rule::Rows], "{numbers:?}");
+    }
+    let rules = found(|record| record.rows[0].numbers = vec![1, 2, 3]);
+    assert_eq!(rules, [], "one whose answer was lost may be there");
+}

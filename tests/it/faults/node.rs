@@ -1,0 +1,159 @@
+//! A node that is killed and comes back at the same address.
+
+use std::{
+    fs::File,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+};
+
+use super::record::Recorder;
+use crate::support::in_time;
+
+/// The real binary with a configuration of its own; killed when dropped.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) address: SocketAddr,
+    folder: TempDir,
+    variables: Vec<(String, String)>,
+    child: Option<Child>,
+}
+
+impl Node {
+    /// A node that does not run yet. `FOLDER` in the configuration is a folder of its own.
+    pub(super) fn new(toml: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let toml = toml.replace("FOLDER", &folder.path().display().to_string());
+        std::fs::write(folder.path().join("progressd.toml"), toml).expect("a file");
+        Self {
+            address: lasting_address(),
+            folder,
+            variables: Vec::new(),
+            child: None,
+        }
+    }
+
+    /// The same with a variable in its environment.
+    pub(super) fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Starts it, and kills it so long after that, or as soon as it listens.
+    pub(super) async fn start_and_kill(&mut self, recorder: &Recorder, after: Duration) {
+        let mut child = self.spawn();
+        let _ = tokio::time::timeout(after, listening(&mut child)).await;
+        recorder.killed();
+        child.start_kill().expect("a child");
+        child.wait().await.expect("a child");
+    }
+
+    /// Starts it and waits until it listens.
+    pub(super) async fn start(&mut self) {
+        let mut child = self.spawn();
+        let line = in_time("the node", listening(&mut child)).await;
+        assert_eq!(
+            line.as_deref(),
+            Some(&*format!("listening on http://{}", self.address)),
+            "the node's log: {}",
+            self.log()
+        );
+        self.child = Some(child);
+    }
+
+    fn spawn(&self) -> Child {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_file())
+            .expect("a log file");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_progressd"));
+        command
+            .args(["serve", "--listen", &self.address.to_string(), "--config"])
+            .arg(self.folder().join("progressd.toml"))
+            .env_clear()
+            .envs(self.variables.iter().cloned())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .kill_on_drop(true);
+        command.spawn().expect("the binary starts")
+    }
+
+    /// Kills it, in whatever it is doing.
+    pub(super) async fn kill(&mut self, recorder: &Recorder) {
+        let mut child = self.child.take().expect("a running node");
+        recorder.killed();
+        child.start_kill().expect("a child");
+        child.wait().await.expect("a child");
+    }
+
+    /// Asks it to stop.
+    pub(super) async fn ask_to_stop(&self) {
+        self.signal("TERM").await;
+    }
+
+    /// Sends it a signal by name.
+    pub(super) async fn signal(&self, name: &str) {
+        let id = self
+            .child
+            .as_ref()
+            .and_then(Child::id)
+            .expect("a running node");
+        let status = Command::new("kill")
+            .args(["-s", name, &id.to_string()])
+            .status();
+        assert!(status.await.expect("kill is there").success());
+    }
+
+    /// Stops it well.
+    pub(super) async fn stop(&mut self) {
+        self.ask_to_stop().await;
+        let mut child = self.child.take().expect("a running node");
+        let status = in_time("the end of the node", child.wait()).await;
+        let status = status.expect("a child");
+        assert!(status.success(), "{status}: {}", self.log());
+    }
+
+    /// What it has logged, over all its lives.
+    pub(super) fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    /// Where its files are.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder().join("log")
+    }
+}
+
+/// The first line that it writes; `None` when it ends before.
+async fn listening(child: &mut Child) -> Option<String> {
+    let stdout = child.stdout.take().expect("standard output is piped");
+    let line = BufReader::new(stdout).lines().next_line().await;
+    line.expect("UTF-8")
+}
+
+/// A port that is free now and is nobody's by chance later: below those that outgoing connections take (Linux:
+/// ip(7), `ip_local_port_range`).
+fn lasting_address() -> SocketAddr {
+    loop {
+        let port = rand::random_range(15_000..30_000);
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().expect("a bound socket");
+        }
+    }
+}
