@@ -299,6 +299,8 @@ durable_conforms!(durable_embedded, embedded::fresh);
 store_conforms!(postgres_store, postgres::fresh);
 shared_conforms!(shared_postgres, postgres::fresh);
 durable_conforms!(durable_postgres, postgres::fresh);
+store_conforms!(pooled_postgres_store, postgres::fresh_behind_a_pooler);
+shared_conforms!(shared_pooled_postgres, postgres::fresh_behind_a_pooler);
 store_conforms!(redis_store, redis::fresh);
 shared_conforms!(redis_shared, redis::fresh);
 store_conforms!(redis_secured, redis::fresh_secured);

@@ -130,10 +130,12 @@ impl Postgres {
             Err(_) => return Err(late("store.postgres.url")),
         }
         // A connection of its own, so that news do not queue up with what they tell of.
-        let herald = Client::new(options, 1);
+        let herald = Client::new(options.clone(), 1);
         let node = Uuid::now_v7().simple().to_string();
+        let listener = Listener::start(listen_options, node.clone());
+        listener.warn_if_deaf(Client::new(options, 1));
         Ok(Self {
-            listener: Listener::start(listen_options, node.clone()),
+            listener,
             announcer: Announcer::start(herald, node.clone()),
             client,
             node,

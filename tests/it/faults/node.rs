@@ -40,12 +40,6 @@ impl Node {
         }
     }
 
-    /// The same with a variable in its environment.
-    pub(super) fn with_variable(mut self, name: &str, value: &str) -> Self {
-        self.variables.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
     pub(super) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
