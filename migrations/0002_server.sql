@@ -8,6 +8,19 @@ CREATE FUNCTION progressd.notify(node text, job_id text, seq bigint) RETURNS voi
     LANGUAGE sql
     RETURN pg_notify('progressd', concat_ws(' ', node, seq, job_id));
 
+-- Tells of jobs that a node has committed before, each with its seq.
+--
+-- PostgreSQL lets one transaction that notifies commit at a time, in the whole cluster, and each keeps
+-- the next one waiting until its commit is on disk. So commits notify of nothing: the node does it right
+-- after them, for many at a time and without waiting for the disk. Measured with eight writers and a disk
+-- that takes 5 ms: 1,300 commits a second instead of 150.
+CREATE FUNCTION progressd.announce(node text, job_ids text[], seqs bigint[]) RETURNS void
+    LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    PERFORM progressd.notify(node, c.job_id, c.seq) FROM unnest(job_ids, seqs) AS c (job_id, seq);
+END $$;
+
 -- When time alone changes a job next, NULL when it does not; as `Job::next_deadline` in the server.
 CREATE FUNCTION progressd.next_deadline(job progressd.jobs) RETURNS timestamptz
     LANGUAGE sql STABLE
@@ -130,7 +143,7 @@ CREATE FUNCTION progressd.known_answers(the_job_no bigint, wanted text[], at tim
 CREATE FUNCTION progressd.commit(
     the_job_id text, the_incarnation uuid, prev bigint, positions bigint, the_nonce uuid, now bigint,
     face json, the_data json, the_result json, new_events json, new_rows json, new_answers json,
-    most_events integer, most_event_bytes bigint, patience_ms integer, node text
+    most_events integer, most_event_bytes bigint, patience_ms integer
 ) RETURNS TABLE (outcome text, first bigint, stored progressd.jobs, answers json)
     LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
@@ -228,9 +241,6 @@ BEGIN
     FROM progressd.read_face(face) AS f
     WHERE j.job_id = the_job_id;
 
-    IF positions > 0 THEN
-        PERFORM progressd.notify(node, the_job_id, last);
-    END IF;
     outcome := 'done';
     RETURN NEXT;
 END $$;

@@ -273,8 +273,10 @@ CREATE TRIGGER a_note_message BEFORE UPDATE OF message ON progressd.jobs FOR EAC
 CREATE TRIGGER a_note_error BEFORE UPDATE OF error ON progressd.jobs FOR EACH ROW
     WHEN (current_setting('progressd.writer', true) IS DISTINCT FROM 'server')
     EXECUTE FUNCTION progressd.note_column('32');
+-- Anybody may say that he is the server; but a worker's role may not do what the server does.
 CREATE TRIGGER b_take_report BEFORE UPDATE ON progressd.jobs FOR EACH ROW
-    WHEN (current_setting('progressd.writer', true) IS DISTINCT FROM 'server')
+    WHEN (current_setting('progressd.writer', true) IS DISTINCT FROM 'server'
+        OR NOT has_table_privilege('progressd.jobs'::regclass, 'DELETE'))
     EXECUTE FUNCTION progressd.take_report();
 
 -- A job is more than its row.

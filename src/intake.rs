@@ -74,11 +74,16 @@ impl Intake {
     }
 
     async fn take_turns(&self) {
+        // What goes wrong every second is told once.
+        let mut told = String::new();
         loop {
             if let Ok(Some(number)) = self.reports.claim(LEASE).await {
-                tracing::info!(number, "taking pushed reports");
+                tracing::debug!(number, "taking pushed reports");
                 let reason = self.hold(number).await;
-                tracing::warn!(number, reason, "no longer taking pushed reports");
+                if reason != told {
+                    tracing::warn!(number, reason, "pushed reports are not taken here any more");
+                    told = reason;
+                }
             }
             sleep(RETRY.mul_f64(rand::random_range(0.8..1.2))).await;
         }

@@ -25,7 +25,7 @@ mod time;
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 pub use bounds::Bounds;
@@ -86,7 +86,12 @@ pub struct Face {
     pub cancel_requested: bool,
     /// The worker's own fields; `None` until the first is set.
     pub data: Option<Arc<Map<String, Value>>>,
-    /// What the work came to.
+    /// What the work came to. A result may be JSON's `null`: stored, none is left out.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "some"
+    )]
     pub result: Option<Json>,
     /// Why the job, or its attempt before this one, failed.
     pub error: Option<Arc<Failure>>,
@@ -94,6 +99,11 @@ pub struct Face {
     pub started_at: Option<Timestamp>,
     /// When the job reached its terminal state.
     pub finished_at: Option<Timestamp>,
+}
+
+/// Whatever is there, `null` too.
+fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
+    Json::deserialize(deserializer).map(Some)
 }
 
 impl Job {

@@ -83,7 +83,7 @@ pub struct PostgresStoreConfig {
     /// Seconds between two looks at jobs that are watched, in case a notification was lost. Default
     /// 10; also `SSE_FALLBACK_DB_INTERVAL_SECONDS`.
     pub poll_interval_seconds: u64,
-    /// Connections besides the one for notifications. Default 10.
+    /// Connections besides two for notifications. Default 10.
     pub max_connections: u32,
 }
 

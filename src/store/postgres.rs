@@ -4,6 +4,7 @@
 //! one transaction and one round trip. Nothing is kept in a session between two calls, so that a
 //! pooler may stand in between.
 
+mod announcer;
 mod client;
 mod failure;
 mod list;
@@ -30,6 +31,7 @@ use super::{
     Position, Rows, Shared, Store, StoreError, Stored,
 };
 use crate::job::{Event, EventName, Job, JobId, Origin, Seq, State, Timestamp};
+use announcer::Announcer;
 use client::Client;
 use listener::Listener;
 use row::{Columns, JOB, stored, unreadable};
@@ -49,7 +51,7 @@ pub struct PostgresSettings {
     pub url: String,
     /// The same past any pooler, where there is one.
     pub listen_url: Option<String>,
-    /// Most connections, besides the one for notifications.
+    /// Most connections, besides two for notifications.
     pub max_connections: u32,
     /// How long an operation has.
     pub patience: Duration,
@@ -65,6 +67,7 @@ pub struct Postgres {
     settings: PostgresSettings,
     client: Client,
     listener: Listener,
+    announcer: Announcer,
     /// By which this node knows notifications of its own.
     node: String,
     /// The newest numbers of jobs, and when they were counted. A plain lock, held for no await.
@@ -253,17 +256,24 @@ impl Store for Postgres {
             sql::small_number(self.settings.events_per_job),
             sql::number(self.settings.event_bytes_per_job as u64),
             sql::small_number(self.lock_patience()),
-            sql::text(&self.node),
         ]);
         let call = sql::call("commit", &arguments);
-        let row = self.client.fetch_one(with_outcome(&call)).await?;
         let prev = commit.job.seq;
+        // Whatever comes of it, also when nobody waits for it any more: it may have been done.
+        let announcement = self.announcer.announce_in_the_end(commit.job.id(), prev);
+        let row = self.client.fetch_one(with_outcome(&call)).await?;
         let committed = match outcome(&row).map_err(unreadable)? {
             ("done", Some(first), _) => Committed::Done { prev, first },
             ("missing", ..) => Committed::Missing,
             (_, _, Some(stored)) => Committed::Conflict(stored),
             (word, ..) => return Err(unreadable(impossible(word))),
         };
+        match committed {
+            Committed::Done { prev, first } if commit.positions > 0 => {
+                announcement.is_of(Committed::seq_at(prev, first, commit.positions));
+            }
+            _ => announcement.is_of_nothing(),
+        }
         Ok(committed)
     }
 

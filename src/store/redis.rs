@@ -14,6 +14,7 @@ mod failure;
 mod index;
 mod keys;
 mod link;
+mod marker;
 mod notices;
 mod pushed;
 mod read;
@@ -41,6 +42,7 @@ use browse::{Direction, Upkeep};
 use failure::unreadable;
 use keys::{Entry, Keys};
 use link::Link;
+use marker::Marker;
 use notices::Hearing;
 pub use pushed::{
     PushedEntries, PushedEntry, PushedMessage, PushedMessages, PushedReports, RefusedReport,
@@ -108,8 +110,7 @@ impl Redis {
         let give_up = Instant::now() + settings.start_patience;
         let link = Link::open(
             Arc::clone(&address),
-            keys.own("marker"),
-            Arc::clone(&signals),
+            Marker::new(keys.own("marker"), Arc::clone(&signals)),
             patience,
             give_up,
         )
@@ -139,7 +140,8 @@ impl Redis {
 
     /// What is not there, unless Redis has just lost everything: then it may yet come back, and
     /// nobody is told that a job is gone which another node still holds.
-    fn absent<T>(&self, told: T) -> Result<T, StoreError> {
+    async fn absent<T>(&self, told: T) -> Result<T, StoreError> {
+        self.link.check().await?;
         match self.signals.is_returning() {
             true => Err(StoreError::Unavailable(
                 "Redis: it came back empty, and jobs are being put back".to_owned(),
@@ -197,7 +199,7 @@ impl Store for Redis {
             Held::Job(stored) => Ok(Loaded::Job(stored)),
             Held::Gone(origin, until) if until > now => Ok(Loaded::Gone(Former::of(&origin))),
             Held::Gone(..) => Ok(Loaded::Unknown),
-            Held::Nothing => self.absent(Loaded::Unknown),
+            Held::Nothing => self.absent(Loaded::Unknown).await,
         }
     }
 

@@ -8,6 +8,7 @@ mod changing;
 mod claims;
 mod creation;
 mod durable;
+mod embedded;
 mod events;
 mod events_bounded;
 mod identity;
@@ -21,6 +22,7 @@ mod odd;
 mod parts;
 mod postgres;
 mod races;
+mod redis;
 mod retention;
 mod rows;
 mod values;
@@ -58,6 +60,11 @@ pub(crate) trait Backend: Send + Sync {
     /// The same data opened by another node. `None` when a store serves one node alone.
     async fn another_node(&self) -> Option<Arc<dyn Store>> {
         None
+    }
+
+    /// Whether an unfinished job has a new seq and a new lease after [`Backend::reopened`].
+    fn renews_at_a_restart(&self) -> bool {
+        false
     }
 
     /// Closes the store and opens it again, as a restart does. `None` when nothing survives that, or
@@ -287,6 +294,14 @@ const SMALL_BOUNDS: EventBounds = EventBounds {
 
 // A line for each store.
 store_conforms!(memory_store, memory::fresh);
+store_conforms!(embedded_store, embedded::fresh);
+durable_conforms!(durable_embedded, embedded::fresh);
 store_conforms!(postgres_store, postgres::fresh);
 shared_conforms!(shared_postgres, postgres::fresh);
 durable_conforms!(durable_postgres, postgres::fresh);
+store_conforms!(redis_store, redis::fresh);
+shared_conforms!(redis_shared, redis::fresh);
+store_conforms!(redis_secured, redis::fresh_secured);
+shared_conforms!(redis_secured_shared, redis::fresh_secured);
+store_conforms!(redis_cluster, redis::fresh_cluster);
+shared_conforms!(redis_cluster_shared, redis::fresh_cluster);

@@ -19,6 +19,7 @@ mod origins;
 mod pace;
 mod postgres;
 mod readme;
+mod redis;
 mod registry;
 mod reload;
 mod resume;

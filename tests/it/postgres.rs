@@ -1,3 +1,8 @@
-//! Jobs in PostgreSQL.
+//! Jobs in PostgreSQL: what only this store does, beside what all do (`conformance`).
 
-mod store;
+mod cost;
+mod differential;
+mod faults;
+mod notices;
+mod opening;
+mod workers;

@@ -28,6 +28,9 @@ use crate::{
 /// The channel, as in `migrations/0002_server.sql`.
 const CHANNEL: &str = "progressd";
 
+/// In the place of a job's name, which it cannot be: a node has not told of all that it did.
+pub(super) const EVERY_JOB: &str = "*";
+
 /// How long a watcher waits at its beginning for a listener that has lost its connection. Later it goes on without:
 /// when the listener is back, everything that is followed is read anew, and until then it is polled.
 const FOLLOW_PATIENCE: Duration = Duration::from_secs(2);
@@ -149,6 +152,9 @@ impl Desk {
         };
         if node == self.node {
             return;
+        }
+        if job_id == EVERY_JOB {
+            return self.miss();
         }
         let job_id = match lock(&self.followed).get(job_id) {
             Some(followed) => followed.job_id.clone(),

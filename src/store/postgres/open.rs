@@ -12,7 +12,8 @@ use thiserror::Error as ThisError;
 use uuid::Uuid;
 
 use super::{
-    Postgres, PostgresSettings, client::Client, failure, listener::Listener, row::Columns,
+    Postgres, PostgresSettings, announcer::Announcer, client::Client, failure, listener::Listener,
+    row::Columns,
 };
 
 /// The oldest that has what the functions use: `trim_scale`, and SQL between `RETURN` and the end.
@@ -116,7 +117,7 @@ impl Postgres {
         };
         let prepared = tokio::time::timeout(PATIENCE, prepare(listen_key, &listen_options)).await;
         prepared.unwrap_or_else(|_| Err(late(listen_key)))?;
-        let client = Client::new(options, settings.max_connections);
+        let client = Client::new(options.clone(), settings.max_connections);
         let look = client.fetch("SELECT seq FROM progressd.jobs LIMIT 0".to_owned());
         match tokio::time::timeout(PATIENCE, look).await {
             Ok(Ok(_)) => {}
@@ -128,9 +129,12 @@ impl Postgres {
             }
             Err(_) => return Err(late("store.postgres.url")),
         }
+        // A connection of its own, so that news do not queue up with what they tell of.
+        let herald = Client::new(options, 1);
         let node = Uuid::now_v7().simple().to_string();
         Ok(Self {
             listener: Listener::start(listen_options, node.clone()),
+            announcer: Announcer::start(herald, node.clone()),
             client,
             node,
             settings,

@@ -74,6 +74,12 @@ pub(super) fn uuids(items: impl IntoIterator<Item = Uuid>) -> Literal {
     Literal(format!("'{{{}}}'::uuid[]", items.join(",")))
 }
 
+/// A list of numbers.
+pub(super) fn numbers(items: impl IntoIterator<Item = u64>) -> Literal {
+    let items: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
+    Literal(format!("'{{{}}}'::bigint[]", items.join(",")))
+}
+
 /// What serializes as JSON.
 pub(super) fn json(value: &impl Serialize) -> Literal {
     text(&serde_json::to_string(value).expect("strings, numbers and JSON serialize"))

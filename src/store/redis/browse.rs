@@ -25,6 +25,10 @@ use crate::{
 /// much of a result.
 const SLICE: usize = 100;
 
+/// Entries that are looked after at a time, once a second on every node: only a node that died in
+/// the middle of a change leaves something to mend.
+const UPKEEP_SLICE: usize = 20;
+
 /// Which way an index is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
@@ -104,7 +108,7 @@ impl Part {
         }
         let entries: Vec<String> = redis
             .link
-            .call(range(&self.index, &self.from, direction))
+            .call(range(&self.index, &self.from, direction, SLICE))
             .await?;
         self.is_over = entries.len() < SLICE;
         if let Some(last) = entries.last() {
@@ -116,14 +120,14 @@ impl Part {
 }
 
 /// Reads a slice of an index.
-fn range(index: &str, from: &str, direction: Direction) -> Cmd {
+fn range(index: &str, from: &str, direction: Direction, limit: usize) -> Cmd {
     let mut range = cmd("ZRANGE");
     range.arg(index).arg(from);
     match direction {
         Direction::NewestFirst => range.arg("-").arg("BYLEX").arg("REV"),
         Direction::OldestFirst => range.arg("+").arg("BYLEX"),
     };
-    range.arg("LIMIT").arg(0).arg(SLICE);
+    range.arg("LIMIT").arg(0).arg(limit);
     range
 }
 
@@ -276,10 +280,10 @@ impl Redis {
         let bound = from.map_or_else(|| "-".to_owned(), |entry| format!("({}", entry.as_str()));
         let entries: Vec<String> = self
             .link
-            .call(range(&index, &bound, Direction::OldestFirst))
+            .call(range(&index, &bound, Direction::OldestFirst, UPKEEP_SLICE))
             .await?;
         let entries: Vec<Entry> = entries.into_iter().map(Entry::read).collect();
-        if entries.len() < SLICE {
+        if entries.len() < UPKEEP_SLICE {
             *self.upkeep.lock() = None;
             self.upkeep.turn.store(turn + 1, Ordering::Relaxed);
         } else {

@@ -131,7 +131,7 @@ impl Redis {
         let mut next = || answer.next().unwrap_or_default();
         match next() {
             "unindexed" => Ok(None),
-            "missing" => self.absent(Some(Committed::Missing)),
+            "missing" => self.absent(Some(Committed::Missing)).await,
             "conflict" => {
                 let mut stored = stored(next(), next(), next())?;
                 while let (Some(id), Some(entry)) = (answer.next(), answer.next()) {

@@ -15,6 +15,9 @@ use crate::{
     store::{Input, InputFormat, KeptEvents, Rows, StoreError},
 };
 
+/// Told in place of an answer, which is somebody's data.
+const UNEXPECTED: &str = "it is not what this version writes";
+
 impl Redis {
     /// What a job's runner reads.
     pub(super) async fn input_of(&self, origin: &Origin) -> Result<Option<Input>, StoreError> {
@@ -61,7 +64,7 @@ impl Redis {
         Ok(KeptEvents {
             events: events
                 .collect::<Option<_>>()
-                .ok_or_else(|| unreadable("an event", "it is not what this version writes"))?,
+                .ok_or_else(|| unreadable("an event", UNEXPECTED))?,
             dropped: dropped.map_err(|()| unreadable("a seq", ""))?,
         })
     }
@@ -92,7 +95,7 @@ impl Redis {
         let total = answers.next().map(redis::from_redis_value);
         let total = total
             .transpose()
-            .map_err(|error| unreadable("rows", error))?;
+            .map_err(|_| unreadable("rows", UNEXPECTED))?;
         let texts = answers.next().map(strings).unwrap_or_default();
         let rows: Option<Vec<Json>> = texts.iter().map(|text| as_is(text)).collect();
         Ok(Some(Rows {
@@ -121,13 +124,13 @@ impl Redis {
         let mut answers: Vec<Value> = self.link.run(&pipeline).await?;
         let found = answers.remove(0);
         let mut found: Vec<Option<String>> =
-            redis::from_redis_value(found).map_err(|error| unreadable("a job", error))?;
+            redis::from_redis_value(found).map_err(|_| unreadable("a job", UNEXPECTED))?;
         if found.first() != Some(&Some(incarnation(origin))) {
-            return self.absent(None);
+            return self.absent(None).await;
         }
         found.remove(0);
         let rest = redis::from_redis_value(Value::Array(answers));
-        let rest = rest.map_err(|error| unreadable("a job", error))?;
+        let rest = rest.map_err(|_| unreadable("a job", UNEXPECTED))?;
         Ok(Some((found, rest)))
     }
 }

@@ -64,6 +64,8 @@ pub(super) fn sentence(error: &RedisError) -> String {
         }
         ErrorKind::Server(ServerErrorKind::ClusterDown) => "its cluster is down",
         ErrorKind::Server(ServerErrorKind::NoPerm) => "its user may not do what progressd needs",
+        // The answer itself would be told, and that is somebody's data.
+        ErrorKind::Parse | ErrorKind::UnexpectedReturnType => "it answered something unexpected",
         _ => match error.code() {
             Some("OOM") => "its memory is full",
             Some("NOAUTH") => "it wants a password",

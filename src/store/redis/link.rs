@@ -6,11 +6,7 @@
 //! that leads nowhere is found out although nobody waits for an answer on it, and so is a Redis
 //! that has lost what it held.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use redis::{Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, cmd};
 use tokio::{
@@ -18,13 +14,12 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
-use uuid::Uuid;
 
 use super::{
     address::{Address, Line},
-    failure::{Failure, is_misplaced, is_unknown_script, unavailable},
+    failure::{Failure, is_misplaced, is_unknown_script, sentence, unavailable},
+    marker::Marker,
     scripts::Scripts,
-    signals::Signals,
 };
 use crate::store::StoreError;
 
@@ -41,6 +36,7 @@ const OLDEST: u32 = 7;
 /// A connection that is there whenever Redis is.
 pub(super) struct Link {
     status: watch::Receiver<Status>,
+    marker: Arc<Marker>,
     patience: Duration,
     _keeper: AbortOnDropHandle<()>,
 }
@@ -58,10 +54,7 @@ enum Status {
 struct Keeper {
     address: Arc<Address>,
     status: watch::Sender<Status>,
-    signals: Arc<Signals>,
-    marker_key: String,
-    /// The marker that was found at the last connection. Held for single looks.
-    marker: Mutex<Option<String>>,
+    marker: Arc<Marker>,
     patience: Duration,
 }
 
@@ -69,18 +62,16 @@ impl Link {
     /// Connects, and stays connected from then on. What may pass is waited for until `give_up`.
     pub(super) async fn open(
         address: Arc<Address>,
-        marker_key: String,
-        signals: Arc<Signals>,
+        marker: Marker,
         patience: Duration,
         give_up: Instant,
     ) -> Result<Self, Failure> {
         let (status, seen) = watch::channel(Status::Connecting);
+        let marker = Arc::new(marker);
         let keeper = Keeper {
             address,
             status,
-            signals,
-            marker_key,
-            marker: Mutex::default(),
+            marker: Arc::clone(&marker),
             patience,
         };
         let mut pauses = Pauses::new();
@@ -99,6 +90,7 @@ impl Link {
         let keeping = tokio::spawn(keeper.keep(line));
         Ok(Self {
             status: seen,
+            marker,
             patience,
             _keeper: AbortOnDropHandle::new(keeping),
         })
@@ -140,6 +132,19 @@ impl Link {
         pipeline.add_command(command);
         let (value,) = self.run(&pipeline).await?;
         Ok(value)
+    }
+
+    /// Finds out whether Redis holds what it held before.
+    pub(super) async fn check(&self) -> Result<(), StoreError> {
+        let line = self.line().await?;
+        let checking = timeout(self.patience, self.marker.check(&line));
+        tokio::select! {
+            outcome = checking => match outcome {
+                Ok(outcome) => outcome.map_err(|error| unavailable(&error)),
+                Err(_) => Err(unavailable(&broken())),
+            },
+            () = line.broken().cancelled() => Err(unavailable(&broken())),
+        }
     }
 
     /// Has Redis do what nobody waits for; when it is not done, nothing is lost for long.
@@ -185,12 +190,15 @@ fn broken() -> RedisError {
 
 impl Keeper {
     async fn keep(self, mut line: Arc<Line>) {
+        let mut pauses = Pauses::new();
         loop {
+            let begin = Instant::now();
             self.status.send_replace(Status::Up(Arc::clone(&line)));
             let reason = self.watch(&line).await;
             line.broken().cancel();
             self.status.send_replace(Status::Connecting);
             tracing::warn!(reason, "lost Redis");
+            pauses.settle(begin).await;
             line = self.reconnect().await;
             tracing::info!("Redis is back");
         }
@@ -218,9 +226,9 @@ impl Keeper {
         let checking = async {
             loop {
                 sleep(CHECK_INTERVAL).await;
-                match timeout(self.patience, self.check(line)).await {
+                match timeout(self.patience, self.marker.check(line)).await {
                     Ok(Ok(())) => {}
-                    Ok(Err(error)) => return error.reason().to_owned(),
+                    Ok(Err(error)) => return sentence(&error),
                     Err(_) => return "Redis: no answer".to_owned(),
                 }
             }
@@ -231,22 +239,6 @@ impl Keeper {
         }
     }
 
-    async fn check(&self, line: &Line) -> Result<(), Failure> {
-        let mut connection = line.connection();
-        let marker: Option<String> = cmd("GET")
-            .arg(&self.marker_key)
-            .query_async(&mut connection)
-            .await?;
-        let is_known = {
-            let known = self.marker.lock().expect("no section under it panics");
-            known.is_some() && *known == marker
-        };
-        match is_known {
-            true => Ok(()),
-            false => self.identify(line).await,
-        }
-    }
-
     /// A connection to a Redis that can be used.
     async fn connect(&self) -> Result<Arc<Line>, Failure> {
         let line = self.address.connect().await?;
@@ -254,7 +246,7 @@ impl Keeper {
             self.inspect(&line).await?;
             let mut connection = line.connection();
             let () = Scripts::load().query_async(&mut connection).await?;
-            self.identify(&line).await
+            Ok(self.marker.set(&line).await?)
         };
         match timeout(self.patience, opening).await {
             Ok(Ok(())) => Ok(Arc::new(line)),
@@ -288,30 +280,6 @@ impl Keeper {
             Err(error) if is_not_allowed(&error) => Ok(()),
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// Finds out whether it holds what it held when it was seen last. Exactly one node gives an
-    /// empty one a marker; all of them see that it is another than before.
-    async fn identify(&self, line: &Line) -> Result<(), Failure> {
-        let mut connection = line.connection();
-        let fresh = Uuid::now_v7().to_string();
-        let found: Option<String> = cmd("SET")
-            .arg(&self.marker_key)
-            .arg(&fresh)
-            .arg("NX")
-            .arg("GET")
-            .query_async(&mut connection)
-            .await?;
-        let found = found.unwrap_or(fresh);
-        let seen = {
-            let mut marker = self.marker.lock().expect("no section under it panics");
-            marker.replace(found.clone())
-        };
-        if seen.is_some_and(|seen| seen != found) {
-            tracing::error!("Redis has lost what it held");
-            self.signals.emptied();
-        }
-        Ok(())
     }
 }
 
@@ -351,6 +319,16 @@ pub(super) struct Pauses(Option<Duration>);
 impl Pauses {
     pub(super) fn new() -> Self {
         Self(None)
+    }
+
+    /// After a connection that was there since `begin`: another one is tried at once, but where one
+    /// after the other breaks soon.
+    pub(super) async fn settle(&mut self, begin: Instant) {
+        if begin.elapsed() >= CHECK_INTERVAL {
+            *self = Self::new();
+        } else if let Some(pause) = self.next() {
+            sleep(pause).await;
+        }
     }
 
     /// Whether there was none yet.

@@ -21,7 +21,7 @@ use tokio::{
         mpsc::{self, error::TrySendError},
         oneshot,
     },
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
@@ -199,14 +199,15 @@ impl Listener {
                         self.signals.missed();
                     }
                     is_first = false;
-                    pauses = Pauses::new();
+                    let begin = Instant::now();
                     let reason = self.serve(&line).await;
                     tracing::warn!(reason, "lost the connection for notices from Redis");
-                    reason
+                    // Whoever asks now waits for the next attempt.
+                    pauses.settle(begin).await;
+                    continue;
                 }
                 Err(reason) => reason,
             };
-            // Nothing that is told from here on is heard until the next connection.
             let pause = sleep(pauses.next().unwrap_or(CHECK_INTERVAL));
             tokio::pin!(pause);
             loop {

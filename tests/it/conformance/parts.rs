@@ -167,7 +167,8 @@ impl Proposal {
 
     /// The same JSON as the job's result, as an event and as a row.
     pub(super) fn verbatim(mut self, json: &Json) -> Self {
-        self.job.face.result = Some(json.clone());
+        // A result that is null is none.
+        self.job.face.result = Some(json.clone()).filter(|json| json.as_str() != "null");
         self.rows.push(json.clone());
         self = self.event("e", &Value::Null);
         let (_, event) = self.events.last_mut().expect("the event");

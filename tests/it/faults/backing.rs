@@ -25,7 +25,7 @@ impl Backing {
     /// One in PostgreSQL.
     pub(super) async fn postgres() -> Self {
         let database = postgres_server::database().await;
-        Self::of(&database.toml(), &database.url)
+        Self::of(&database.keys(), &database.url)
     }
 
     /// One in a Redis of its own, which may be harmed.
@@ -36,7 +36,7 @@ impl Backing {
     /// One in a PostgreSQL of its own, which may be harmed.
     pub(super) async fn private_postgres(server: &PostgresServer) -> Self {
         let database = server.database().await;
-        Self::of(&database.toml(), &database.url)
+        Self::of(&database.keys(), &database.url)
     }
 
     /// The configuration of a node, with more keys.

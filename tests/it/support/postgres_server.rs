@@ -200,11 +200,20 @@ impl Drop for PostgresServer {
 
 impl Database {
     /// The keys by which a server uses it.
-    pub(crate) fn toml(&self) -> String {
+    pub(crate) fn keys(&self) -> String {
         format!(
-            "[store]\nbackend = \"db\"\n[store.postgres]\nurl = \"{}\"\npoll_interval_seconds = 1\n",
+            "store.backend = \"db\"\nstore.postgres.url = \"{}\"\n",
             self.url
         )
+    }
+
+    /// The same for a user of the database, whose password is `x`.
+    pub(crate) fn as_user(&self, user: &str) -> Self {
+        let (_, place) = self.url.split_once('@').expect("a user");
+        Self {
+            url: format!("postgres://{user}:x@{place}"),
+            name: self.name.clone(),
+        }
     }
 
     /// What a store is told that uses it.
@@ -237,7 +246,6 @@ impl Database {
 }
 
 /// Runs SQL; the rows.
-#[track_caller]
 pub(crate) async fn execute(connection: &mut PgConnection, sql: &str) -> Vec<PgRow> {
     try_execute(connection, sql)
         .await
@@ -251,7 +259,10 @@ pub(crate) async fn try_execute(
 ) -> Result<Vec<PgRow>, (String, String)> {
     let running = raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(connection);
     in_time(sql, running).await.map_err(|error| {
-        let error = error.into_database_error().expect("the database's own");
+        let error = match error {
+            sqlx::Error::Database(error) => error,
+            error => return (String::new(), error.to_string()),
+        };
         (
             error.code().unwrap_or_default().into_owned(),
             error.message().to_owned(),

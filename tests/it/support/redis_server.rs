@@ -1,6 +1,7 @@
 //! Debian's redis-server on a free port: one that tests share, and private ones to be harmed.
 
 use std::{
+    net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -16,11 +17,11 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{certificate::Certificate, in_time, nginx::free_address, secrets};
+use super::{certificate::Certificate, in_time, secrets};
 
 /// Starts the server, says which process it is, and ends it when nobody holds the other end of its
 /// input any more: also when the tests were killed.
-const KEEPER: &str = "redis-server \"$@\" >&2 & echo $!; read -r _; kill -9 $! 2>/dev/null";
+const KEEPER: &str = "redis-server \"$@\" >&2 & echo $!; read -r _; kill -9 $! 2>/dev/null; wait 2>/dev/null";
 
 /// How a server is started.
 #[derive(Debug, Clone, Copy, Default)]
@@ -71,7 +72,7 @@ impl RedisServer {
         for _ in 0..5 {
             let mut server = Self {
                 options,
-                port: free_address().port(),
+                port: free_port(),
                 certificate: options.tls.then(Certificate::new),
                 folder: tempfile::tempdir().expect("a folder"),
                 running: None,
@@ -288,7 +289,7 @@ impl RedisServer {
             yes_or_no(self.options.cluster),
         );
         if self.options.cluster {
-            let bus = free_address().port();
+            let bus = free_port();
             arguments += &format!(" --cluster-port {bus} --cluster-config-file nodes.conf");
         }
         if let Some(password) = self.options.password {
@@ -307,6 +308,14 @@ impl RedisServer {
         let words = arguments.split_whitespace().map(str::to_owned);
         words.chain(["--save".to_owned(), String::new()]).collect()
     }
+}
+
+/// A port on which nobody listens just now, below those that the system gives to clients: so it is
+/// free again when a server has left it.
+fn free_port() -> u16 {
+    let mut ports = std::iter::repeat_with(|| rand::random_range(10_000..32_000));
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.find(is_free).expect("there are more")
 }
 
 /// A prefix that nobody else has.

@@ -1,0 +1,149 @@
+//! What the store asks of Redis, in commands and round trips: so that a change which makes it dear
+//! is seen.
+
+use std::collections::BTreeMap;
+
+use progressd::{
+    job::{Command, Defaults, Job, JobId, NewJob, Report, State, Timestamp},
+    store::{Commit, Committed, Created, Filter, Shared as _, Store},
+};
+use redis::aio::MultiplexedConnection;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::support::redis_server::{RedisServer, own_prefix};
+
+/// How often each command was called so far.
+async fn calls(client: &mut MultiplexedConnection) -> BTreeMap<String, u64> {
+    let stats: String = redis::cmd("INFO")
+        .arg("commandstats")
+        .query_async(client)
+        .await
+        .expect("statistics");
+    let lines = stats.lines().filter_map(|line| {
+        let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(':')?;
+        let calls = rest.strip_prefix("calls=")?.split(',').next()?;
+        Some((name.to_owned(), calls.parse().expect("a number")))
+    });
+    lines.collect()
+}
+
+/// The commands that came from outside of scripts since then.
+async fn since(
+    client: &mut MultiplexedConnection,
+    before: &mut BTreeMap<String, u64>,
+) -> BTreeMap<String, u64> {
+    let after = calls(client).await;
+    let mut new = BTreeMap::new();
+    for (name, count) in &after {
+        // Those of the test, of the watch over the connections, and those that nobody waits for.
+        if ["info", "get", "ping", "zrem"].contains(&name.as_str()) {
+            continue;
+        }
+        let count = count - before.get(name).copied().unwrap_or(0);
+        if count > 0 {
+            new.insert(name.clone(), count);
+        }
+    }
+    *before = after;
+    new
+}
+
+fn job_named(name: &str) -> Job {
+    let defaults = Defaults {
+        lease_seconds: 60,
+        ttl_seconds: 3_600,
+        abandon_after_seconds: 0,
+    };
+    let now = Timestamp::from_micros(1_795_287_600_000_000);
+    let job_id = JobId::parse(name).expect("a name");
+    NewJob::default().into_job(job_id, None, None, &defaults, Uuid::new_v4(), now)
+}
+
+fn commit(job: &Job) -> Commit<'_> {
+    Commit {
+        job,
+        positions: 1,
+        events: &[],
+        rows: &[],
+        answers: &[],
+        now: job.updated_at,
+        nonce: Uuid::new_v4(),
+        is_replaceable: true,
+    }
+}
+
+fn reported(job: &Job, report: &serde_json::Value) -> Job {
+    let bounds = progressd::job::Bounds::default();
+    let report = Report::parse(report.to_string().as_bytes(), &bounds).expect("a report");
+    let command = Command::Report(Box::new(report.report));
+    let now = Timestamp::from_micros(job.updated_at.as_micros() + 1);
+    let change = progressd::job::step(job, &command, &bounds, now);
+    change.expect("an allowed report").job
+}
+
+/// A new job in the store.
+pub(super) async fn created(store: &dyn Store, name: &str) -> Job {
+    let job = job_named(name);
+    match store.create(&job, None).await.expect("a job") {
+        Created::Done(seq) => Job { seq, ..job },
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Applies a report to a job, which is then as it is in the store.
+pub(super) async fn commit_next(store: &dyn Store, job: &mut Job, report: &serde_json::Value) {
+    let next = reported(job, report);
+    match store.commit(commit(&next)).await.expect("a commit") {
+        Committed::Done { first, .. } => *job = Job { seq: first, ..next },
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_report_is_one_command_and_one_round_trip() {
+    // A Redis of its own, since it counts the commands of all.
+    let redis = RedisServer::start().await;
+    let store = redis.store(&own_prefix()).await;
+    let mut client = redis.client().await;
+    let mut counted = calls(&mut client).await;
+    let mut job = created(&store, "a").await;
+    // The script, its commands, and an entry in each index that has the job.
+    let created = since(&mut client, &mut counted).await;
+    assert_eq!(created["evalsha"], 1);
+    let mut commit_of = async |report| {
+        commit_next(&store, &mut job, &report).await;
+        since(&mut client, &mut counted).await
+    };
+    // The state changes with the first.
+    assert_eq!(commit_of(json!({"processed_count": 1})).await["evalsha"], 1);
+    let ordinary = commit_of(json!({"processed_count": 2})).await;
+    let expected = [
+        ("evalsha", 1),
+        ("hmget", 1),
+        ("hset", 1),
+        ("publish", 1),
+        ("time", 1),
+    ];
+    let expected = expected.map(|(name, count)| (name.to_owned(), count));
+    assert_eq!(ordinary, BTreeMap::from(expected));
+    // So does it with the last.
+    let last = commit_of(json!({"status": "completed"})).await;
+    assert_eq!(last["evalsha"], 1);
+    let now = job.updated_at;
+    store.load(job.id(), now).await.expect("a job");
+    let load = since(&mut client, &mut counted).await;
+    assert_eq!(load, BTreeMap::from([("hmget".to_owned(), 1)]));
+    store.now().await.expect("a time");
+    store.seqs(&[&job.origin]).await.expect("a seq");
+    let looks = since(&mut client, &mut counted).await;
+    assert_eq!(looks["hmget"] + looks["time"], 2);
+    let filter = Filter {
+        states: vec![State::Completed],
+        ..Filter::default()
+    };
+    let listed = store.list(&filter, None, 10, now).await.expect("a list");
+    assert_eq!(listed.len(), 1);
+    let list = since(&mut client, &mut counted).await;
+    assert_eq!((list["zrange"], list["hmget"]), (1, 1));
+}
