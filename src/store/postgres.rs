@@ -204,7 +204,7 @@ impl Store for Postgres {
         let prev = commit.job.seq;
         // Whatever comes of it, also when nobody waits for it any more: it may have been done.
         let announcement = self.announcer.announce_in_the_end(commit.job.id(), prev);
-        let outcome = Outcome::of(&self.client, &call).await?;
+        let outcome = Outcome::of_once(&self.client, &call).await?;
         match outcome {
             Outcome::Done(first) if commit.positions > 0 => {
                 announcement.make(Committed::seq_at(prev, first, commit.positions));

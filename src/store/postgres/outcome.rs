@@ -22,13 +22,15 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    /// Calls a function that makes a change.
+    /// Calls a function that makes a change, twice if need be: what it does is known by its name.
     pub(super) async fn of(client: &Client, call: &str) -> Result<Self, StoreError> {
-        let statement = format!(
-            "SELECT r.outcome, r.first, r.answers::text, {JOB} FROM {call} AS r, \
-             LATERAL (SELECT (r.stored).*) AS j"
-        );
-        let row = client.fetch_one(statement).await?;
+        let row = client.fetch_one(statement(call)).await?;
+        Self::read(&row).map_err(unreadable)
+    }
+
+    /// The same, sent once.
+    pub(super) async fn of_once(client: &Client, call: &str) -> Result<Self, StoreError> {
+        let row = client.fetch_one_once(statement(call)).await?;
         Self::read(&row).map_err(unreadable)
     }
 
@@ -47,4 +49,11 @@ impl Outcome {
             (word, _) => Err(format!("the outcome {word:?}").into()),
         }
     }
+}
+
+fn statement(call: &str) -> String {
+    format!(
+        "SELECT r.outcome, r.first, r.answers::text, {JOB} FROM {call} AS r, \
+         LATERAL (SELECT (r.stored).*) AS j"
+    )
 }

@@ -170,12 +170,8 @@ impl<'row> Columns<'row> {
     }
 }
 
-/// A job with what its writer needs, when a row is read of it.
-pub(super) fn stored(
-    columns: &mut Columns<'_>,
-    answers: Option<&str>,
-) -> Result<Stored, BoxDynError> {
-    let (job, nonce) = columns.job()?;
+/// What a job remembers, as the database says it.
+pub(super) fn ledger(job_id: &JobId, answers: Option<&str>) -> Result<Ledger, BoxDynError> {
     let mut ledger = Ledger::default();
     let answers: Vec<KnownAnswer> = answers
         .map(serde_json::from_str)
@@ -183,13 +179,23 @@ pub(super) fn stored(
         .unwrap_or_default();
     for known in answers {
         let answer = Answer {
-            job_id: job.id().clone(),
+            job_id: job_id.clone(),
             status: known.status,
             seq: Seq::new(known.seq).ok_or("a seq beyond its bounds")?,
             cancel_requested: known.cancel_requested,
         };
         ledger.remember(known.report_id, answer, Timestamp::from_micros(known.at));
     }
+    Ok(ledger)
+}
+
+/// A job with what its writer needs, when a row is read of it.
+pub(super) fn stored(
+    columns: &mut Columns<'_>,
+    answers: Option<&str>,
+) -> Result<Stored, BoxDynError> {
+    let (job, nonce) = columns.job()?;
+    let ledger = ledger(job.id(), answers)?;
     Ok(Stored {
         job: Arc::new(job),
         ledger,

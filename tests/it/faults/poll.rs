@@ -61,8 +61,15 @@ pub(super) async fn read_everything(world: &World) {
         let mut numbers = Vec::new();
         for page in 1.. {
             let path = format!("/jobs/{job}/results?per_page=1000&page={page}");
-            let request = world.request(Method::GET, &path, &mut chance);
-            let answer = request.send().await.expect("an answer");
+            // A connection that the server closes just now, as it does after a stream's last block, is
+            // another try's.
+            let answer = loop {
+                let request = world.request(Method::GET, &path, &mut chance);
+                if let Ok(answer) = request.send().await {
+                    break answer;
+                }
+                pause(AGAIN, &mut chance).await;
+            };
             let rows: Value = answer.json().await.expect("a page of rows");
             let rows = rows["results"].as_array().expect("rows").clone();
             numbers.extend(rows.iter().map(|row| row["n"].as_u64().expect("a number")));

@@ -96,6 +96,7 @@ async fn send(server: &TestServer, method: Method, path: &str, body: Value) {
 async fn watch(server: TestServer, job_id: String) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     loop {
+        // The worker does not wait for its watcher.
         let cursor = blocks.iter().rev().find_map(|block| block.id.as_deref());
         let mut stream = server.resume(&job_id, cursor.unwrap_or("0")).await;
         if stream.head.status != StatusCode::OK {
