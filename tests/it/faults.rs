@@ -5,11 +5,14 @@
 
 mod backing;
 mod check;
+mod clocks;
 mod kills;
 mod node;
+mod nodes;
 mod poll;
 mod proxied;
 mod record;
+mod runners;
 mod watch;
 mod work;
 mod world;

@@ -22,7 +22,6 @@ pub(crate) mod server;
 pub(crate) mod shared_memory;
 pub(crate) mod sse;
 pub(crate) mod staged_store;
-pub(crate) mod switch;
 pub(crate) mod transcript;
 
 use std::time::Duration;

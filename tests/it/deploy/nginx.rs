@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     client_program::ClientProgram,
+    fault_proxy::{Fault, FaultProxy},
     in_time,
     ndjson::{Reporter, refusal},
     nginx::{Nginx, SHIPPED, STOCK, free_address},
@@ -14,7 +15,6 @@ use crate::support::{
     server::{Answer, TestServer},
     sse::{Block, SseStream},
     staged_store::{Fate, StagedStore},
-    switch::Switch,
     until,
 };
 
@@ -183,7 +183,7 @@ async fn an_event_source_finds_its_way_back_to_a_server_that_was_down() {
     ] {
         let job_id = &format!("{program:?}");
         inside.create(json!({"job_id": job_id})).await;
-        let mut switch = Switch::before(server.address());
+        let switch = FaultProxy::before(server.address(), Fault::Down).await;
         let nginx = Nginx::start(SHIPPED, switch.address).await;
         let url = format!("{}/api/v1/jobs/{job_id}/stream", nginx.url);
         let options = ["--token", "key-all", "--event", "line", "--close-at-end"];
@@ -206,13 +206,13 @@ async fn an_event_source_finds_its_way_back_to_a_server_that_was_down() {
                 })
             };
             refused(2).await;
-            switch.on().await;
+            switch.set(Fault::None).await;
             watched(1).await;
             event(1).await;
-            switch.off().await;
+            switch.set(Fault::Down).await;
             event(2).await;
             refused(4).await;
-            switch.on().await;
+            switch.set(Fault::None).await;
             watched(1).await;
             event(3).await;
             inside.report(job_id, json!({"status": "completed"})).await;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::support::{
-    postgres_server,
+    postgres_server::{self, PostgresServer},
     redis_server::{RedisServer, own_prefix},
 };
 
@@ -26,6 +26,22 @@ impl Backing {
     pub(super) async fn postgres() -> Self {
         let database = postgres_server::database().await;
         Self::of(&database.keys(), &database.url)
+    }
+
+    /// One in a Redis of its own, which may be harmed.
+    pub(super) fn private_redis(server: &RedisServer) -> Self {
+        Self::of(&server.toml(&own_prefix()), &server.url())
+    }
+
+    /// One in a PostgreSQL of its own, which may be harmed.
+    pub(super) async fn private_postgres(server: &PostgresServer) -> Self {
+        let database = server.database().await;
+        Self::of(&database.keys(), &database.url)
+    }
+
+    /// The configuration of a node, with more keys.
+    pub(super) fn toml(&self, more: &str) -> String {
+        self.toml_by(self.address, more)
     }
 
     fn of(toml: &str, url: &str) -> Self {

@@ -40,6 +40,12 @@ impl Node {
         }
     }
 
+    /// The same with a variable in its environment.
+    pub(super) fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     pub(super) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -76,7 +82,6 @@ impl Node {
         command
             .args(["serve", "--listen", &self.address.to_string(), "--config"])
             .arg(self.folder().join("progressd.toml"))
-            .current_dir(self.folder())
             .env_clear()
             .envs(self.variables.iter().cloned())
             .stdout(Stdio::piped())

@@ -1,7 +1,7 @@
 //! What workers and watchers of a faulty system saw, written down as it happened.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
@@ -221,9 +221,19 @@ impl Record {
         let jobs: HashSet<_> = self.reports.iter().map(|report| &report.job).collect();
         let watchers: HashSet<_> = self.connections.iter().map(|it| it.watcher).collect();
         let blocks: usize = self.connections.iter().map(|it| it.blocks.len()).sum();
+        // What else than statuses and events came, and how often.
+        let mut others: BTreeMap<String, usize> = BTreeMap::new();
+        for connection in &self.connections {
+            for block in connection.blocks.iter().filter(|it| &*it.event == "error") {
+                *others.entry(block.data.to_string()).or_default() += 1;
+            }
+            if let End::Refused(status) = connection.end {
+                *others.entry(status.to_string()).or_default() += 1;
+            }
+        }
         format!(
             "{} kills; {} jobs; reports: {} done, {} refused, {} without an answer; {} watchers with {} \
-             connections and {blocks} blocks; {} polls",
+             connections and {blocks} blocks; {} polls; {others:?}",
             self.kills.len(),
             jobs.len(),
             count(|outcome| matches!(outcome, Outcome::Done(_))),

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rand::{RngExt as _, rngs::StdRng};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
@@ -18,6 +18,7 @@ const AGAIN: Duration = Duration::from_millis(60);
 struct Job<'a> {
     world: &'a World,
     name: Arc<str>,
+    /// What decides between deeds.
     chance: &'a mut StdRng,
     /// Numbers of events, rows and report ids.
     next: u64,
@@ -71,6 +72,8 @@ impl Job<'_> {
                 0..=2 => self.event().await,
                 3 => self.row().await,
                 4 => self.message().await,
+                // By two nodes at once, where there are two.
+                5 if !is_total => self.two_at_once().await,
                 _ if is_total => self.total().await,
                 _ => self.increment().await,
             }
@@ -123,6 +126,19 @@ impl Job<'_> {
             .await;
     }
 
+    async fn two_at_once(&mut self) {
+        let number = self.number();
+        let increment = self.errand(Method::PATCH, "", json!({"processed_increment": 7}));
+        let event = json!({"event": "log", "data": {"job": *self.name, "n": number}});
+        let event = self.errand(Method::POST, "/events", event);
+        let mut others_chance = StdRng::seed_from_u64(self.chance.random());
+        let (world, name) = (self.world, &self.name);
+        tokio::join!(
+            give(world, name, Deed::Increment(7), &increment, self.chance),
+            give(world, name, Deed::Event(number), &event, &mut others_chance),
+        );
+    }
+
     async fn total(&mut self) {
         self.count += self.chance.random_range(1..20);
         let body = json!({"processed_count": self.count});
@@ -138,52 +154,62 @@ impl Job<'_> {
             .await;
     }
 
-    /// Reports with a name, until it is answered; or without one, once.
     async fn report(&mut self, deed: Deed, method: Method, rest: &str, body: Value) {
+        let errand = self.errand(method, rest, body);
+        give(self.world, &self.name, deed, &errand, self.chance).await;
+    }
+
+    /// A request about the job; with a name of its own or without one.
+    fn errand(&mut self, method: Method, rest: &str, body: Value) -> Errand {
         let is_named = self.chance.random_bool(0.6);
-        let errand = Errand {
+        Errand {
             method,
             path: self.path(rest),
             body,
             report_id: is_named.then(|| format!("r{}", self.number())),
-        };
-        if is_named {
-            self.insist(deed, &errand).await;
-        } else {
-            let began = self.world.recorder.tick();
-            let outcome = self.send(&errand).await;
-            let recorder = &self.world.recorder;
-            recorder.reported(&self.name, deed, began, outcome);
         }
     }
 
     /// Sends until there is an answer, however long that takes.
     async fn insist(&mut self, deed: Deed, errand: &Errand) {
-        let began = self.world.recorder.tick();
-        loop {
-            let outcome = self.send(errand).await;
-            if outcome != Outcome::Unknown {
-                let recorder = &self.world.recorder;
-                recorder.reported(&self.name, deed, began, outcome);
-                return;
-            }
-            pause(AGAIN, self.chance).await;
-        }
+        insist(self.world, &self.name, deed, errand, self.chance).await;
     }
+}
 
-    async fn send(&mut self, errand: &Errand) -> Outcome {
-        let method = errand.method.clone();
-        let mut request = self.world.request(method, &errand.path, self.chance);
-        if let Some(report_id) = &errand.report_id {
-            request = request.header("idempotency-key", report_id);
-        }
-        self.world.sent.send_modify(|sent| *sent += 1);
-        let outcome = answer(request.json(&errand.body)).await;
-        if matches!(outcome, Outcome::Done(_)) {
-            self.world.done.send_modify(|done| *done += 1);
-        }
-        outcome
+/// Reports with a name, until it is answered; or without one, once.
+async fn give(world: &World, name: &Arc<str>, deed: Deed, errand: &Errand, chance: &mut StdRng) {
+    if errand.report_id.is_some() {
+        insist(world, name, deed, errand, chance).await;
+    } else {
+        let began = world.recorder.tick();
+        let outcome = send(world, errand, chance).await;
+        world.recorder.reported(name, deed, began, outcome);
     }
+}
+
+async fn insist(world: &World, name: &Arc<str>, deed: Deed, errand: &Errand, chance: &mut StdRng) {
+    let began = world.recorder.tick();
+    loop {
+        let outcome = send(world, errand, chance).await;
+        if outcome != Outcome::Unknown {
+            world.recorder.reported(name, deed, began, outcome);
+            return;
+        }
+        pause(AGAIN, chance).await;
+    }
+}
+
+async fn send(world: &World, errand: &Errand, chance: &mut StdRng) -> Outcome {
+    let mut request = world.request(errand.method.clone(), &errand.path, chance);
+    if let Some(report_id) = &errand.report_id {
+        request = request.header("idempotency-key", report_id);
+    }
+    world.sent.send_modify(|sent| *sent += 1);
+    let outcome = answer(request.json(&errand.body)).await;
+    if matches!(outcome, Outcome::Done(_)) {
+        world.done.send_modify(|done| *done += 1);
+    }
+    outcome
 }
 
 /// What a worker may conclude from an answer.

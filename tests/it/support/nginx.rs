@@ -37,20 +37,34 @@ pub(crate) struct Nginx {
 impl Nginx {
     /// Starts it with one of the configurations above, in front of `upstream`.
     pub(crate) async fn start(configuration: &str, upstream: SocketAddr) -> Self {
+        let configuration = replaced(configuration, "127.0.0.1:8080", &upstream.to_string());
+        Self::start_as(&configuration).await
+    }
+
+    /// Starts it with the configuration that is shipped, in front of several nodes.
+    pub(crate) async fn before(nodes: &[SocketAddr]) -> Self {
+        let line = "    server 127.0.0.1:8080 fail_timeout=1s;\n";
+        let lines: String = nodes
+            .iter()
+            .map(|node| line.replace("127.0.0.1:8080", &node.to_string()))
+            .collect();
+        Self::start_as(&replaced(SHIPPED, line, &lines)).await
+    }
+
+    async fn start_as(configuration: &str) -> Self {
         // Between the moment that a port is found free and nginx's start somebody else may take it.
         for _ in 0..5 {
-            if let Some(nginx) = Self::try_start(configuration, upstream).await {
+            if let Some(nginx) = Self::try_start(configuration).await {
                 return nginx;
             }
         }
         panic!("nginx does not start; is it installed (`scripts/test` does so)?");
     }
 
-    async fn try_start(configuration: &str, upstream: SocketAddr) -> Option<Self> {
+    async fn try_start(configuration: &str) -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder");
         let address = free_address();
         let site = replaced(configuration, "listen 80;", &format!("listen {address};"));
-        let site = replaced(&site, "127.0.0.1:8080", &upstream.to_string());
         let site = site
             .replace("/var/log/nginx/progressd.log", "access.log")
             // A test does not wait for seconds.
@@ -115,7 +129,7 @@ pub(crate) fn free_address() -> SocketAddr {
     listener.local_addr().expect("a bound socket")
 }
 
-/// `text` with every `from` replaced, of which there must be one.
+/// `text` with every `from` replaced, of which there must be one at least.
 #[track_caller]
 fn replaced(text: &str, from: &str, to: &str) -> String {
     assert!(text.contains(from), "{from:?} is not in the configuration");

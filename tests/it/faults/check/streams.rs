@@ -42,7 +42,8 @@ impl Case<'_> {
             }
             return;
         }
-        let mut last_id = connection.cursor;
+        // The present status comes again, though its id be that of the cursor; an event does not.
+        let mut last_id = connection.cursor.map(|cursor| cursor.saturating_sub(1));
         let mut last_status = 0;
         let mut is_over = false;
         if connection.cursor == Some(0) {
@@ -95,6 +96,10 @@ impl Case<'_> {
                         self.passes(watcher, knows, id);
                     }
                     if shown.is_terminal() {
+                        if connection.cursor == Some(shown.seq) {
+                            let what = format!("watcher {watcher} has the end and gets it again");
+                            self.broken(Rule::NothingMore, what);
+                        }
                         self.passes(watcher, knows, shown.seq);
                         knows.end = Some(shown.seq);
                         is_over = true;

@@ -199,7 +199,7 @@ fn a_good_record_breaks_nothing() {
 fn ids_that_fall_or_repeat_are_found() {
     let rules = found(|record| stays(record)[2].id = Some(15));
     assert!(rules.contains(&Rule::IdsRise), "{rules:?}");
-    let rules = found(|record| record.connections[3].blocks[0].id = Some(20));
+    let rules = found(|record| record.connections[3].blocks[0].id = Some(19));
     assert!(rules.contains(&Rule::IdsRise), "{rules:?}");
     // What the cursor has passed must not come again.
     let rules = found(|record| record.connections[3].cursor = Some(45));
@@ -283,12 +283,18 @@ fn a_watcher_without_the_end_is_found() {
 }
 
 #[test]
-fn no_content_before_the_end_is_found() {
+fn no_content_anywhere_but_after_the_end_is_found() {
     let rules = found(|record| {
         record.connections[2] = connection(1, Some(20), 9, End::NothingMore, Vec::new());
     });
     assert_eq!(rules, [Rule::NothingMore]);
     let rules = found(|record| record.connections[6].cursor = Some(50));
+    assert_eq!(rules, [Rule::NothingMore]);
+    // Nor does the end come twice to those who say that they have it.
+    let rules = found(|record| {
+        let again = vec![shown(63, "completed", 7, 60)];
+        record.connections[6] = connection(3, Some(60), 62, End::Closed, again);
+    });
     assert_eq!(rules, [Rule::NothingMore]);
 }
 
