@@ -97,10 +97,9 @@ async fn watch(server: TestServer, job_id: String) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     loop {
         let cursor = blocks.iter().rev().find_map(|block| block.id.clone());
-        let mut stream = match cursor {
-            Some(cursor) => server.resume(&job_id, &cursor).await,
-            None => server.watch(&job_id).await,
-        };
+        // From the start: the first events may be there before the first stream.
+        let cursor = cursor.as_deref().unwrap_or("0");
+        let mut stream = server.resume(&job_id, cursor).await;
         if stream.head.status != StatusCode::OK {
             tokio::task::yield_now().await;
             continue;
