@@ -29,7 +29,7 @@ drain_seconds = 1
 
 /// A server of the store's that may be harmed. What it has answered, it keeps.
 enum Server {
-    Redis(RedisServer),
+    Redis(Box<RedisServer>),
     Postgres(PostgresServer),
 }
 
@@ -124,7 +124,12 @@ async fn two_nodes_on_redis_that_are_harmed_at_random_break_no_promise() {
     };
     let server = RedisServer::with(options).await;
     let backing = Backing::private_redis(&server);
-    harm(&backing, Server::Redis(server), "two nodes on Redis").await;
+    harm(
+        &backing,
+        Server::Redis(Box::new(server)),
+        "two nodes on Redis",
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -21,7 +21,8 @@ use super::{certificate::Certificate, in_time, secrets};
 
 /// Starts the server, says which process it is, and ends it when nobody holds the other end of its
 /// input any more: also when the tests were killed.
-const KEEPER: &str = "redis-server \"$@\" >&2 & echo $!; read -r _; kill -9 $! 2>/dev/null; wait 2>/dev/null";
+const KEEPER: &str =
+    "redis-server \"$@\" >&2 & echo $!; read -r _; kill -9 $! 2>/dev/null; wait 2>/dev/null";
 
 /// How a server is started.
 #[derive(Debug, Clone, Copy, Default)]
