@@ -158,7 +158,7 @@ impl Case<'_> {
                     (Deed::Increment(by), Outcome::Unknown) => possible += by,
                     (Deed::Count(to), Outcome::Done(_)) if is_below => {
                         highest = highest.max(*to);
-                        if !self.may_be_forgotten(report.ended, report.ended_at, shown) {
+                        if !self.may_be_forgotten(report.began, report.ended_at, shown) {
                             floor = floor.max(*to);
                         }
                     }
@@ -179,7 +179,7 @@ impl Case<'_> {
     }
 
     /// Whether a progress report that was answered may be missing in what was shown later: when a node was killed
-    /// soon after the answer.
+    /// soon after the answer, which may have been read after that.
     fn may_be_forgotten(&self, tick: Tick, at: Duration, shown: &Shown) -> bool {
         let Some(age) = self.promises.progress_age else {
             return false;
