@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{Case, Rule, Shown};
-use crate::faults::record::{Deed, End, Outcome, Tick};
+use crate::faults::record::{Deed, End, Outcome, Report, Tick};
+
+/// How long after the end of the node that gave it an answer may be read, on a busy machine.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 impl Case<'_> {
     /// What is known of the job's seq, and since when.
@@ -158,7 +161,7 @@ impl Case<'_> {
                     (Deed::Increment(by), Outcome::Unknown) => possible += by,
                     (Deed::Count(to), Outcome::Done(_)) if is_below => {
                         highest = highest.max(*to);
-                        if !self.may_be_forgotten(report.ended, report.ended_at, shown) {
+                        if !self.may_be_forgotten(report, shown) {
                             floor = floor.max(*to);
                         }
                     }
@@ -179,19 +182,17 @@ impl Case<'_> {
     }
 
     /// Whether a progress report that was answered may be missing in what was shown later: when a node was killed
-    /// soon after the answer.
-    fn may_be_forgotten(&self, tick: Tick, at: Duration, shown: &Shown) -> bool {
+    /// soon after the answer, or while that was on its way.
+    fn may_be_forgotten(&self, report: &Report, shown: &Shown) -> bool {
         let Some(age) = self.promises.progress_age else {
             return false;
         };
-        let first_shown = self
-            .first_shown
-            .get(&shown.seq)
-            .copied()
-            .unwrap_or(Tick::MAX);
-        self.kills
-            .iter()
-            .any(|kill| kill.tick > tick && kill.tick < first_shown && kill.at <= at + age)
+        let first_shown = self.first_shown.get(&shown.seq).copied();
+        let first_shown = first_shown.unwrap_or(Tick::MAX);
+        let soon = report.ended_at.saturating_sub(ON_ITS_WAY)..=report.ended_at + age;
+        self.kills.iter().any(|kill| {
+            kill.tick > report.began && kill.tick < first_shown && soon.contains(&kill.at)
+        })
     }
 
     /// Rows are those that were reported, once, and those of one worker in its order.
