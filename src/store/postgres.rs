@@ -295,7 +295,11 @@ impl Store for Postgres {
                 sql::text(&self.node),
             ],
         );
-        self.client.fetch(format!("SELECT {call}")).await.map(drop)
+        // As long as a commit waits, and no longer, for a transaction that holds the row.
+        let patience = self.lock_patience();
+        let statement =
+            format!("SELECT {call} FROM set_config('lock_timeout', '{patience}ms', true)");
+        self.client.fetch(statement).await.map(drop)
     }
 
     async fn expire(
