@@ -107,8 +107,8 @@ pub enum RegistryError {
     /// There are as many jobs as there may be.
     #[error("too many jobs")]
     Full,
-    /// The store has no room for what a runner would read.
-    #[error("no room for the input")]
+    /// The store has no room for the job, or for what its runner would read.
+    #[error("no room for the job")]
     NoRoom,
     /// The rules do not allow it.
     #[error(transparent)]

@@ -191,7 +191,7 @@ pub enum Created {
     Done(Seq),
     /// A job of that name was there already.
     Exists(Box<Stored>),
-    /// There is no room for the input.
+    /// There is no room for it, or for its input.
     Full,
 }
 

@@ -308,7 +308,7 @@ impl From<RegistryError> for ApiError {
             RegistryError::Exists => Self::new(ErrorCode::JobExists),
             RegistryError::Full => Self::new(ErrorCode::RateLimited).because("Too many jobs"),
             RegistryError::NoRoom => {
-                Self::new(ErrorCode::RateLimited).because("No room for the input at present")
+                Self::new(ErrorCode::RateLimited).because("No room for another job at present")
             }
             error @ RegistryError::Interrupted => Self::new(ErrorCode::Internal).caused_by(&error),
             RegistryError::Store(error) => error.into(),

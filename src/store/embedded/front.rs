@@ -15,7 +15,7 @@ use std::{
 use uuid::Uuid;
 
 use crate::{
-    job::{Job, JobId, Seq, Timestamp},
+    job::{Job, JobId, Seq, State, Timestamp},
     store::{Commit, Committed},
 };
 
@@ -35,6 +35,8 @@ pub(super) struct Dirty {
 struct Known {
     incarnation: Uuid,
     seq: Seq,
+    /// Indexes go by it, so it never changes here.
+    state: State,
     dirty: Option<Dirty>,
     /// Whether the job stands in the queue of those with progress that waits.
     is_queued: bool,
@@ -48,7 +50,7 @@ pub(super) enum After {
     /// Nothing.
     Left,
     /// This is what the file says of it, which is unfinished.
-    Unfinished(Uuid, Seq),
+    Unfinished(Uuid, Seq, State),
     /// It has finished or is no more.
     Over,
 }
@@ -79,6 +81,7 @@ impl Known {
         Self {
             incarnation: Uuid::nil(),
             seq: Seq::ZERO,
+            state: State::Pending,
             dirty: None,
             is_queued: false,
             is_busy: true,
@@ -125,7 +128,7 @@ impl Front {
         let desk = &mut *desk;
         let known = desk.known.get_mut(job.id())?;
         let is_current = known.incarnation == job.origin.incarnation && known.seq == job.seq;
-        if !desk.is_open || !is_current || known.is_busy || job.is_finished() {
+        if !desk.is_open || !is_current || known.is_busy || known.state != job.face.state {
             return None;
         }
         let first = job
@@ -227,11 +230,12 @@ impl Front {
                 After::Left if known.incarnation.is_nil() => drop(entry.remove()),
                 After::Left => {}
                 After::Over => drop(entry.remove()),
-                After::Unfinished(incarnation, seq) => {
+                After::Unfinished(incarnation, seq, state) => {
                     let is_newer =
                         |dirty: &mut Dirty| known.incarnation == incarnation && dirty.job.seq > seq;
                     known.dirty = known.dirty.take_if(is_newer);
                     known.incarnation = incarnation;
+                    known.state = state;
                     known.seq = known.dirty.as_ref().map_or(seq, |dirty| dirty.job.seq);
                 }
             }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How many entries are swept at a time: some ten milliseconds of work.
-pub(super) const SWEEP_SLICE: usize = 4_096;
+const SWEEP_SLICE: usize = 4_096;
 
 /// How many finished jobs leave early in one transaction because of changes that need no room
 /// made for them.
@@ -170,16 +170,19 @@ impl Work<'_, '_> {
         Ok(true)
     }
 
-    /// Whether a removed job has left anything to be swept.
-    pub(super) fn has_trash(&self) -> bool {
-        self.totals.trash_weight > 0
+    /// Sweeps some of what removed jobs have left, if there is any.
+    pub(super) fn sweep_some(&mut self) -> Result<(), Fault> {
+        if self.totals.trash_weight > 0 {
+            self.sweep(SWEEP_SLICE)?;
+        }
+        Ok(())
     }
 
     /// Sweeps some of what removed jobs have left; whether there was anything.
     pub(super) fn sweep(&mut self, limit: usize) -> Result<bool, Fault> {
         let first = self.tables.trash.first()?;
         let Some((number, weight)) = first.map(|(key, value)| (key.value(), value.value())) else {
-            self.totals.trash_weight = 0;
+            self.is_changed |= std::mem::take(&mut self.totals.trash_weight) > 0;
             return Ok(false);
         };
         self.is_changed = true;

@@ -85,7 +85,7 @@ impl Work<'_, '_> {
     fn know(&mut self, job_id: &JobId, head: &Head) {
         let after = match head.state.is_terminal() {
             true => After::Over,
-            false => After::Unfinished(head.incarnation, self.era.seq_of(head)),
+            false => After::Unfinished(head.incarnation, self.era.seq_of(head), head.state),
         };
         self.outcomes.push((job_id.clone(), after));
     }
@@ -256,7 +256,12 @@ impl Work<'_, '_> {
     pub(super) fn flush(&mut self, taken: &[Dirty]) -> Result<(), Fault> {
         for Dirty { job, nonce } in taken {
             let name = job.id().as_str();
-            let Some((mut head, length)) = self.tables.head(name)? else {
+            let found = match self.tables.head(name) {
+                // Nothing can be made of it any more, and the others' progress must not wait for it.
+                Err(fault) if !fault.is_fatal() => None,
+                found => found?,
+            };
+            let Some((mut head, length)) = found else {
                 self.outcomes.push((job.id().clone(), After::Over));
                 continue;
             };

@@ -25,7 +25,6 @@ use super::{
     fault::Fault,
     front::Dirty,
     open,
-    removal::SWEEP_SLICE,
     tables::{self, JOBS, Tables},
     totals::Totals,
     work::Work,
@@ -234,9 +233,13 @@ impl Writer {
                     return Err(fault);
                 }
             }
-            work.trim()?;
-            if work.has_trash() {
-                work.sweep(SWEEP_SLICE)?;
+            // Nobody has asked for this: what makes no sense there stops nobody else.
+            let tidied = work.trim().and_then(|()| work.sweep_some());
+            if let Err(fault) = tidied {
+                if fault.is_fatal() {
+                    return Err(fault);
+                }
+                tracing::warn!(error = %fault, "something in the store's file stays there");
             }
             if work.is_changed {
                 let newest = inner.front.newest();
