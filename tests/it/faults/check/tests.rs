@@ -3,9 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{Promises, Rule, check};
-use crate::faults::record::{
-    Block, Connection, Deed, End, Kill, Outcome, Poll, Record, Report, RowsRead,
-};
+use crate::faults::record::{Block, Connection, Deed, End, Kill, Outcome, Poll, Record, Report};
 
 const PROMISES: Promises = Promises {
     kept_events: 100,
@@ -87,19 +85,10 @@ fn good() -> Record {
         report(Deed::Event(1), 5, 8, Done(20)),
         report(Deed::Increment(2), 10, 13, Done(30)),
         report(Deed::Event(2), 14, 17, Unknown),
-        report(Deed::Row(1), 18, 19, Done(40)),
-        report(Deed::Row(2), 20, 21, Unknown),
-        report(Deed::Row(3), 22, 23, Done(40)),
         report(Deed::Increment(5), 24, 25, Unknown),
         report(Deed::Event(3), 26, 29, Done(50)),
         report(
             Deed::Event(9),
-            26,
-            29,
-            Outcome::Refused("INVALID_REQUEST".to_owned()),
-        ),
-        report(
-            Deed::Row(9),
             26,
             29,
             Outcome::Refused("INVALID_REQUEST".to_owned()),
@@ -161,10 +150,6 @@ fn good() -> Record {
             poll(14, 15, Ok(status("processing", 2, 30))),
             poll(63, 64, Ok(status("completed", 7, 60))),
         ],
-        rows: vec![RowsRead {
-            job: name(),
-            numbers: vec![1, 3],
-        }],
         kills: vec![Kill {
             tick: 9,
             at: Duration::from_millis(9),
@@ -334,10 +319,10 @@ fn what_is_done_after_the_end_is_found() {
         });
         assert!(rules.contains(&Rule::AfterTheEnd), "{rules:?}");
     }
+    // Answered as done, and with a seq from before the end.
     let rules = found(|record| {
-        let late = report(Deed::Row(4), 40, 41, Outcome::Done(60));
+        let late = report(Deed::Increment(0), 40, 41, Outcome::Done(60));
         record.reports.push(late);
-        record.rows[0].numbers.push(4);
     });
     assert_eq!(rules, [Rule::AfterTheEnd]);
 }
@@ -473,21 +458,4 @@ fn a_job_that_is_not_found_any_more_is_found() {
     // Before it was made nobody could find it.
     let rules = found(|record| record.polls.push(poll(1, 1, Err(404))));
     assert_eq!(rules, []);
-}
-
-#[test]
-fn rows_that_are_not_those_reported_are_found() {
-    for numbers in [
-        vec![1],
-        vec![1, 1, 3],
-        vec![3, 1],
-        vec![1, 3, 9],
-        vec![1, 3, 4],
-        vec![],
-    ] {
-        let rules = found(|record| record.rows[0].numbers.clone_from(&numbers));
-        assert_eq!(rules, [Rule::Rows], "{numbers:?}");
-    }
-    let rules = found(|record| record.rows[0].numbers = vec![1, 2, 3]);
-    assert_eq!(rules, [], "one whose answer was lost may be there");
 }
