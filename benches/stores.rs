@@ -3,10 +3,16 @@
 //! `cargo bench --bench stores -- --redis redis://127.0.0.1:6379/9 --postgres postgres://…`
 //!
 //! Memory and the embedded store always take part, the others when their address is given; each
-//! keeps its jobs under a name of its own. The reports go straight to the registry: this is about
+//! keeps its jobs under a name of its own. Below the table stands what a restart of the embedded
+//! store costs. The reports go straight to the registry: this is about
 //! stores, not about HTTP. Compare rows and columns of one run.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -30,6 +36,9 @@ struct Arguments {
     /// Seconds for each figure
     #[arg(long, default_value_t = 3)]
     seconds: u64,
+    /// Unfinished jobs for which the embedded store's restart is measured
+    #[arg(long, default_value_t = 100_000)]
+    jobs: usize,
     /// What `cargo bench` adds; without meaning
     #[arg(long, hide = true)]
     bench: bool,
@@ -120,7 +129,58 @@ async fn main() -> anyhow::Result<()> {
         }
         println!("| {} | {} |", load.name, cells.join(" | "));
     }
+    restart(&folder.path().join("restart.redb"), arguments.jobs).await
+}
+
+/// What unfinished jobs cost in the embedded store: to create, to keep, and to find again.
+async fn restart(file: &Path, count: usize) -> anyhow::Result<()> {
+    let toml = format!(
+        "server.listen = '127.0.0.1:0'\nstore.backend = 'embedded'\nstore.embedded.path = {file:?}"
+    );
+    let config = Config::from_toml(&toml)?;
+    let server = Server::start(&config).await?;
+    let registry = server.registry();
+    let memory = resident_bytes()?;
+    let begin = Instant::now();
+    let mut creations = stream::iter(0..count)
+        .map(|_| registry.create(NewJob::default(), None, None, None))
+        .buffer_unordered(1_024);
+    while let Some(created) = creations.next().await {
+        created.context("a new job")?;
+    }
+    drop(creations);
+    println!(
+        "\n{count} jobs: created in {:.1} s, {} bytes of memory each (registry and store)",
+        begin.elapsed().as_secs_f64(),
+        resident_bytes()?.saturating_sub(memory) / count,
+    );
+    // As after a kill: the file as it is, without a word.
+    let copy = file.with_extension("copy");
+    fs::copy(file, &copy)?;
+    server.drain().await;
+    for (how, file) in [("a stop", file), ("a kill", &copy)] {
+        let toml = toml.replace(
+            "restart.redb",
+            &file.file_name().unwrap_or_default().to_string_lossy(),
+        );
+        let config = Config::from_toml(&toml)?;
+        let begin = Instant::now();
+        let server = Server::start(&config).await?;
+        println!(
+            "after {how}: {:.2} s until it serves, a file of {} bytes for each",
+            begin.elapsed().as_secs_f64(),
+            fs::metadata(file)?.blocks() * 512 / count as u64,
+        );
+        server.drain().await;
+    }
     Ok(())
+}
+
+/// Bytes of memory that the process has in use (Linux, proc(5): `statm`, in pages of 4 KiB).
+fn resident_bytes() -> anyhow::Result<usize> {
+    let statm = fs::read_to_string("/proc/self/statm")?;
+    let pages = statm.split(' ').nth(1).context("a second number")?;
+    Ok(pages.parse::<usize>()? * 4_096)
 }
 
 fn names<'a>(stores: &'a [(&str, String)]) -> Vec<&'a str> {

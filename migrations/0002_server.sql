@@ -52,7 +52,8 @@ DECLARE
     before_it bigint;
     created progressd.jobs;
 BEGIN
-    PERFORM set_config('progressd.writer', 'server', true);
+    -- Less than whoever asks waits: nothing is done later behind its back.
+    PERFORM set_config('progressd.writer', 'server', true), set_config('lock_timeout', '3s', true);
     SELECT * INTO wanted FROM json_to_record(origin) AS o (
         job_id text, incarnation uuid, kind text, unit text, owner text, tags text[], parent_id text,
         created_at bigint, lease_seconds bigint, fail_stalled_after_seconds bigint, ttl_seconds bigint,
@@ -229,12 +230,15 @@ BEGIN
         rate_per_second = f.rate, eta_seconds = f.eta, stalled = f.stalled,
         cancel_requested = f.cancel_requested, started_at = progressd.moment(f.started_at),
         finished_at = progressd.moment(f.finished_at), updated_at = progressd.moment(f.updated_at),
-        reported_at = progressd.moment(f.reported_at), estimator = f.estimator,
+        -- A later sign of life that another node took stands, and every deadline is counted from it.
+        reported_at = greatest(j.reported_at, progressd.moment(f.reported_at)), estimator = f.estimator,
         -- What is the same stays where it is, which matters when it is large.
         data = CASE WHEN j.data::text = the_data::text THEN j.data ELSE the_data END,
         result = CASE WHEN j.result::text = the_result::text THEN j.result ELSE the_result END,
-        deadline_at = progressd.moment(f.deadline),
-        due_at = progressd.next_due(j.due_at, progressd.moment(f.deadline)),
+        deadline_at = progressd.moment(f.deadline)
+            + greatest(j.reported_at - progressd.moment(f.reported_at), interval '0'),
+        due_at = progressd.next_due(j.due_at, progressd.moment(f.deadline)
+            + greatest(j.reported_at - progressd.moment(f.reported_at), interval '0')),
         expires_at = progressd.moment(f.expires_at),
         seq = last, nonce = the_nonce, event_count = job.event_count, event_bytes = job.event_bytes,
         dropped_seq = job.dropped_seq, row_count = job.row_count, answer_count = job.answer_count
@@ -259,7 +263,8 @@ CREATE FUNCTION progressd.remove(
 DECLARE
     job progressd.jobs;
 BEGIN
-    PERFORM set_config('progressd.writer', 'server', true);
+    -- Less than whoever asks waits: nothing is done later behind its back.
+    PERFORM set_config('progressd.writer', 'server', true), set_config('lock_timeout', '3s', true);
     DELETE FROM progressd.jobs AS j
         WHERE j.job_id = the_job_id AND j.incarnation = the_incarnation
         RETURNING * INTO job;

@@ -150,7 +150,7 @@ BEGIN
         (NEW.processed_count IS NULL AND OLD.processed_count IS NOT NULL)
         OR (NEW.progress_percentage IS NULL AND OLD.progress_percentage IS NOT NULL)
         OR (NEW.error IS NULL AND OLD.error IS NOT NULL))
-        OR (NEW.result IS NULL AND OLD.result IS NOT NULL) OR json_typeof(NEW.result) = 'null'
+        OR (NEW.result IS NULL AND OLD.result IS NOT NULL)
     THEN
         PERFORM progressd.refuse('PD003', 'only step, message, total_count and data can be cleared');
     END IF;
@@ -170,6 +170,9 @@ BEGIN
     END IF;
     IF NEW.result::text IS DISTINCT FROM OLD.result::text THEN
         PERFORM progressd.check_json('result', NEW.result);
+        IF json_typeof(NEW.result) = 'null' THEN
+            PERFORM progressd.refuse('PD003', 'result must not be null');
+        END IF;
     END IF;
 
     -- A sign of life.

@@ -22,7 +22,7 @@ use std::{
     fmt,
     sync::{
         Arc, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -47,6 +47,9 @@ pub use list::JobPage;
 use clock::Clock;
 use slot::Slot;
 use timekeeper::Timekeeper;
+
+/// How long a job that is reported on counts as known, before it is looked at once more.
+const KNOWN_FOR: Duration = Duration::from_secs(1);
 
 /// What the registry is told by the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +84,8 @@ struct Inner {
     slots: RwLock<HashMap<JobId, Arc<Slot>>>,
     /// How many unfinished jobs a store that is shared has, as last counted.
     unfinished: AtomicUsize,
+    /// When the store was last found empty, in microseconds; 0 is never.
+    emptied_at: AtomicU64,
     /// By which the store knows this node from others.
     node: Uuid,
     /// Cancelled before the streams are told, so that one that joins meanwhile is told as well.
@@ -133,6 +138,7 @@ impl Registry {
             timekeeper,
             slots: RwLock::default(),
             unfinished: AtomicUsize::new(0),
+            emptied_at: AtomicU64::new(0),
             node: Uuid::now_v7(),
             draining: CancellationToken::new(),
         });
@@ -206,7 +212,8 @@ impl Registry {
     async fn look_up(&self, job_id: &JobId, is_fresh: bool) -> Result<JobHandle, RegistryError> {
         let inner = &self.inner;
         if let Some(slot) = inner.held(job_id).await? {
-            if is_fresh {
+            // Another node may have given the name to another job, which it takes a while to do.
+            if is_fresh || slot.is_idle_for(KNOWN_FOR) {
                 slot.freshen(inner).await?;
             }
             return Ok(self.handle(slot));

@@ -24,6 +24,7 @@ impl Process {
         command
             .args(["serve", "--listen", "127.0.0.1:0"])
             .env("PROGRESSD__STREAM__UPDATE_INTERVAL_MS", "0")
+            .env("PROGRESSD__STORE__BACKEND", "memory")
             .env("PROGRESSD__LOG__FILTER", "off");
         Self::start(&mut command)
     }

@@ -15,7 +15,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Deserialize;
 
 use super::{DemoArguments, serve::Signals};
-use crate::{config::Config, server::Server, telemetry};
+use crate::{
+    config::{Config, StoreBackend},
+    server::Server,
+    telemetry,
+};
 
 /// The bundled list: addresses of every class, at reserved and at well-known domains.
 const LIST: &[u8] = include_bytes!("../../assets/demo-emails.csv");
@@ -56,6 +60,8 @@ struct Links {
 /// No port could be had, or the job did not complete.
 pub async fn run(arguments: DemoArguments, output: &mut impl Write) -> anyhow::Result<()> {
     let mut config = Config::from_toml("server.listen = \"127.0.0.1:0\"\nlog.filter = \"error\"")?;
+    // It leaves nothing behind.
+    config.store.backend = StoreBackend::Memory;
     config.runner.email.dns = arguments.dns;
     config.runner.email.max_per_second = arguments.speed;
     telemetry::init(&config.log)?;

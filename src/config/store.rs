@@ -13,7 +13,7 @@ use super::{
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreConfig {
-    /// Where jobs are kept. Default `memory`; also `SSE_SOURCE`.
+    /// Where jobs are kept. Default `embedded`; also `SSE_SOURCE`.
     #[serde(deserialize_with = "parsed")]
     pub backend: StoreBackend,
     /// Milliseconds that a store which nodes share has to answer. Default 5000.

@@ -197,7 +197,7 @@ async fn find(
     let names: HashSet<&JobId> = reports.map(|report| &report.job_id).collect();
     let finding = names
         .into_iter()
-        .map(async |job_id| (job_id.clone(), registry.find(job_id).await));
+        .map(async |job_id| (job_id.clone(), registry.find_fresh(job_id).await));
     join_all(finding).await.into_iter().collect()
 }
 

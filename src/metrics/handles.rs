@@ -112,6 +112,7 @@ pub enum StoreOperation {
     Due,
     Claim,
     Release,
+    Answers,
     Restore,
 }
 

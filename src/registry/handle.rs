@@ -134,12 +134,17 @@ impl JobHandle {
     /// # Errors
     /// The store does not answer.
     pub async fn claim(&self, ttl: Duration) -> Result<Option<u64>, RegistryError> {
-        match self.inner.store.shared() {
-            Some(shared) => {
-                let node = self.inner.node;
-                Ok(shared.claim(self.slot.origin(), node, ttl).await?)
+        let Some(shared) = self.inner.store.shared() else {
+            return Ok(Some(1));
+        };
+        let (origin, node) = (self.slot.origin(), self.inner.node);
+        match shared.claim(origin, node, ttl).await? {
+            None => {
+                // Nobody can take what the store has lost; looking at the job puts it back.
+                self.slot.freshen(&self.inner).await?;
+                Ok(shared.claim(origin, node, ttl).await?)
             }
-            None => Ok(Some(1)),
+            claimed => Ok(claimed),
         }
     }
 

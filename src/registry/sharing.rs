@@ -16,8 +16,12 @@
 //!
 //! Deadlines are the store's: it names the jobs that are due, and any node does what is to be done.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
+use futures_util::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::{Inner, Registry, RegistryError, slot::Slot};
@@ -37,6 +41,9 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How many jobs one question to the store is about.
 const SLICE: usize = 500;
+
+/// How many jobs are put back at a time.
+const MOST_AT_ONCE: usize = 64;
 
 /// For how long a slot stays that nobody uses or watches: pages reload and workers pause.
 const IDLE: Duration = Duration::from_secs(30);
@@ -77,6 +84,13 @@ impl Registry {
     ) -> Result<Vec<Arc<Job>>, StoreError> {
         let store = &self.inner.store;
         store.unfinished(Some(kind), after, limit).await
+    }
+
+    /// Whether the store has come back empty less than `span` ago: then what it says of who is at
+    /// work on what is not yet true again.
+    pub fn was_emptied_within(&self, span: Duration) -> bool {
+        let emptied_at = Timestamp::from_micros(self.inner.emptied_at.load(Ordering::Relaxed));
+        self.now() < emptied_at.plus_seconds(span.as_secs())
     }
 
     /// Whether other nodes, or workers, change jobs in the store too.
@@ -133,18 +147,21 @@ impl Inner {
         slots.retain(|_, slot| Arc::strong_count(slot) > 1 || !slot.is_idle_for(IDLE));
     }
 
-    /// Puts the jobs back that are held here, into a store that has lost what it held.
-    async fn put_back(self: &Arc<Self>, shared: &dyn Shared) {
-        for slot in self.slots_where(|_| true) {
-            let job = slot.job();
-            let mut restored = shared.restore(&job).await;
-            while let Err(error) = restored {
-                tracing::warn!(job.id = %job.id(), %error, "a job was not put back yet");
-                tokio::time::sleep(SWEEP_INTERVAL).await;
-                restored = shared.restore(&job).await;
+    /// Puts the jobs back that are held here, into a store that has lost what it held. One that
+    /// fails is put back when it is next looked at.
+    async fn put_back(self: Arc<Self>) {
+        let held = self.slots_where(|_| true);
+        let putting_back = stream::iter(held).map(|slot| {
+            let inner = &self;
+            async move {
+                if let Err(error) = slot.put_back(inner).await {
+                    tracing::warn!(job.id = %slot.job_id(), %error, "a job was not put back yet");
+                }
+                slot.freshen_soon(inner);
             }
-            slot.freshen_soon(self);
-        }
+        });
+        let putting_back = putting_back.buffer_unordered(MOST_AT_ONCE);
+        putting_back.collect::<()>().await;
     }
 }
 
@@ -172,7 +189,10 @@ async fn hear(inner: Arc<Inner>) {
                 tracing::error!(
                     "the store came back empty: the jobs that this node holds are put back"
                 );
-                inner.put_back(shared).await;
+                let now = inner.clock.now().as_micros();
+                inner.emptied_at.store(now, Ordering::Relaxed);
+                // Beside: notices go on coming.
+                tokio::spawn(Arc::clone(&inner).put_back());
             }
         }
     }
@@ -225,7 +245,10 @@ async fn keep_deadlines(inner: &Arc<Inner>, shared: &dyn Shared) -> Result<(), R
         match registry.find(&job_id).await {
             Ok(job) => job.slot.tick(inner).await,
             Err(RegistryError::NotFound | RegistryError::Gone) => {}
-            Err(error) => return Err(error),
+            // One that cannot be read keeps none of the others waiting.
+            Err(error) => {
+                tracing::warn!(job.id = %job_id, %error, "a deadline could not be looked at")
+            }
         }
     }
     Ok(())

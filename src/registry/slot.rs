@@ -8,6 +8,7 @@
 //! store did not answer is neither shown nor forgotten: the store is read before anything else.
 
 mod batch;
+mod catching_up;
 mod follow;
 mod serve;
 
@@ -77,6 +78,8 @@ struct Request {
     at: Timestamp,
     report_id: Option<ReportId>,
     reply: oneshot::Sender<Result<Answer, RegistryError>>,
+    /// Whether somebody wants it, rather than the node itself.
+    is_asked: bool,
 }
 
 pub(super) enum Errand {
@@ -103,6 +106,7 @@ impl Request {
             at,
             report_id,
             reply,
+            is_asked: true,
         };
         (request, Submission(answer))
     }
@@ -229,6 +233,16 @@ impl Slot {
         submission
     }
 
+    /// Queues an errand of the node's own, which nobody waits for.
+    fn enqueue_unasked(self: &Arc<Self>, inner: &Arc<Inner>, errand: Errand) {
+        let (request, _) = Request::new(errand, inner.clock.now(), None);
+        let request = Request {
+            is_asked: false,
+            ..request
+        };
+        self.enqueue_all(inner, [request]);
+    }
+
     /// Queues commands with nothing between them.
     pub(super) fn enqueue_together(
         self: &Arc<Self>,
@@ -251,8 +265,12 @@ impl Slot {
     ) {
         let is_writer_needed = {
             let mut desk = self.lock();
-            desk.queue.extend(requests);
-            desk.used_at = Instant::now();
+            for request in requests {
+                if request.is_asked {
+                    desk.used_at = Instant::now();
+                }
+                desk.queue.push_back(request);
+            }
             !std::mem::replace(&mut desk.is_busy, true)
         };
         if is_writer_needed {
@@ -365,7 +383,7 @@ impl Slot {
         };
         if is_due {
             // What comes of it is shown; nobody waits for the answer.
-            drop(self.enqueue(inner, Errand::Apply(Command::Tick), None));
+            self.enqueue_unasked(inner, Errand::Apply(Command::Tick));
         } else {
             self.watch_the_clock(inner);
         }

@@ -28,6 +28,10 @@ impl Runners {
         }
         loop {
             tokio::time::sleep(INTERVAL.mul_f64(rand::random_range(0.8..1.2))).await;
+            if registry.was_emptied_within(CLAIM) {
+                // Those who are at work say so first.
+                continue;
+            }
             for (kind, line) in &*self.lines {
                 if let Err(error) = self.take_over_of(kind, line, &registry).await {
                     tracing::debug!(kind, %error, "jobs to take over could not be looked for");
@@ -57,8 +61,10 @@ impl Runners {
                     Err(RegistryError::NotFound | RegistryError::Gone) => continue,
                     Err(error) => return Err(error),
                 };
-                if handle.claim(CLAIM).await?.is_none() {
-                    continue;
+                match handle.claim(CLAIM).await {
+                    Ok(Some(_)) => {}
+                    Ok(None) | Err(RegistryError::Gone) => continue,
+                    Err(error) => return Err(error),
                 }
                 tracing::info!(job.id = %job.id(), kind, "a job is taken over");
                 self.start(handle);

@@ -16,7 +16,7 @@ use super::{
     Position, Rows, Shared, Store, StoreError,
 };
 use crate::{
-    job::{Job, JobId, Origin, Seq, Timestamp},
+    job::{Job, JobId, Ledger, Origin, ReportId, Seq, Timestamp},
     metrics::{StoreMetrics, StoreOperation},
 };
 
@@ -224,6 +224,11 @@ impl Shared for Measured {
     async fn release(&self, job: &Origin, node: Uuid) -> Result<(), StoreError> {
         let work = self.others().release(job, node);
         self.time(StoreOperation::Release, work).await
+    }
+
+    async fn answers(&self, job: &Origin, report_ids: &[ReportId]) -> Result<Ledger, StoreError> {
+        let work = self.others().answers(job, report_ids);
+        self.time(StoreOperation::Answers, work).await
     }
 
     async fn restore(&self, job: &Job) -> Result<(), StoreError> {

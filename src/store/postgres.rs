@@ -10,6 +10,7 @@ mod failure;
 mod list;
 mod listener;
 mod open;
+mod outcome;
 mod row;
 mod shared;
 mod sql;
@@ -22,18 +23,18 @@ use std::{
 };
 
 use async_trait::async_trait;
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use sqlx::{error::BoxDynError, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{
-    Commit, Committed, Created, Filter, Former, Input, InputFormat, JobCounts, KeptEvents, Loaded,
-    Position, Rows, Shared, Store, StoreError, Stored,
+    Commit, Committed, Created, Filter, Former, Input, JobCounts, KeptEvents, Loaded, Position,
+    Rows, Shared, Store, StoreError,
 };
-use crate::job::{Event, EventName, Job, JobId, Origin, Seq, State, Timestamp};
+use crate::job::{Job, JobId, Origin, Seq, State, Timestamp};
 use announcer::Announcer;
 use client::Client;
 use listener::Listener;
+use outcome::Outcome;
 use row::{Columns, JOB, stored, unreadable};
 
 pub use open::OpenError;
@@ -113,77 +114,19 @@ impl Postgres {
     }
 }
 
-/// The statement that has the outcome of a function before the job that the function found.
-fn with_outcome(call: &str) -> String {
-    format!(
-        "SELECT r.outcome, r.first, r.answers::text, {JOB} FROM {call} AS r, \
-         LATERAL (SELECT (r.stored).*) AS j"
-    )
-}
-
-/// The outcome of such a statement: a word, the first seq, and the job that stood in the way.
-fn outcome(row: &PgRow) -> Result<(&str, Option<Seq>, Option<Box<Stored>>), BoxDynError> {
-    let mut columns = Columns::of(row);
-    let word: &str = columns.take()?;
-    let first: Option<i64> = columns.take()?;
-    let first = first.map(u64::try_from).transpose()?;
-    let first = first.map(|first| Seq::new(first).unwrap_or(Seq::MAX));
-    let answers: Option<&str> = columns.take()?;
-    let has_job = matches!(word, "exists" | "conflict");
-    let job = has_job.then(|| stored(&mut columns, answers)).transpose()?;
-    Ok((word, first, job.map(Box::new)))
-}
-
-fn impossible(what: &str) -> BoxDynError {
-    format!("the outcome {what:?}").into()
-}
-
-/// Reads what a job's runner works on.
-fn read_input(row: &PgRow) -> Result<Input, BoxDynError> {
-    let mut columns = Columns::of(row);
-    let format = match columns.take::<&str>()? {
-        "json" => InputFormat::Json,
-        "text" => InputFormat::Text,
-        "csv" => InputFormat::Csv,
-        other => return Err(format!("the format {other:?}").into()),
-    };
-    Ok(Input {
-        format,
-        content: BASE64_STANDARD.decode(columns.take::<&str>()?)?.into(),
-    })
-}
-
-/// Reads an event of a row whose first column belongs to the job.
-fn read_event(row: &PgRow) -> Result<(Seq, Option<Event>), BoxDynError> {
-    let mut columns = Columns::of(row);
-    let dropped = columns.seq()?;
-    let seq: Option<i64> = columns.take()?;
-    let Some(seq) = seq.map(u64::try_from).transpose()? else {
-        return Ok((dropped, None));
-    };
-    let event = Event {
-        seq: Seq::new(seq).unwrap_or(Seq::MAX),
-        name: EventName::parse(columns.take()?)?,
-        data: row::json_text(columns.take()?)?,
-    };
-    Ok((dropped, Some(event)))
-}
-
 #[async_trait]
 impl Store for Postgres {
     async fn create(&self, job: &Job, input: Option<&Input>) -> Result<Created, StoreError> {
         let call = sql::call("create", &write::creation(job, input, false));
-        let row = self.client.fetch_one(with_outcome(&call)).await?;
-        let created = match outcome(&row).map_err(unreadable)? {
-            ("done", Some(seq), _) => Created::Done(seq),
+        match Outcome::of(&self.client, &call).await? {
+            Outcome::Done(seq) => Ok(Created::Done(seq)),
             // A statement may be done twice: then it has met itself.
-            (_, _, Some(stored)) if stored.job.origin.incarnation == job.origin.incarnation => {
-                Created::Done(stored.job.seq)
+            Outcome::Met(stored) if stored.job.origin.incarnation == job.origin.incarnation => {
+                Ok(Created::Done(stored.job.seq))
             }
-            (_, _, Some(stored)) => Created::Exists(stored),
-            (word, ..) => return Err(unreadable(impossible(word))),
-        };
-        Ok(created)
+            Outcome::Met(stored) => Ok(Created::Exists(stored)),
+            Outcome::Missing => Err(unreadable("a new job that is not there".into())),
+        }
     }
 
     async fn reserve(
@@ -245,7 +188,7 @@ impl Store for Postgres {
             is_job(origin)
         );
         let row = self.stored(statement).await?;
-        row.map(|row| read_input(&row))
+        row.map(|row| row::input(&row))
             .transpose()
             .map_err(unreadable)
     }
@@ -261,20 +204,18 @@ impl Store for Postgres {
         let prev = commit.job.seq;
         // Whatever comes of it, also when nobody waits for it any more: it may have been done.
         let announcement = self.announcer.announce_in_the_end(commit.job.id(), prev);
-        let row = self.client.fetch_one(with_outcome(&call)).await?;
-        let committed = match outcome(&row).map_err(unreadable)? {
-            ("done", Some(first), _) => Committed::Done { prev, first },
-            ("missing", ..) => Committed::Missing,
-            (_, _, Some(stored)) => Committed::Conflict(stored),
-            (word, ..) => return Err(unreadable(impossible(word))),
-        };
-        match committed {
-            Committed::Done { prev, first } if commit.positions > 0 => {
-                announcement.is_of(Committed::seq_at(prev, first, commit.positions));
+        let outcome = Outcome::of_once(&self.client, &call).await?;
+        match outcome {
+            Outcome::Done(first) if commit.positions > 0 => {
+                announcement.make(Committed::seq_at(prev, first, commit.positions));
             }
-            _ => announcement.is_of_nothing(),
+            _ => announcement.call_off(),
         }
-        Ok(committed)
+        Ok(match outcome {
+            Outcome::Done(first) => Committed::Done { prev, first },
+            Outcome::Met(stored) => Committed::Conflict(stored),
+            Outcome::Missing => Committed::Missing,
+        })
     }
 
     async fn events_after(&self, origin: &Origin, after: Seq) -> Result<KeptEvents, StoreError> {
@@ -287,7 +228,7 @@ impl Store for Postgres {
         );
         let mut kept = KeptEvents::default();
         for row in &self.client.fetch(statement).await? {
-            let (dropped, event) = read_event(row).map_err(unreadable)?;
+            let (dropped, event) = row::event(row).map_err(unreadable)?;
             kept.dropped = dropped;
             kept.events.extend(event);
         }
@@ -354,7 +295,11 @@ impl Store for Postgres {
                 sql::text(&self.node),
             ],
         );
-        self.client.fetch(format!("SELECT {call}")).await.map(drop)
+        // As long as a commit waits, and no longer, for a transaction that holds the row.
+        let patience = self.lock_patience();
+        let statement =
+            format!("SELECT {call} FROM set_config('lock_timeout', '{patience}ms', true)");
+        self.client.fetch(statement).await.map(drop)
     }
 
     async fn expire(

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::StoreError;
-use crate::job::{Event, Job, JobId, Origin, Seq, Timestamp};
+use crate::job::{Event, Job, JobId, Ledger, Origin, ReportId, Seq, Timestamp};
 
 /// A store whose jobs others change too.
 ///
@@ -45,8 +45,12 @@ pub trait Shared: Send + Sync {
     /// Lets go of a job that [`Shared::claim`] took for this node.
     async fn release(&self, job: &Origin, node: Uuid) -> Result<(), StoreError>;
 
-    /// Puts a job back as it is, seq included, unless one of its name is there or was removed: for a
-    /// store that came back empty.
+    /// What the job remembers of these report ids; empty when it is not there any more.
+    async fn answers(&self, job: &Origin, report_ids: &[ReportId]) -> Result<Ledger, StoreError>;
+
+    /// Puts a job back as it is, seq included: for a store that came back without it, or with an older
+    /// state of it, which is replaced. Nothing happens when the store has a newer state, when another
+    /// job has its name, or when it was removed.
     async fn restore(&self, job: &Job) -> Result<(), StoreError>;
 }
 

@@ -198,6 +198,7 @@ fn the_older_variables_work_and_the_long_names_win_over_them() {
     assert_eq!(
         values,
         [
+            "store.backend = \"memory\"",
             "stream.heartbeat_seconds = 11",
             "stream.max_duration_seconds = 10",
             "stream.retry_ms = 13"

@@ -250,6 +250,9 @@ macro_rules! shared_conforms {
                 a_lost_job_is_put_back_as_it_was
                 a_job_that_is_there_is_not_put_back
                 a_job_that_was_removed_is_not_put_back
+                an_older_state_of_a_job_gives_way_to_the_one_that_is_put_back
+                a_later_sign_of_life_stands
+                answers_are_found_by_their_report_ids
             );
         }
     };
@@ -299,6 +302,8 @@ durable_conforms!(durable_embedded, embedded::fresh);
 store_conforms!(postgres_store, postgres::fresh);
 shared_conforms!(shared_postgres, postgres::fresh);
 durable_conforms!(durable_postgres, postgres::fresh);
+store_conforms!(pooled_postgres_store, postgres::fresh_behind_a_pooler);
+shared_conforms!(shared_pooled_postgres, postgres::fresh_behind_a_pooler);
 store_conforms!(redis_store, redis::fresh);
 shared_conforms!(redis_shared, redis::fresh);
 store_conforms!(redis_secured, redis::fresh_secured);

@@ -7,6 +7,7 @@ mod conformance;
 mod connection;
 mod deploy;
 mod email_engine;
+mod embedded;
 mod endings;
 mod faults;
 mod hostile;

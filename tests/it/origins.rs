@@ -186,8 +186,7 @@ async fn an_open_server_on_loopback_answers_no_proxy() {
 
 #[tokio::test]
 async fn an_open_server_on_another_address_may_stand_behind_a_proxy() {
-    let toml =
-        "auth.mode = 'none'\nserver.listen = '0.0.0.0:0'\nserver.trusted_proxies = ['127.0.0.1']";
+    let toml = "auth.mode = 'none'\nserver.listen = '0.0.0.0:0'\nserver.trusted_proxies = ['127.0.0.1']\nstore.backend = 'memory'";
     let config = Config::from_toml(toml).expect("a valid configuration");
     let server = Server::start(&config).await.expect("a free port");
     let url = format!("http://127.0.0.1:{}", server.address().port());

@@ -1,5 +1,6 @@
 //! Jobs in PostgreSQL: what only this store does, beside what all do (`conformance`).
 
+mod between;
 mod cost;
 mod differential;
 mod faults;

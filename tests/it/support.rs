@@ -11,6 +11,7 @@ pub(crate) mod jobs;
 pub(crate) mod ndjson;
 pub(crate) mod nginx;
 pub(crate) mod people;
+pub(crate) mod pgbouncer;
 pub(crate) mod postgres_server;
 pub(crate) mod process;
 pub(crate) mod raw_client;

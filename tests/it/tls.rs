@@ -3,7 +3,10 @@
 use std::{fs, process::Stdio};
 
 use futures_util::future::join_all;
-use progressd::{config::Config, server::Server};
+use progressd::{
+    config::{Config, StoreBackend},
+    server::Server,
+};
 use reqwest::Version;
 use serde_json::json;
 use tempfile::NamedTempFile;
@@ -200,6 +203,7 @@ async fn files_that_cannot_be_served_stop_the_start_with_a_sentence() {
     let refusal = async |toml: &str| {
         let mut config = Config::from_toml(toml).expect("valid as a configuration");
         config.server.listen = "127.0.0.1:0".parse().expect("an address");
+        config.store.backend = StoreBackend::Memory;
         let refusal = Server::start(&config).await.expect_err("no such start");
         format!("{refusal:#}")
     };

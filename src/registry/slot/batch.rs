@@ -136,12 +136,25 @@ impl Batch {
     }
 
     /// Whether there is anything to store. A mere sign of life needs no commit, unless other nodes
-    /// have to know of it; and they may know what makes it, or a refusal, wrong.
+    /// have to know of it.
     pub(super) fn needs_commit(&self, is_shared: bool) -> bool {
         self.positions > 0
             || !self.rows.is_empty()
             || !self.remembered.is_empty()
-            || (is_shared && !self.job.is_finished())
+            || (is_shared && !self.job.is_finished() && self.has_sign_of_life())
+    }
+
+    fn has_sign_of_life(&self) -> bool {
+        let is_placed = |outcome: &Outcome| matches!(outcome, Outcome::Placed(..));
+        self.outcomes.iter().any(is_placed)
+    }
+
+    /// Whether a request was refused that may be a repetition of one which was not.
+    pub(super) fn has_refused_a_named_one(&self, requests: &[Request]) -> bool {
+        let mut outcomes = self.outcomes.iter().zip(requests);
+        outcomes.any(|(outcome, request)| {
+            request.report_id.is_some() && matches!(outcome, Outcome::Refused(_))
+        })
     }
 
     /// Where the changes begin of this very batch, when the store turns out to hold it as its newest

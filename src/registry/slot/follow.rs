@@ -65,7 +65,7 @@ impl Slot {
 
     /// The same without waiting for it.
     pub(in crate::registry) fn freshen_soon(self: &Arc<Self>, inner: &Arc<Inner>) {
-        drop(self.enqueue(inner, Errand::Freshen, None));
+        self.enqueue_unasked(inner, Errand::Freshen);
     }
 
     /// Takes a change of another node into the queue.
@@ -89,7 +89,7 @@ impl Slot {
             desk.heard += 1;
         }
         let heard = Heard { prev, job, events };
-        drop(self.enqueue(inner, Errand::Hear(Box::new(heard)), None));
+        self.enqueue_unasked(inner, Errand::Hear(Box::new(heard)));
     }
 
     /// Looks at the job's deadlines, as the store has them.
@@ -103,7 +103,8 @@ impl Slot {
         }
     }
 
-    /// Whether nobody has asked anything of it for that long, and nobody watches.
+    /// Whether nobody has asked anything of it for that long, and nobody watches: what others do with
+    /// the job is no use of it here.
     pub(in crate::registry) fn is_idle_for(&self, patience: Duration) -> bool {
         let is_unused = {
             let desk = self.lock();

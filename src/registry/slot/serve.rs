@@ -5,23 +5,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Errand, Request, Slot, batch::Batch, follow::Heard};
+use super::{Errand, Request, Slot, batch::Batch};
 use crate::{
     frame::Ending,
-    job::{Answer, Event, Job, Seq, Timestamp},
+    job::{Answer, Job, Seq, Timestamp},
     registry::{Inner, RegistryError, timekeeper::remind},
     store::{Committed, Loaded, StoreError, Stored},
 };
 
-/// How often a batch is applied anew because another node was quicker, before it is given up.
-const MOST_CONFLICTS: u32 = 20;
+/// For how long a batch is applied anew because other nodes are quicker, before it is given up: a
+/// node that is farther from the store loses often against one that is near.
+const CONFLICT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// After how many of them the writer pauses before it tries again, and for how long at most.
-const PATIENT_CONFLICTS: u32 = 3;
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// How long a writer pauses at most before it tries again.
+const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 
 /// How long a slot waits, in seconds, before it asks a store again that has failed it.
-const RETRY_SECONDS: u64 = 1;
+pub(super) const RETRY_SECONDS: u64 = 1;
 
 impl Slot {
     /// Does what is asked, in order, and answers it.
@@ -56,45 +56,6 @@ impl Slot {
         }
     }
 
-    /// Reads the store when the job has moved there.
-    async fn catch_up(self: &Arc<Self>, inner: &Arc<Inner>) -> Result<(), RegistryError> {
-        let (is_finished, seq) = {
-            let desk = self.lock();
-            (desk.current.is_finished(), desk.current.seq)
-        };
-        let Some(shared) = inner.store.shared().filter(|_| !is_finished) else {
-            return Ok(());
-        };
-        let seqs = shared.seqs(&[&self.origin]).await?;
-        if seqs.first() == Some(&Some(seq)) {
-            return Ok(());
-        }
-        self.reread(inner).await
-    }
-
-    /// Shows a change that another node made, when it is the next one; else the store is read.
-    async fn take_over(
-        self: &Arc<Self>,
-        inner: &Arc<Inner>,
-        heard: &Heard,
-    ) -> Result<(), RegistryError> {
-        let current = Arc::clone(&self.lock().current);
-        if current.is_finished() || heard.job.seq <= current.seq {
-            return Ok(());
-        }
-        if heard.prev != current.seq {
-            return self.reread(inner).await;
-        }
-        let is_status = heard.job.face != current.face;
-        let job = Arc::clone(&heard.job);
-        let reminder = self
-            .hub
-            .publish(job, &heard.events, is_status, Instant::now());
-        remind(inner, self, reminder);
-        self.keep(inner, Arc::clone(&heard.job));
-        Ok(())
-    }
-
     async fn remove(
         self: &Arc<Self>,
         inner: &Arc<Inner>,
@@ -111,12 +72,9 @@ impl Slot {
     }
 
     async fn apply(self: &Arc<Self>, inner: &Arc<Inner>, requests: Vec<Request>) {
-        for conflicts in 0..MOST_CONFLICTS {
-            if conflicts >= PATIENT_CONFLICTS {
-                // As chance has it, so that nodes do not go on meeting each other.
-                let most = LONGEST_PAUSE.mul_f64(f64::from(conflicts) / f64::from(MOST_CONFLICTS));
-                tokio::time::sleep(most.mul_f64(rand::random_range(0.0..1.0))).await;
-            }
+        let begin = Instant::now();
+        let mut knows_answers = !inner.is_shared();
+        while begin.elapsed() < CONFLICT_PATIENCE {
             let batch = {
                 let desk = self.lock();
                 Batch::step(
@@ -126,7 +84,22 @@ impl Slot {
                     &inner.settings.load(),
                 )
             };
+            if !knows_answers && batch.has_refused_a_named_one(&requests) {
+                knows_answers = true;
+                match self.look_up_answers(inner, &requests).await {
+                    Ok(()) => continue,
+                    Err(error) => return self.give_up(inner, requests, error).await,
+                }
+            }
             if !batch.needs_commit(inner.is_shared()) {
+                // Other nodes may know what makes a refusal wrong.
+                let before = batch.job.seq;
+                if let Err(error) = self.catch_up(inner).await {
+                    return answer_all(inner, requests, &error);
+                }
+                if self.lock().current.seq != before {
+                    continue;
+                }
                 self.keep(inner, Arc::new(batch.job.clone()));
                 return batch.answer(requests, &inner.metrics);
             }
@@ -135,7 +108,11 @@ impl Slot {
                     return self.show(inner, batch, requests, prev, first);
                 }
                 Ok(Committed::Conflict(stored)) => match self.adopt(inner, *stored).await {
-                    Ok(()) => {}
+                    // As chance has it, so that nodes do not go on meeting each other.
+                    Ok(()) => {
+                        let share = rand::random_range(0.0..1.0);
+                        tokio::time::sleep(LONGEST_PAUSE.mul_f64(share)).await;
+                    }
                     Err(RegistryError::Store(error)) => {
                         return self.give_up(inner, requests, error).await;
                     }
@@ -161,29 +138,43 @@ impl Slot {
             let first = batch.first_if_done(stored)?;
             Some(Committed::Done { prev, first })
         };
-        let mut is_last = !inner.is_shared();
+        let mut failed: Option<StoreError> = None;
         loop {
-            match inner.store.commit(batch.commit()).await {
-                Ok(Committed::Conflict(stored)) => {
-                    // The first try may have come late and all the same before the second.
-                    return Ok(done(&stored).unwrap_or(Committed::Conflict(stored)));
-                }
-                Ok(committed) => return Ok(committed),
-                Err(error) => {
-                    let loaded = inner.store.load(self.job_id(), inner.clock.now()).await;
-                    let Ok(Loaded::Job(stored)) = loaded else {
-                        return Err(error);
+            let error = match (inner.store.commit(batch.commit()).await, failed.take()) {
+                (Ok(Committed::Conflict(stored)), first_error) => {
+                    // The first try may have come late and all the same before the second. When
+                    // somebody has changed the job since, nobody knows.
+                    return match (done(&stored), first_error) {
+                        (Some(done), _) => Ok(done),
+                        (None, Some(error)) => Err(error),
+                        (None, None) => Ok(Committed::Conflict(stored)),
                     };
-                    if let Some(done) = done(&stored) {
-                        return Ok(done);
-                    }
-                    let may_come_twice = stored.job.seq != prev;
-                    if is_last || may_come_twice {
-                        return Err(error);
-                    }
-                    is_last = true;
                 }
+                (Ok(committed), _) => return Ok(committed),
+                (Err(error), None) if inner.is_shared() => error,
+                (Err(error), _) => {
+                    let stored = self.load(inner).await;
+                    return stored.and_then(|stored| done(&stored)).ok_or(error);
+                }
+            };
+            let Some(stored) = self.load(inner).await else {
+                return Err(error);
+            };
+            if let Some(done) = done(&stored) {
+                return Ok(done);
             }
+            if stored.job.seq != prev {
+                return Err(error);
+            }
+            failed = Some(error);
+        }
+    }
+
+    /// The job as the store has it, if it says.
+    async fn load(&self, inner: &Inner) -> Option<Box<Stored>> {
+        match inner.store.load(self.job_id(), inner.clock.now()).await {
+            Ok(Loaded::Job(stored)) => Some(stored),
+            _ => None,
         }
     }
 
@@ -201,30 +192,6 @@ impl Slot {
         answer_all(inner, requests, &error.into());
         // What was committed although its answer was lost is shown without waiting for a report.
         let _ = self.reread(inner).await;
-    }
-
-    /// Takes over what the store holds. The last state is never left again: what the store may
-    /// hold after it is another job of the same name.
-    async fn reread(self: &Arc<Self>, inner: &Arc<Inner>) -> Result<(), RegistryError> {
-        if !self.lock().current.is_finished() {
-            let loaded = inner.store.load(self.job_id(), inner.clock.now()).await;
-            let outcome = match loaded {
-                Ok(Loaded::Job(stored)) => self.adopt(inner, *stored).await,
-                Ok(Loaded::Gone(_) | Loaded::Unknown) => {
-                    self.forget(inner);
-                    return Err(RegistryError::Gone);
-                }
-                Err(error) => Err(error.into()),
-            };
-            if let Err(error) = outcome {
-                self.set_alarm(inner, inner.clock.now().plus_seconds(RETRY_SECONDS));
-                return Err(error);
-            }
-        }
-        let mut desk = self.lock();
-        desk.is_doubtful = false;
-        desk.is_verified = true;
-        Ok(())
     }
 
     /// Shows a committed batch, then answers it.
@@ -254,60 +221,8 @@ impl Slot {
         batch.answer(requests, &inner.metrics);
     }
 
-    /// Takes over a state that was committed elsewhere, or whose commit was not answered. That of
-    /// another job which has taken the name is none of this slot's, nor of its clients'.
-    async fn adopt(
-        self: &Arc<Self>,
-        inner: &Arc<Inner>,
-        stored: Stored,
-    ) -> Result<(), RegistryError> {
-        let Stored { job, ledger, .. } = stored;
-        if job.origin.incarnation != self.origin.incarnation {
-            self.forget(inner);
-            return Err(RegistryError::Gone);
-        }
-        let before = self.job().seq;
-        if job.seq > before {
-            match self.events_between(inner, before, job.seq).await? {
-                Some(events) => {
-                    let job = Arc::clone(&job);
-                    let reminder = self.hub.publish(job, &events, true, Instant::now());
-                    remind(inner, self, reminder);
-                }
-                None => self.hub.publish_gap(Arc::clone(&job)),
-            }
-            self.keep(inner, job);
-        } else if job.seq == before {
-            // A sign of life that another node took has no seq.
-            let mut desk = self.lock();
-            if job.reported_at > desk.current.reported_at {
-                desk.current = job;
-            }
-        }
-        // Also at the same seq: answers and rows take none.
-        self.lock().ledger.absorb(ledger);
-        Ok(())
-    }
-
-    /// The events of a change that was made elsewhere; `None` when not all are known: some were
-    /// dropped, or nobody is there to be shown them. Whoever joins meanwhile finds out for itself.
-    async fn events_between(
-        &self,
-        inner: &Inner,
-        after: Seq,
-        upto: Seq,
-    ) -> Result<Option<Vec<Event>>, StoreError> {
-        if self.hub.watchers() == 0 {
-            return Ok(None);
-        }
-        let kept = inner.store.events_after(&self.origin, after).await?;
-        let mut events = kept.events;
-        events.retain(|event| event.seq <= upto);
-        Ok((kept.dropped <= after).then_some(events))
-    }
-
     /// Makes `job` the state that the next batch works on.
-    fn keep(self: &Arc<Self>, inner: &Arc<Inner>, job: Arc<Job>) {
+    pub(super) fn keep(self: &Arc<Self>, inner: &Arc<Inner>, job: Arc<Job>) {
         let is_finished = job.is_finished();
         self.lock().current = job;
         self.stop_if_over();
@@ -319,7 +234,7 @@ impl Slot {
     }
 
     /// The job is no more: its streams end, and every later request is told so.
-    fn forget(self: &Arc<Self>, inner: &Arc<Inner>) {
+    pub(super) fn forget(self: &Arc<Self>, inner: &Arc<Inner>) {
         self.lock().is_removed = true;
         inner.let_go(self);
         self.hub.end(Ending::Removed);

@@ -85,11 +85,9 @@ fn create(settings: &EmbeddedSettings) -> Result<(), OpenError> {
         .tempfile_in(folder)
         .map_err(|error| {
             // Without the path of what is only made on the way.
-            system(
-                error
-                    .raw_os_error()
-                    .map_or(error, io::Error::from_raw_os_error),
-            )
+            let error = error.to_string();
+            let reason = error.split(" at path ").next().unwrap_or_default();
+            system(io::Error::other(reason.to_owned()))
         })?;
     let storage = Storage::of(made.reopen().map_err(system)?).map_err(system)?;
     let made_sense = |error| sentence(path, "created", error);

@@ -41,8 +41,9 @@ const MOST_BYTES: usize = 16 << 20;
 const FLUSH_SLICE: usize = 8_192;
 
 /// How far ahead of the disk seqs may be shown, besides the time that progress may wait: what a
-/// disk may take to write. Beyond it progress waits for the disk too.
-const AHEAD: Duration = Duration::from_secs(1);
+/// disk may take to write. Beyond it progress waits for the disk too. A process that dies and is
+/// back sooner has seqs that are so much ahead of the clock.
+const AHEAD: Duration = Duration::from_millis(300);
 
 /// How soon the file is tried again that could not be written, and the longest that this grows to:
 /// opening a large one anew reads all of it.

@@ -87,13 +87,13 @@ impl Announcer {
 }
 
 impl Announcement<'_> {
-    /// The job has this seq now.
-    pub(super) fn is_of(mut self, seq: Seq) {
+    /// The job has this seq now; tells of it.
+    pub(super) fn make(mut self, seq: Seq) {
         self.seq = Some(seq);
     }
 
     /// There is nothing to tell.
-    pub(super) fn is_of_nothing(mut self) {
+    pub(super) fn call_off(mut self) {
         self.seq = None;
     }
 }

@@ -34,10 +34,16 @@ const LONGEST_KEPT: Duration = Duration::from_secs(600);
 /// that it works.
 const TEST_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How many connections writers leave to those that read: a worker's open transaction may hold the
+/// rows of many jobs.
+const KEPT_FOR_READERS: usize = 3;
+
 /// A bounded number of connections, opened as they are needed.
 pub(super) struct Client {
     options: PgConnectOptions,
     permits: Semaphore,
+    /// Those that may wait for a row which somebody else holds.
+    writers: Semaphore,
     // A plain lock over the list: sections are short and never await.
     resting: Mutex<Resting>,
 }
@@ -56,6 +62,7 @@ impl Client {
         Self {
             options,
             permits: Semaphore::new(most as usize),
+            writers: Semaphore::new((most as usize).saturating_sub(KEPT_FOR_READERS).max(1)),
             resting: Mutex::new(Resting {
                 connections: Vec::new(),
                 doubted_at: None,
@@ -69,6 +76,22 @@ impl Client {
     /// to have been lost while it rested. So a statement may be done twice, and must not mind.
     /// Dropped in the middle, it may still be done; its connection is closed.
     pub(super) async fn fetch(&self, statement: String) -> Result<Vec<PgRow>, StoreError> {
+        self.run(statement, true).await
+    }
+
+    /// The same for a statement that is sent once: whether it was done is then unknown once, and not
+    /// hidden by a second one that finds it done. It leaves connections for those that read.
+    pub(super) async fn fetch_one_once(&self, statement: String) -> Result<PgRow, StoreError> {
+        let turn = self.writers.acquire().await;
+        let _turn = turn.expect("the semaphore is never closed");
+        one(self.run(statement, false).await?)
+    }
+
+    async fn run(
+        &self,
+        statement: String,
+        may_be_repeated: bool,
+    ) -> Result<Vec<PgRow>, StoreError> {
         let statement = Arc::new(statement);
         let permit = self.permits.acquire().await;
         let _permit = permit.expect("the semaphore is never closed");
@@ -97,7 +120,7 @@ impl Client {
                 // The others that rest are doubted, and so tested before they are used.
                 Verdict::ConnectionLost => {
                     drop(doubt);
-                    if !is_rested || tries == MOST_TRIES {
+                    if !may_be_repeated || !is_rested || tries == MOST_TRIES {
                         return Err(unavailable(&error));
                     }
                 }
@@ -116,8 +139,7 @@ impl Client {
 
     /// The one row of a statement that always has one.
     pub(super) async fn fetch_one(&self, statement: String) -> Result<PgRow, StoreError> {
-        let row = self.fetch(statement).await?.pop();
-        row.ok_or_else(|| StoreError::Unavailable("PostgreSQL: a row is missing".to_owned()))
+        one(self.fetch(statement).await?)
     }
 
     /// A connection that rests and works.
@@ -177,4 +199,9 @@ impl Drop for Doubt<'_> {
     fn drop(&mut self) {
         self.0.lock().doubted_at = Some(Instant::now());
     }
+}
+
+fn one(mut rows: Vec<PgRow>) -> Result<PgRow, StoreError> {
+    let row = rows.pop();
+    row.ok_or_else(|| StoreError::Unavailable("PostgreSQL: a row is missing".to_owned()))
 }

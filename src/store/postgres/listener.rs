@@ -19,7 +19,7 @@ use sqlx::{
 use tokio::sync::{Notify, watch};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::failure::describe;
+use super::{client::Client, failure::describe, sql};
 use crate::{
     job::JobId,
     store::{Following, Notice},
@@ -30,6 +30,12 @@ const CHANNEL: &str = "progressd";
 
 /// In the place of a job's name, which it cannot be: a node has not told of all that it did.
 pub(super) const EVERY_JOB: &str = "*";
+
+/// The same, of a notification by which a node finds out whether it hears any.
+const TEST: &str = "?";
+
+/// How long a notification may take that nothing keeps up.
+const TEST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a watcher waits at its beginning for a listener that has lost its connection. Later it goes on without:
 /// when the listener is back, everything that is followed is read anew, and until then it is polled.
@@ -63,6 +69,8 @@ struct Desk {
     wake: Notify,
     /// Whether the connection listens.
     is_listening: watch::Sender<bool>,
+    /// Whether the test was heard.
+    is_heard: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -87,12 +95,38 @@ impl Listener {
             news: Mutex::default(),
             wake: Notify::new(),
             is_listening: watch::Sender::new(false),
+            is_heard: watch::Sender::new(false),
         });
         let task = tokio::spawn(listen_forever(Arc::clone(&desk), options));
         Self {
             desk,
             _task: AbortOnDropHandle::new(task),
         }
+    }
+
+    /// Says so in the log when notifications, sent through `client`, do not arrive although the
+    /// connection stands: a pooler listens and forgets for whom.
+    pub(super) fn warn_if_deaf(&self, client: Client) {
+        let desk = Arc::clone(&self.desk);
+        tokio::spawn(async move {
+            let mut is_listening = desk.is_listening.subscribe();
+            let listening = is_listening.wait_for(|is_listening| *is_listening);
+            if !matches!(tokio::time::timeout(PATIENCE, listening).await, Ok(Ok(_))) {
+                return;
+            }
+            let arguments = [sql::text(&desk.node), sql::texts([TEST]), sql::numbers([0])];
+            let call = sql::call("announce", &arguments);
+            // A pooler may also hand the notification to whoever asks, who then fails over it.
+            let _ = client.fetch(format!("SELECT {call}")).await;
+            let mut is_heard = desk.is_heard.subscribe();
+            let hearing = is_heard.wait_for(|is_heard| *is_heard);
+            if tokio::time::timeout(TEST_PATIENCE, hearing).await.is_err() {
+                tracing::warn!(
+                    "notifications of PostgreSQL do not arrive: when a pooler stands between, set \
+                     store.postgres.listen_url"
+                );
+            }
+        });
     }
 
     /// See [`Shared::follow`](crate::store::Shared::follow).
@@ -151,6 +185,9 @@ impl Desk {
             return;
         };
         if node == self.node {
+            if job_id == TEST {
+                self.is_heard.send_replace(true);
+            }
             return;
         }
         if job_id == EVERY_JOB {

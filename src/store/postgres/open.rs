@@ -75,6 +75,12 @@ pub enum OpenError {
     /// It cannot hold every text.
     #[error("the database has the encoding {0}: make one with UTF8")]
     Encoding(String),
+    /// Its transactions see other than ours have to.
+    #[error(
+        "the database has the isolation level {0:?} for its transactions: ALTER ROLE … SET \
+         default_transaction_isolation = 'read committed' for the user of progressd"
+    )]
+    Isolation(String),
     /// It only follows another.
     #[error(
         "PostgreSQL is a standby, which takes no writes: name the primary in `store.postgres.url`"
@@ -130,10 +136,12 @@ impl Postgres {
             Err(_) => return Err(late("store.postgres.url")),
         }
         // A connection of its own, so that news do not queue up with what they tell of.
-        let herald = Client::new(options, 1);
+        let herald = Client::new(options.clone(), 1);
         let node = Uuid::now_v7().simple().to_string();
+        let listener = Listener::start(listen_options, node.clone());
+        listener.warn_if_deaf(Client::new(options, 1));
         Ok(Self {
-            listener: Listener::start(listen_options, node.clone()),
+            listener,
             announcer: Announcer::start(herald, node.clone()),
             client,
             node,
@@ -189,24 +197,29 @@ async fn check(
     unreachable: impl Fn(Error) -> OpenError,
 ) -> Result<(), OpenError> {
     let statement = "SELECT current_setting('server_version_num')::integer, current_setting('server_version'), \
-         current_setting('server_encoding'), pg_is_in_recovery()";
+         current_setting('server_encoding'), current_setting('default_transaction_isolation'), \
+         pg_is_in_recovery()";
     let row = raw_sql(statement).fetch_one(&mut *connection).await;
     let row = row.map_err(&unreachable)?;
     let mut columns = Columns::of(&row);
-    let mut read = || -> Result<(i32, String, String, bool), sqlx::error::BoxDynError> {
+    let mut read = || -> Result<(i32, String, String, String, bool), sqlx::error::BoxDynError> {
         Ok((
+            columns.take()?,
             columns.take()?,
             columns.take()?,
             columns.take()?,
             columns.take()?,
         ))
     };
-    let (number, version, encoding, is_standby) =
+    let (number, version, encoding, isolation, is_standby) =
         read().map_err(|error| unreachable(Error::Decode(error)))?;
     if number < OLDEST {
         Err(OpenError::TooOld(version))
     } else if encoding != "UTF8" {
         Err(OpenError::Encoding(encoding))
+    } else if isolation != "read committed" {
+        // A commit waits for the one before it, and then has to see it.
+        Err(OpenError::Isolation(isolation))
     } else if is_standby {
         Err(OpenError::Standby)
     } else {

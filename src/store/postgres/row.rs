@@ -2,16 +2,17 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, de::DeserializeOwned};
 use sqlx::{Decode, Postgres, Row as _, Type, error::BoxDynError, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{
     job::{
-        Answer, Count, Digest, Face, Job, JobId, Json, Ledger, Origin, Percentage, Progress,
-        ProgressParts, ReportId, Seq, State, Timestamp, rate::Estimator,
+        Answer, Count, Digest, Event, EventName, Face, Job, JobId, Json, Ledger, Origin,
+        Percentage, Progress, ProgressParts, ReportId, Seq, State, Timestamp, rate::Estimator,
     },
-    store::{StoreError, Stored},
+    store::{Input, InputFormat, StoreError, Stored},
 };
 
 /// Everything of the job in `j`, in the order in which [`Columns::job`] reads it.
@@ -169,12 +170,8 @@ impl<'row> Columns<'row> {
     }
 }
 
-/// A job with what its writer needs, when a row is read of it.
-pub(super) fn stored(
-    columns: &mut Columns<'_>,
-    answers: Option<&str>,
-) -> Result<Stored, BoxDynError> {
-    let (job, nonce) = columns.job()?;
+/// What a job remembers, as the database says it.
+pub(super) fn ledger(job_id: &JobId, answers: Option<&str>) -> Result<Ledger, BoxDynError> {
     let mut ledger = Ledger::default();
     let answers: Vec<KnownAnswer> = answers
         .map(serde_json::from_str)
@@ -182,13 +179,23 @@ pub(super) fn stored(
         .unwrap_or_default();
     for known in answers {
         let answer = Answer {
-            job_id: job.id().clone(),
+            job_id: job_id.clone(),
             status: known.status,
             seq: Seq::new(known.seq).ok_or("a seq beyond its bounds")?,
             cancel_requested: known.cancel_requested,
         };
         ledger.remember(known.report_id, answer, Timestamp::from_micros(known.at));
     }
+    Ok(ledger)
+}
+
+/// A job with what its writer needs, when a row is read of it.
+pub(super) fn stored(
+    columns: &mut Columns<'_>,
+    answers: Option<&str>,
+) -> Result<Stored, BoxDynError> {
+    let (job, nonce) = columns.job()?;
+    let ledger = ledger(job.id(), answers)?;
     Ok(Stored {
         job: Arc::new(job),
         ledger,
@@ -230,4 +237,35 @@ pub(super) fn seqs(rows: &[PgRow], count: usize) -> Result<Vec<Option<Seq>>, Box
 /// A row of results as it was appended.
 pub(super) fn json_text(text: &str) -> Result<Json, BoxDynError> {
     Ok(serde_json::from_str(text)?)
+}
+
+/// Reads what a job's runner works on.
+pub(super) fn input(row: &PgRow) -> Result<Input, BoxDynError> {
+    let mut columns = Columns::of(row);
+    let format = match columns.take::<&str>()? {
+        "json" => InputFormat::Json,
+        "text" => InputFormat::Text,
+        "csv" => InputFormat::Csv,
+        other => return Err(format!("the format {other:?}").into()),
+    };
+    Ok(Input {
+        format,
+        content: BASE64_STANDARD.decode(columns.take::<&str>()?)?.into(),
+    })
+}
+
+/// Reads an event of a row whose first column belongs to the job.
+pub(super) fn event(row: &PgRow) -> Result<(Seq, Option<Event>), BoxDynError> {
+    let mut columns = Columns::of(row);
+    let dropped = columns.seq()?;
+    let seq: Option<i64> = columns.take()?;
+    let Some(seq) = seq.map(u64::try_from).transpose()? else {
+        return Ok((dropped, None));
+    };
+    let event = Event {
+        seq: Seq::new(seq).unwrap_or(Seq::MAX),
+        name: EventName::parse(columns.take()?)?,
+        data: json_text(columns.take()?)?,
+    };
+    Ok((dropped, Some(event)))
 }

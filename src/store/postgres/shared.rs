@@ -12,8 +12,8 @@ use super::{
     sql, write,
 };
 use crate::{
-    job::{Job, JobId, Origin, Seq, Timestamp},
-    store::{Following, Notice, Shared, StoreError},
+    job::{Job, JobId, Ledger, Origin, ReportId, Seq, Timestamp},
+    store::{Commit, Following, Notice, Shared, Store as _, StoreError},
 };
 
 #[async_trait]
@@ -88,9 +88,51 @@ impl Shared for Postgres {
         self.client.fetch(format!("SELECT {call}")).await.map(drop)
     }
 
+    async fn answers(&self, job: &Origin, report_ids: &[ReportId]) -> Result<Ledger, StoreError> {
+        let statement = format!(
+            "SELECT progressd.known_answers(j.job_no, {}, clock_timestamp())::text \
+             FROM progressd.jobs AS j WHERE j.job_id = {} AND j.incarnation = {}",
+            sql::texts(report_ids.iter().map(ReportId::as_str)),
+            sql::text(job.job_id.as_str()),
+            sql::uuid(job.incarnation),
+        );
+        let rows = self.client.fetch(statement).await?;
+        let read = || -> Result<_, BoxDynError> {
+            let Some(row) = rows.first() else {
+                return Ok(Ledger::default());
+            };
+            let answers: Option<&str> = Columns::of(row).take()?;
+            row::ledger(&job.job_id, answers)
+        };
+        read().map_err(unreadable)
+    }
+
     async fn restore(&self, job: &Job) -> Result<(), StoreError> {
         let call = sql::call("create", &write::creation(job, None, true));
-        let statement = format!("SELECT r.outcome FROM {call} AS r");
-        self.client.fetch(statement).await.map(drop)
+        let statement = format!("SELECT (r.stored).incarnation, (r.stored).seq FROM {call} AS r");
+        let row = self.client.fetch_one(statement).await?;
+        let read = || -> Result<_, BoxDynError> {
+            let mut columns = Columns::of(&row);
+            let incarnation: Option<Uuid> = columns.take()?;
+            let seq: Option<i64> = columns.take()?;
+            let seq = seq.map(u64::try_from).transpose()?.and_then(Seq::new);
+            Ok(seq.filter(|seq| incarnation == Some(job.origin.incarnation) && *seq < job.seq))
+        };
+        let Some(seq) = read().map_err(unreadable)? else {
+            return Ok(());
+        };
+        // A copy that was behind took its place: the state that it had not heard of comes on top.
+        let job = Job { seq, ..job.clone() };
+        let commit = Commit {
+            job: &job,
+            positions: 1,
+            events: &[],
+            rows: &[],
+            answers: &[],
+            now: job.updated_at,
+            nonce: Uuid::now_v7(),
+            is_replaceable: false,
+        };
+        self.commit(commit).await.map(drop)
     }
 }

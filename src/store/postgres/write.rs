@@ -132,7 +132,7 @@ fn unless_empty(items: &[impl Serialize]) -> Literal {
 
 /// `data` and `result`, which are kept as they were written, and so apart from the rest.
 fn contents(job: &Job) -> (Literal, Literal) {
-    let data = sql::maybe(job.face.data.as_deref(), |data| sql::json(data));
+    let data = sql::maybe(job.face.data.as_deref(), sql::json);
     let result = sql::maybe(job.face.result.as_ref(), |result| {
         sql::text(result.as_str())
     });

@@ -27,12 +27,12 @@ impl Redis {
         pipeline.add_command(self.call_create(job, input));
         let (answer,): (Vec<String>,) = self.link.run(&pipeline).await?;
         match answer.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-            ["exists", document, seq, nonce] => {
+            ["exists", document, seq, nonce, reported] => {
                 // Its entries were for nothing.
                 let mut pipeline = redis::pipe();
                 index::forget(&mut pipeline, &self.keys, &job.origin);
                 self.link.tell(pipeline).await;
-                Ok(Created::Exists(stored(document, seq, nonce)?))
+                Ok(Created::Exists(stored(document, seq, nonce, reported)?))
             }
             ["done", seq, former] => {
                 if !former.is_empty() {
@@ -98,7 +98,8 @@ impl Redis {
             .arg(LARGEST_CHANGE)
             .arg(commit.events.len())
             .arg(commit.rows.len())
-            .arg(commit.answers.len());
+            .arg(commit.answers.len())
+            .arg(job.reported_at.as_micros());
         for (place, event) in commit.events {
             call.arg(*place)
                 .arg(event.name.as_str())
@@ -133,7 +134,7 @@ impl Redis {
             "unindexed" => Ok(None),
             "missing" => self.absent(Some(Committed::Missing)).await,
             "conflict" => {
-                let mut stored = stored(next(), next(), next())?;
+                let mut stored = stored(next(), next(), next(), next())?;
                 while let (Some(id), Some(entry)) = (answer.next(), answer.next()) {
                     remember(&mut stored.ledger, id, entry)?;
                 }

@@ -7,6 +7,7 @@
 --      10 time of the change  11 channel             12 node
 --      13 most events     14 most bytes of events    15 largest message that carries the change
 --      16 events          17 rows                    18 answers: how many of each
+--      19 when a worker last gave a sign of life; a later one that another node took stands
 --      then place, name and data of each event; the rows; report id, place and text of each answer
 --
 -- Numbers are below 2^53, which Lua's doubles hold; they are written by '%d', since tostring() rounds.
@@ -15,14 +16,15 @@ local REMEMBERED = 1000
 local OVERHEAD = 128
 
 local job, events, rows, ledger, ages = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local held = redis.call('HMGET', job, 'incarnation', 'seq', 'state', 'due', 'dropped', 'event_bytes')
+local held = redis.call('HMGET', job, 'incarnation', 'seq', 'state', 'due', 'dropped', 'event_bytes',
+  'reported')
 if held[1] ~= ARGV[1] then
   return {'missing'}
 end
 
 local now = tonumber(ARGV[10])
 local event_count, row_count, answer_count = tonumber(ARGV[16]), tonumber(ARGV[17]), tonumber(ARGV[18])
-local first_row = 19 + 3 * event_count
+local first_row = 20 + 3 * event_count
 local first_answer = first_row + row_count
 
 local known = {}
@@ -34,11 +36,18 @@ for at = first_answer, first_answer + 3 * answer_count - 1, 3 do
   end
 end
 if held[2] ~= ARGV[2] or #known > 0 then
-  local whole = redis.call('HMGET', job, 'document', 'seq', 'nonce')
-  return {'conflict', whole[1], whole[2], whole[3] or '', unpack(known)}
+  local whole = redis.call('HMGET', job, 'document', 'seq', 'nonce', 'reported')
+  return {'conflict', whole[1], whole[2], whole[3] or '', whole[4] or '', unpack(known)}
 end
 
-local deadline, due = ARGV[8], held[4]
+local deadline, due, reported = ARGV[8], held[4], ARGV[19]
+if held[7] and tonumber(held[7]) > tonumber(reported) then
+  -- Every deadline is counted from the last sign of life.
+  if deadline ~= '' then
+    deadline = string.format('%d', deadline + held[7] - reported)
+  end
+  reported = held[7]
+end
 if deadline ~= '' and (due == '' or tonumber(deadline) < tonumber(due)) then
   due = deadline
 end
@@ -57,13 +66,13 @@ local function seq_at(place)
 end
 local seq = seq_at(positions)
 redis.call('HSET', job, 'document', ARGV[5], 'seq', seq, 'nonce', ARGV[4], 'state', ARGV[6],
-  'expires', ARGV[7], 'deadline', deadline, 'due', due)
+  'expires', ARGV[7], 'deadline', deadline, 'due', due, 'reported', reported)
 
 local told = {ARGV[12], ' ', ARGV[2], ' ', seq, '\n', ARGV[5], '\n'}
 local told_bytes = #ARGV[5]
 if event_count > 0 then
   local bytes = tonumber(held[6] or '0')
-  for at = 19, first_row - 1, 3 do
+  for at = 20, first_row - 1, 3 do
     local own, name, data = seq_at(tonumber(ARGV[at])), ARGV[at + 1], ARGV[at + 2]
     redis.call('XADD', events, own .. '-0', 'name', name, 'data', data)
     bytes = bytes + OVERHEAD + #name + #data

@@ -105,7 +105,7 @@ impl Redis {
     }
 
     /// Reads what belongs to a job, at one moment with the job itself.
-    async fn with_job<T: redis::FromRedisValue>(
+    pub(super) async fn with_job<T: redis::FromRedisValue>(
         &self,
         origin: &Origin,
         fields: &[&str],

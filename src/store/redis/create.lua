@@ -3,9 +3,10 @@
 -- KEYS  1 job, 2 events, 3 rows, 4 ledger, 5 its ages, 6 input, 7 lease
 -- ARGV  1 incarnation  2 document  3 origin  4 state  5 next deadline  6 now
 --       7 whether there is an input, 8 the input  9 channel  10 node
-local held = redis.call('HMGET', KEYS[1], 'incarnation', 'expires', 'seq', 'document', 'nonce', 'origin')
+local held = redis.call('HMGET', KEYS[1], 'incarnation', 'expires', 'seq', 'document', 'nonce', 'origin',
+  'reported')
 if held[1] and (held[2] == '' or tonumber(held[2]) > tonumber(ARGV[6])) then
-  return {'exists', held[4], held[3], held[5] or ''}
+  return {'exists', held[4], held[3], held[5] or '', held[7] or ''}
 end
 local time = redis.call('TIME')
 local seq = time[1] * 1000000 + time[2]

@@ -14,11 +14,18 @@ use crate::{
 };
 
 /// The fields of a job's key that [`Found`] is made of.
-pub(super) const JOB_FIELDS: [&str; 6] =
-    ["incarnation", "document", "seq", "nonce", "gone", "origin"];
+pub(super) const JOB_FIELDS: [&str; 7] = [
+    "incarnation",
+    "document",
+    "seq",
+    "nonce",
+    "reported",
+    "gone",
+    "origin",
+];
 
 /// What a job's key holds.
-pub(super) type Found = [Option<String>; 6];
+pub(super) type Found = [Option<String>; 7];
 
 /// A name that was looked up.
 pub(super) enum Held {
@@ -31,10 +38,11 @@ pub(super) enum Held {
 impl Held {
     pub(super) fn read(found: Found) -> Result<Self, StoreError> {
         Ok(match found {
-            [Some(_), Some(document), Some(seq), nonce, ..] => Self::Job(stored(
+            [Some(_), Some(document), Some(seq), nonce, reported, ..] => Self::Job(stored(
                 &document,
                 &seq,
                 nonce.as_deref().unwrap_or_default(),
+                reported.as_deref().unwrap_or_default(),
             )?),
             [None, .., Some(gone), Some(origin)] => {
                 let until = parsed("the end of a name", &gone)?;
@@ -46,14 +54,24 @@ impl Held {
 }
 
 /// A job from its document and what is kept beside it.
-pub(super) fn stored(document: &str, seq: &str, nonce: &str) -> Result<Box<Stored>, StoreError> {
+pub(super) fn stored(
+    document: &str,
+    seq: &str,
+    nonce: &str,
+    reported: &str,
+) -> Result<Box<Stored>, StoreError> {
     let seq = seq.parse().map_err(|()| unreadable("a seq", seq))?;
     let nonce: Option<Uuid> = match nonce {
         "" => None,
         nonce => Some(parsed("a nonce", nonce)?),
     };
+    let mut job = job_of(document, seq)?;
+    if !reported.is_empty() {
+        let reported_at = moment(parsed("a sign of life", reported)?);
+        job.reported_at = job.reported_at.max(reported_at);
+    }
     Ok(Box::new(Stored {
-        job: Arc::new(job_of(document, seq)?),
+        job: Arc::new(job),
         ledger: Ledger::default(),
         nonce,
     }))

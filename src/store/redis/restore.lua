@@ -1,12 +1,18 @@
--- Puts a job back as it is, unless one of its name is there or was removed.
+-- Puts a job back as it is, unless another of its name, or a newer state, is there, or it was removed.
 --
 -- KEYS  as for create.lua
 -- ARGV  1 incarnation  2 document  3 origin  4 state  5 next deadline  6 end of retention  7 seq  8 channel  9 node
-if redis.call('EXISTS', KEYS[1]) == 1 then
+local held = redis.call('HMGET', KEYS[1], 'incarnation', 'seq')
+if held[1] == ARGV[1] then
+  if tonumber(held[2]) >= tonumber(ARGV[7]) then
+    return 0
+  end
+elseif redis.call('EXISTS', KEYS[1]) == 1 then
   return 0
+else
+  redis.call('UNLINK', unpack(KEYS))
 end
-redis.call('UNLINK', unpack(KEYS))
--- Whether it had events, and which, nobody knows any more: whoever asks for some is told of a gap.
+-- Which events it had of late nobody knows any more: whoever asks for some is told of a gap.
 redis.call('HSET', KEYS[1], 'incarnation', ARGV[1], 'document', ARGV[2], 'origin', ARGV[3], 'state', ARGV[4],
   'seq', ARGV[7], 'expires', ARGV[6], 'deadline', ARGV[5], 'due', ARGV[5], 'dropped', ARGV[7])
 redis.call('PUBLISH', ARGV[8], ARGV[9])

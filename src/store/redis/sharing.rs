@@ -10,11 +10,11 @@ use super::{
     Redis, incarnation, index,
     keys::Entry,
     micros,
-    read::{from_json, to_json},
+    read::{from_json, remember, to_json},
     scripts::call,
 };
 use crate::{
-    job::{Job, JobId, Origin, Seq, Timestamp},
+    job::{Job, JobId, Ledger, Origin, ReportId, Seq, Timestamp},
     store::{Following, Notice, Shared, StoreError},
 };
 
@@ -203,6 +203,24 @@ impl Shared for Redis {
         let mut release = call(&self.scripts.release, &self.lease_keys(job));
         release.arg(node.to_string()).arg(incarnation(job));
         self.link.call(release).await
+    }
+
+    async fn answers(&self, job: &Origin, report_ids: &[ReportId]) -> Result<Ledger, StoreError> {
+        let mut get = cmd("HMGET");
+        get.arg(self.keys.of_job(&job.job_id, "ledger"));
+        for report_id in report_ids {
+            get.arg(report_id.as_str());
+        }
+        type Entries = Vec<Option<String>>;
+        let found: Option<(_, (Entries,))> = self.with_job(job, &[], [get]).await?;
+        let mut ledger = Ledger::default();
+        let entries = found.map(|(_, (entries,))| entries).unwrap_or_default();
+        for (report_id, entry) in report_ids.iter().zip(entries) {
+            if let Some(entry) = entry {
+                remember(&mut ledger, report_id.as_str(), &entry)?;
+            }
+        }
+        Ok(ledger)
     }
 
     async fn restore(&self, job: &Job) -> Result<(), StoreError> {

@@ -152,6 +152,7 @@ async fn log_of<T>(
     let mut child = Command::new(env!("CARGO_BIN_EXE_progressd"))
         .args(["serve", "--listen", "127.0.0.1:0", "--config"])
         .arg(&path)
+        .current_dir(folder.path())
         .env_clear()
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

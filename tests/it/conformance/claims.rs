@@ -247,3 +247,54 @@ pub(super) async fn a_job_that_was_removed_is_not_put_back(backend: &dyn Backend
     assert!(matches!(gone, Loaded::Gone(_)), "{gone:?}");
     assert!(listed(here, &Default::default(), None, 1).await.is_empty());
 }
+
+pub(super) async fn an_older_state_of_a_job_gives_way_to_the_one_that_is_put_back(
+    backend: &dyn Backend,
+) {
+    let (here, there) = (&**backend.store(), &*other(backend).await);
+    let old = created(here, "a").await;
+    // What this node has answered, and the store has lost since.
+    let held = Proposal::on(&old).report(json!({"processed_count": 7})).job;
+    let held = Job {
+        seq: Seq::new(old.seq.get() + 5_000).expect("a seq"),
+        ..held
+    };
+    done("putting back", shared(there).restore(&held)).await;
+    let back = stored(here, "a").await.job;
+    assert!(back.seq >= held.seq);
+    assert_eq!(back.face, held.face);
+    let next = commit(here, &Proposal::on(&back).event("e", &json!(1))).await;
+    assert!(next.seq > back.seq);
+}
+
+pub(super) async fn a_later_sign_of_life_stands(backend: &dyn Backend) {
+    let (here, there) = (&**backend.store(), &*other(backend).await);
+    let begun = leased(here, "a", 0).await;
+    // The other node takes a sign of life, which has no seq.
+    let alive = Proposal::on(&begun).at(later(20)).sign_of_life();
+    assert!(alive.job.reported_at > begun.reported_at);
+    let alive = commit(there, &alive).await;
+    assert_eq!(alive.seq, begun.seq);
+    let changed = Proposal::on(&begun).message("of a node that knows nothing of it");
+    commit(here, &changed).await;
+    let stored = stored(there, "a").await.job;
+    assert_eq!(stored.reported_at, alive.reported_at);
+    assert!(due(here, 15).await.is_empty());
+    until("its deadline", async || due(here, 30).await == ["a"]).await;
+}
+
+pub(super) async fn answers_are_found_by_their_report_ids(backend: &dyn Backend) {
+    let (here, there) = (&**backend.store(), &*other(backend).await);
+    let job = created(here, "a").await;
+    let job = commit(here, &Proposal::on(&job).message("b").answer("one")).await;
+    let end = Proposal::on(&job).state(State::Completed).answer("two");
+    commit(here, &end).await;
+    let wanted = [report_id("one"), report_id("other"), report_id("two")];
+    let ledger = done("answers", shared(there).answers(&job.origin, &wanted)).await;
+    let found = wanted.each_ref().map(|id| ledger.find(id, now()).is_some());
+    assert_eq!(found, [true, false, true]);
+    assert_eq!(ledger.find(&wanted[0], now()).expect("known").seq, job.seq);
+    remove(here, &job.origin, later(60)).await;
+    let ledger = done("answers", shared(there).answers(&job.origin, &wanted)).await;
+    assert!(ledger.find(&wanted[0], now()).is_none());
+}

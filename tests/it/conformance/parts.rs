@@ -137,6 +137,16 @@ impl Proposal {
         self
     }
 
+    /// A report that says nothing: it takes no position.
+    pub(super) fn sign_of_life(self) -> Self {
+        let proposal = self.report(json!({}));
+        let positions = proposal.positions - 1;
+        Self {
+            positions,
+            ..proposal
+        }
+    }
+
     /// Moves to a state.
     pub(super) fn state(self, state: State) -> Self {
         self.report(json!({"status": state.as_str()}))

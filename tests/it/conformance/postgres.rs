@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use progressd::store::{Postgres, PostgresSettings, Store};
 
 use super::{Backend, EventBounds};
-use crate::support::postgres_server::database;
+use crate::support::{pgbouncer, postgres_server::database};
 
 struct InPostgres {
     store: Arc<dyn Store>,
@@ -46,6 +46,24 @@ pub(super) async fn fresh(bounds: EventBounds) -> Box<dyn Backend> {
         events_per_job: bounds.count,
         event_bytes_per_job: bounds.bytes,
         ..database().await.settings()
+    };
+    Box::new(InPostgres {
+        store: open(&settings).await,
+        settings,
+    })
+}
+
+/// A database of its own, behind a pooler that lends sessions for single transactions.
+pub(super) async fn fresh_behind_a_pooler(bounds: EventBounds) -> Box<dyn Backend> {
+    let database = database().await;
+    let pooler = tokio::task::spawn_blocking(pgbouncer::before_shared).await;
+    let pooled = pooler.expect("a pooler").before(&database);
+    let settings = PostgresSettings {
+        url: pooled.url,
+        listen_url: Some(database.url.clone()),
+        events_per_job: bounds.count,
+        event_bytes_per_job: bounds.bytes,
+        ..database.settings()
     };
     Box::new(InPostgres {
         store: open(&settings).await,

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use progressd::config::Config;
+use progressd::config::{Config, StoreBackend};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -71,6 +71,31 @@ async fn systemd_reads_the_unit_and_finds_it_hardened() {
     // The scale goes from 0 to 10, and in this option to 100; what listens on the network has 1.0 by that.
     let options = ["security", "--offline=true", "--threshold=15", "--no-pager"];
     output("systemd-analyze", &[&options[..], &[path]].concat()).await;
+}
+
+#[test]
+fn jobs_are_kept_where_the_service_may_write_and_the_container_has_a_volume() {
+    let config = Config::from_toml(include_str!("../../../config/deploy/progressd.toml"));
+    let store = config.expect("a valid example").store;
+    assert_eq!(store.backend, StoreBackend::Embedded);
+    let folder = store.embedded.path.parent().expect("a folder");
+    // systemd keeps state directories under /var/lib (systemd.exec, StateDirectory).
+    let [state] = unit("StateDirectory")[..] else {
+        panic!("one StateDirectory");
+    };
+    assert_eq!(folder, Path::new("/var/lib").join(state));
+    assert_eq!(unit("WorkingDirectory"), [format!("%S/{state}")]);
+    let compose = yaml(COMPOSE);
+    let volume = format!("data:{}", folder.display());
+    assert_eq!(compose["services"]["progressd"]["volumes"][0], *volume);
+    let line = format!(
+        "COPY --from=build --chown=65532:65532 /data {}",
+        folder.display()
+    );
+    assert!(
+        DOCKERFILE.lines().any(|has| has == line),
+        "the volume begins as a writable folder"
+    );
 }
 
 #[test]

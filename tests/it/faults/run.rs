@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     record::{Deed, Outcome},
-    world::World,
+    world::{World, pause},
 };
 
 /// The keys by which such a job lasts.
@@ -80,7 +80,14 @@ impl Run {
 /// What is there, when all is well again.
 async fn read(world: &World, path: &str) -> Value {
     let mut chance = world.chance(50_000);
-    let request = world.request(Method::GET, path, &mut chance);
-    let answer = request.send().await.expect("an answer");
-    answer.json().await.expect("JSON")
+    loop {
+        let request = world.request(Method::GET, path, &mut chance);
+        // A connection that the server closes just now, as it does after a stream's last block, is another try's.
+        if let Ok(answer) = request.send().await
+            && let Ok(answer) = answer.json().await
+        {
+            return answer;
+        }
+        pause(Duration::from_millis(50), &mut chance).await;
+    }
 }

@@ -167,6 +167,20 @@ async fn an_encoding_that_cannot_hold_every_text_will_not_do() {
     );
 }
 
+#[tokio::test]
+async fn an_isolation_level_that_shows_the_past_will_not_do() {
+    let database = database().await;
+    let name = &database.name;
+    database
+        .execute(&format!(
+            "ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'"
+        ))
+        .await;
+    let error = refused(database.settings()).await;
+    assert!(error.contains("\"serializable\""), "{error}");
+    assert!(error.contains("read committed"), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_is_asked_for_and_never_told() {
     let server =

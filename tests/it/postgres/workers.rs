@@ -139,7 +139,7 @@ async fn what_no_report_may_bring_is_refused_by_name() {
         ("progress_percentage = NULL", "PD003", "can be cleared"),
         ("error = NULL", "PD003", "can be cleared"),
         ("result = NULL", "PD003", "can be cleared"),
-        ("result = 'null'", "PD003", "can be cleared"),
+        ("result = 'null'", "PD003", "must not be null"),
         ("progress_percentage = 100.01", "PD003", "0 to 100"),
         ("progress_percentage = 'NaN'", "PD003", "0 to 100"),
         (&format!("message = '{long}'"), "PD003", "1000 characters"),

@@ -271,7 +271,7 @@ pub(crate) async fn try_execute(
 }
 
 /// A command as the user that PostgreSQL runs as: itself, or `postgres` when we are root, whom it refuses.
-fn as_postgres(program: &str) -> Command {
+pub(crate) fn as_postgres(program: &str) -> Command {
     let is_root = fs::metadata("/proc/self").is_ok_and(|myself| myself.uid() == 0);
     if !is_root {
         return Command::new(program);

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path, process::Stdio};
 
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, BufReader},
     process::{Child, Command},
@@ -14,6 +15,8 @@ use super::{in_time, secrets};
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
+    /// Where it runs, unless the test says otherwise: its store's file leaves with it.
+    _folder: Option<TempDir>,
     log: mpsc::UnboundedReceiver<String>,
     pub(crate) url: String,
 }
@@ -33,7 +36,50 @@ impl Process {
         Self::run(command.arg(file).env_clear()).await
     }
 
+    /// Starts it in a folder, by the `progressd.toml` there.
+    pub(crate) async fn start_in(folder: &Path) -> Self {
+        let command = &mut Command::new(env!("CARGO_BIN_EXE_progressd"));
+        command.args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--config",
+            "progressd.toml",
+        ]);
+        Self::run_in(command.current_dir(folder).env_clear(), None).await
+    }
+
+    /// The same, where no file may get longer than so many KiB: a write beyond that fails as on a full disk.
+    pub(crate) async fn start_confined(folder: &Path, kibibytes: usize) -> Self {
+        // Counted in units of 512 bytes (POSIX, ulimit). The signal would end the process.
+        let script = format!(
+            "trap '' XFSZ; ulimit -S -f {}; exec \"$0\" serve --listen 127.0.0.1:0 --config progressd.toml",
+            2 * kibibytes
+        );
+        let command = &mut Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_progressd")]);
+        Self::run_in(command.current_dir(folder).env_clear(), None).await
+    }
+
+    /// Lets its files get as long as they like.
+    pub(crate) async fn set_free(&self) {
+        let status = Command::new("prlimit")
+            .args(["--pid", &self.id(), "--fsize=unlimited"])
+            .status();
+        assert!(status.await.expect("prlimit is there").success());
+    }
+
+    /// Kills it, in whatever it is doing.
+    pub(crate) async fn kill(&mut self) {
+        self.child.kill().await.expect("a running process");
+    }
+
     async fn run(command: &mut Command) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        Self::run_in(command.current_dir(folder.path()), Some(folder)).await
+    }
+
+    async fn run_in(command: &mut Command, folder: Option<TempDir>) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -50,6 +96,7 @@ impl Process {
         tokio::spawn(read_log(stderr, sender));
         Self {
             child,
+            _folder: folder,
             log,
             url: url.to_owned(),
         }

@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use progressd::{
-    job::{Event, Job, JobId, Origin, Seq, Timestamp},
+    job::{Event, Job, JobId, Ledger, Origin, ReportId, Seq, Timestamp},
     store::{
         Commit, Committed, Created, Filter, Following, Input, JobCounts, KeptEvents, Loaded,
         Memory, Notice, Position, Rows, Shared, Store, StoreError,
@@ -333,6 +333,13 @@ impl Shared for Node {
             claim.until = Instant::now();
         }
         Ok(())
+    }
+
+    async fn answers(&self, job: &Origin, _: &[ReportId]) -> Result<Ledger, StoreError> {
+        Ok(match self.load(&job.job_id, self.clock()).await? {
+            Loaded::Job(stored) => stored.ledger,
+            _ => Ledger::default(),
+        })
     }
 
     async fn restore(&self, _job: &Job) -> Result<(), StoreError> {

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    ops::Range,
     sync::{Arc, Condvar, Mutex, MutexGuard},
 };
 
@@ -128,23 +129,26 @@ impl Machine {
 }
 
 /// What of a write that was under way has reached the disk.
-fn torn(chance: &mut StdRng, length: usize) -> Vec<std::ops::Range<usize>> {
-    let whole = 0..length;
+fn torn(chance: &mut StdRng, length: usize) -> Vec<Range<usize>> {
     let cut = chance.random_range(0..=length);
-    match chance.random_range(0..8) {
+    let sector = cut - cut % SECTOR;
+    let part = match chance.random_range(0..8) {
         // Any byte.
-        0 => vec![0..cut],
-        1 => vec![cut..length],
+        0 => 0..cut,
+        1 => cut..length,
         // Whole sectors: the first ones, the last ones, some of them.
-        2 => vec![0..cut - cut % SECTOR],
-        3 => vec![cut - cut % SECTOR..length],
-        4 => (0..length)
-            .step_by(SECTOR)
-            .filter(|_| chance.random_bool(0.5))
-            .map(|start| start..length.min(start + SECTOR))
-            .collect(),
-        _ => vec![whole],
-    }
+        2 => 0..sector,
+        3 => sector..length,
+        4 => {
+            let starts = (0..length).step_by(SECTOR);
+            return starts
+                .filter(|_| chance.random_bool(0.5))
+                .map(|start| start..length.min(start + SECTOR))
+                .collect();
+        }
+        _ => 0..length,
+    };
+    [part].into()
 }
 
 fn write(disk: &mut Vec<u8>, offset: u64, data: &[u8]) {

@@ -1,0 +1,59 @@
+//! What becomes of a change: the functions of `migrations/0002_server.sql` that make one answer alike.
+
+use sqlx::{error::BoxDynError, postgres::PgRow};
+
+use super::{
+    client::Client,
+    row::{Columns, JOB, stored, unreadable},
+};
+use crate::{
+    job::Seq,
+    store::{StoreError, Stored},
+};
+
+/// What became of it.
+pub(super) enum Outcome {
+    /// It was done; the seq of its first position.
+    Done(Seq),
+    /// This stood in the way.
+    Met(Box<Stored>),
+    /// There is no such job.
+    Missing,
+}
+
+impl Outcome {
+    /// Calls a function that makes a change, twice if need be: what it does is known by its name.
+    pub(super) async fn of(client: &Client, call: &str) -> Result<Self, StoreError> {
+        let row = client.fetch_one(statement(call)).await?;
+        Self::read(&row).map_err(unreadable)
+    }
+
+    /// The same, sent once.
+    pub(super) async fn of_once(client: &Client, call: &str) -> Result<Self, StoreError> {
+        let row = client.fetch_one_once(statement(call)).await?;
+        Self::read(&row).map_err(unreadable)
+    }
+
+    fn read(row: &PgRow) -> Result<Self, BoxDynError> {
+        let mut columns = Columns::of(row);
+        let word: &str = columns.take()?;
+        let first: Option<i64> = columns.take()?;
+        let answers: Option<&str> = columns.take()?;
+        match (word, first) {
+            ("done", Some(first)) => {
+                let first = Seq::new(u64::try_from(first)?);
+                Ok(Self::Done(first.unwrap_or(Seq::MAX)))
+            }
+            ("exists" | "conflict", _) => Ok(Self::Met(Box::new(stored(&mut columns, answers)?))),
+            ("missing", _) => Ok(Self::Missing),
+            (word, _) => Err(format!("the outcome {word:?}").into()),
+        }
+    }
+}
+
+fn statement(call: &str) -> String {
+    format!(
+        "SELECT r.outcome, r.first, r.answers::text, {JOB} FROM {call} AS r, \
+         LATERAL (SELECT (r.stored).*) AS j"
+    )
+}
