@@ -12,8 +12,10 @@ mod nodes;
 mod poll;
 mod proxied;
 mod record;
+mod run;
 mod runners;
 mod watch;
+mod wire;
 mod work;
 mod world;
 

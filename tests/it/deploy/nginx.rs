@@ -243,3 +243,37 @@ async fn a_drain_is_told_through_nginx() {
         .await
         .expect("no panic");
 }
+
+#[tokio::test]
+async fn watchers_come_back_at_once_when_every_node_was_away() {
+    let mut nodes = Vec::new();
+    let mut ways = Vec::new();
+    for _ in 0..2 {
+        let node = TestServer::with(&settings()).await;
+        let inside = node.as_bearer("key-all");
+        inside.create(json!({"job_id": "j"})).await;
+        ways.push(FaultProxy::before(node.address(), Fault::None).await);
+        nodes.push(node);
+    }
+    let nginx = Nginx::before(&[ways[0].address, ways[1].address]).await;
+    let outside = nodes[0].as_bearer("key-all").through(&nginx.url);
+    for way in &ways {
+        way.set(Fault::Down).await;
+    }
+    // nginx has found out, of both of them.
+    for _ in 0..4 {
+        let answer = outside.get("/api/v1/jobs/j/stream").await;
+        answer.expect(StatusCode::BAD_GATEWAY);
+    }
+    for way in &ways {
+        way.set(Fault::None).await;
+    }
+    // A stream tells nginx nothing about its node until it ends: all the same it turns nobody away.
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        let mut stream = outside.watch("j").await;
+        assert_eq!(stream.head.status, StatusCode::OK);
+        stream.next_status().await;
+        streams.push(stream);
+    }
+}

@@ -72,8 +72,6 @@ pub(super) enum Rule {
     Fold,
     /// A job that was created is there.
     JobLost,
-    /// Rows are those that were reported, once and in order.
-    Rows,
 }
 
 impl fmt::Display for Violation {
@@ -93,7 +91,6 @@ struct Case<'a> {
     /// Each watcher's connections, one after the other.
     watchers: BTreeMap<usize, Vec<&'a Connection>>,
     polls: Vec<&'a Poll>,
-    rows: Vec<&'a [u64]>,
     kills: &'a [Kill],
     promises: Promises,
     /// Every distinct text of a status.
@@ -153,9 +150,6 @@ pub(super) fn check(record: &Record, promises: Promises) -> Vec<Violation> {
     for poll in &record.polls {
         case!(poll).polls.push(poll);
     }
-    for rows in &record.rows {
-        case!(rows).rows.push(&rows.numbers);
-    }
     let checked = cases.into_values().map(Case::check);
     checked.flatten().collect()
 }
@@ -167,7 +161,6 @@ impl<'a> Case<'a> {
             reports: Vec::new(),
             watchers: BTreeMap::new(),
             polls: Vec::new(),
-            rows: Vec::new(),
             kills,
             promises,
             statuses: HashMap::new(),
@@ -187,7 +180,6 @@ impl<'a> Case<'a> {
         self.check_timeline();
         self.check_end();
         self.check_fold();
-        self.check_rows();
         let watchers = std::mem::take(&mut self.watchers);
         for (watcher, connections) in &watchers {
             self.check_watcher(*watcher, connections);

@@ -65,7 +65,7 @@ async fn no_promise_is_broken(backing: &Backing, title: &str) {
     };
     println!("{title}: seed {}", load.seed);
     let mut nodes = two_nodes(backing).await;
-    let world = World::new(nodes.iter().map(Node::url).collect(), None, &load);
+    let world = World::new(nodes.iter().map(|node| node.address).collect(), None, &load);
     let crowd = Crowd::start(&world, &load);
     tokio::time::sleep(Duration::from_secs(setting("SECONDS", 4))).await;
     crowd.finish(Duration::from_secs(60)).await;

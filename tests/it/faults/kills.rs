@@ -7,6 +7,7 @@ use rand::{RngExt as _, rngs::StdRng};
 use super::{
     check::Promises,
     node::Node,
+    run::{self, Run},
     setting,
     world::{Crowd, Load, World, pause, verify},
 };
@@ -14,9 +15,12 @@ use super::{
 /// `store.embedded.flush_ms`, and as much again as a busy machine may take.
 const PROGRESS_AGE: Duration = Duration::from_millis(200 + 1_500);
 
+/// How long what was begun may take, once nobody is harmed any more.
+const PATIENCE: Duration = Duration::from_secs(90);
+
 const CONFIGURATION: &str = "\
 [store]
-backend = 'BACKEND'
+backend = 'embedded'
 [store.embedded]
 path = 'FOLDER/progressd.redb'
 [stream]
@@ -101,10 +105,14 @@ async fn a_node_that_is_killed_over_and_over_breaks_no_promise() {
         "kills: seed {}, {rounds} rounds, {watchers} watchers",
         load.seed
     );
-    let mut node = Node::new(&CONFIGURATION.replace("BACKEND", "embedded"));
-    let world = World::new(vec![node.url()], None, &load);
+    let mut node = Node::new(&format!("{CONFIGURATION}{}", run::KEYS));
+    let world = World::new(vec![node.address], None, &load);
     let mut chance = world.chance(30_000);
     node.start().await;
+    let runs = [
+        Run::start(&world, 0, rounds).await,
+        Run::start(&world, 1, rounds).await,
+    ];
     let crowd = Crowd::start(&world, &load);
     for round in 0..rounds {
         let moment = Moment::any(&mut chance);
@@ -113,7 +121,10 @@ async fn a_node_that_is_killed_over_and_over_breaks_no_promise() {
         println!("round {round}: {moment:?}");
         node.start().await;
     }
-    crowd.finish(Duration::from_secs(60)).await;
+    for run in &runs {
+        run.check(&world, PATIENCE).await;
+    }
+    crowd.finish(PATIENCE).await;
     // What was read at the end is still there after another start.
     node.stop().await;
     node.start().await;

@@ -9,6 +9,7 @@ use super::{
     backing::Backing,
     check::Promises,
     node::Node,
+    run::{self, Run},
     setting,
     world::{Crowd, Load, World, pause, verify},
 };
@@ -18,6 +19,10 @@ use crate::support::{
     postgres_server::PostgresServer,
     redis_server::{Options, RedisServer},
 };
+
+/// How long what was begun may take, once nobody is harmed any more: a job whose node was killed is taken over after a
+/// while.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 const MORE: &str = "\
 store.timeout_ms = 1500
@@ -158,13 +163,18 @@ async fn harm(backing: &Backing, mut server: Server, title: &str) {
         "{title}: seed {}, {rounds} rounds, {} watchers",
         load.seed, load.watchers
     );
-    let toml = backing.toml(&format!("{MORE}\n{}", people::configuration()));
+    let more = format!("{MORE}{}{}", run::KEYS, people::configuration());
+    let toml = backing.toml(&more);
     let mut nodes = [Node::new(&toml), Node::new(&toml)];
     for node in &mut nodes {
         node.start().await;
     }
     let nginx = Nginx::before(&nodes.each_ref().map(|node| node.address)).await;
-    let world = World::new(vec![nginx.url.clone()], Some("key-all"), &load);
+    let world = World::new(vec![nginx.address], Some("key-all"), &load);
+    let runs = [
+        Run::start(&world, 0, rounds).await,
+        Run::start(&world, 1, rounds).await,
+    ];
     let crowd = Crowd::start(&world, &load);
     let mut chance = world.chance(30_000);
     for round in 0..rounds {
@@ -200,7 +210,10 @@ async fn harm(backing: &Backing, mut server: Server, title: &str) {
             Blow::Deafen => server.deafen().await,
         }
     }
-    crowd.finish(Duration::from_secs(90)).await;
+    for run in &runs {
+        run.check(&world, PATIENCE).await;
+    }
+    crowd.finish(PATIENCE).await;
     for node in &mut nodes {
         node.stop().await;
         let log = node.log();

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use rand::{RngExt as _, rngs::StdRng};
 use reqwest::Method;
-use serde_json::Value;
 
 use super::world::{World, pause};
 use crate::support::in_time;
@@ -48,7 +47,7 @@ async fn ask(world: &World, job: &Arc<str>, query: &str, chance: &mut StdRng) ->
     true
 }
 
-/// Reads every job's status and rows, when everything is over.
+/// Reads every job's status, when everything is over.
 pub(super) async fn read_everything(world: &World) {
     let mut chance = world.chance(u64::MAX);
     for job in world.all_jobs() {
@@ -58,25 +57,5 @@ pub(super) async fn read_everything(world: &World) {
             }
         };
         in_time("the job's status", asking).await;
-        let mut numbers = Vec::new();
-        for page in 1.. {
-            let path = format!("/jobs/{job}/results?per_page=1000&page={page}");
-            // A connection that the server closes just now, as it does after a stream's last block, is
-            // another try's.
-            let answer = loop {
-                let request = world.request(Method::GET, &path, &mut chance);
-                if let Ok(answer) = request.send().await {
-                    break answer;
-                }
-                pause(AGAIN, &mut chance).await;
-            };
-            let rows: Value = answer.json().await.expect("a page of rows");
-            let rows = rows["results"].as_array().expect("rows").clone();
-            numbers.extend(rows.iter().map(|row| row["n"].as_u64().expect("a number")));
-            if rows.len() < 1_000 {
-                break;
-            }
-        }
-        world.recorder.read_rows(&job, numbers);
     }
 }

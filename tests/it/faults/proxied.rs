@@ -251,8 +251,8 @@ async fn two_nodes_with_a_bad_way_to_their_store_break_no_promise(backing: Backi
         nodes.push(node);
         proxies.push(proxy);
     }
-    let urls = nodes.iter().map(Node::url).collect();
-    let world = World::new(urls, None, &load);
+    let addresses = nodes.iter().map(|node| node.address).collect();
+    let world = World::new(addresses, None, &load);
     let crowd = Crowd::start(&world, &load);
     let mut chance = world.chance(30_000);
     for round in 0..rounds {

@@ -18,14 +18,14 @@ pub(super) type Tick = u64;
 pub(super) enum Deed {
     /// A new job.
     Create,
+    /// A new job that a runner does: it reports itself.
+    Run,
     /// Counts on.
     Increment(u64),
     /// Counts up to.
     Count(u64),
     /// An event; its number is used once in its job.
     Event(u64),
-    /// A result row; its number is used once in its job.
-    Row(u64),
     /// The job's end, in this state.
     End(&'static str),
 }
@@ -97,13 +97,6 @@ pub(super) struct Poll {
     pub(super) answer: Result<Arc<str>, u16>,
 }
 
-/// A job's result rows when everything was over, by their numbers.
-#[derive(Debug, Clone)]
-pub(super) struct RowsRead {
-    pub(super) job: Arc<str>,
-    pub(super) numbers: Vec<u64>,
-}
-
 /// A node was killed: what it had answered, but not stored for good, is gone.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kill {
@@ -117,7 +110,6 @@ pub(super) struct Record {
     pub(super) reports: Vec<Report>,
     pub(super) connections: Vec<Connection>,
     pub(super) polls: Vec<Poll>,
-    pub(super) rows: Vec<RowsRead>,
     pub(super) kills: Vec<Kill>,
 }
 
@@ -184,12 +176,6 @@ impl Recorder {
             ended: self.tick(),
         };
         self.lock().polls.push(poll);
-    }
-
-    /// Somebody read all rows of a job.
-    pub(super) fn read_rows(&self, job: &Arc<str>, numbers: Vec<u64>) {
-        let job = Arc::clone(job);
-        self.lock().rows.push(RowsRead { job, numbers });
     }
 
     /// A node is being killed.

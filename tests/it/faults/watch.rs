@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use rand::{RngExt as _, rngs::StdRng};
-use reqwest::{Method, Response};
 
 use super::{
     record::{Block, Connection, End},
+    wire::Answer,
     world::{World, pause},
 };
 use crate::support::sse;
@@ -22,8 +22,8 @@ pub(super) async fn watch(world: Arc<World>, number: u64) {
         let is_last = world.winding_down.is_cancelled();
         match world.any_job(&mut chance) {
             Some(job) => {
-                let watching = follow(&world, &job, &mut chance);
-                if world.over.run_until_cancelled(watching).await.is_none() {
+                follow(&world, &job, &mut chance).await;
+                if world.over.is_cancelled() {
                     return;
                 }
             }
@@ -51,17 +51,14 @@ async fn follow(world: &World, job: &Arc<str>, chance: &mut StdRng) {
             // What it is if this is given up.
             end: End::Broken,
         };
-        let path = format!("/jobs/{job}/stream");
-        let mut request = world
-            .request(Method::GET, &path, chance)
-            .header("accept", "text/event-stream")
-            .timeout(Duration::from_secs(3_600));
-        if let Some(cursor) = cursor {
-            request = request.header("last-event-id", cursor);
-        }
+        let path = format!("/api/v1/jobs/{job}/stream");
+        let mut headers = world.headers();
+        headers.push(("accept", "text/event-stream".to_owned()));
+        headers.extend(cursor.map(|cursor| ("last-event-id", cursor.to_string())));
+        let address = world.any_address(chance);
         let reading = async {
-            match request.send().await {
-                Ok(response) => read(world, response, &mut connection).await,
+            match Answer::to(address, &path, &headers).await {
+                Ok(answer) => read(world, answer, &mut connection).await,
                 Err(_) => End::Broken,
             }
         };
@@ -92,15 +89,15 @@ fn is_end(block: &Block) -> bool {
 }
 
 /// Reads a stream; half a block at its end is none.
-async fn read(world: &World, mut response: Response, connection: &mut Connection) -> End {
-    match response.status().as_u16() {
+async fn read(world: &World, mut answer: Answer, connection: &mut Connection) -> End {
+    match answer.status() {
         200 => {}
         204 => return End::NothingMore,
         status => return End::Refused(status),
     }
     let mut buffer = BytesMut::new();
     loop {
-        match response.chunk().await {
+        match answer.piece().await {
             Ok(Some(bytes)) => buffer.extend_from_slice(&bytes),
             Ok(None) => return End::Closed,
             Err(_) => return End::Broken,

@@ -20,7 +20,7 @@ struct Job<'a> {
     name: Arc<str>,
     /// What decides between deeds.
     chance: &'a mut StdRng,
-    /// Numbers of events, rows and report ids.
+    /// Numbers of events and report ids.
     next: u64,
     /// How far the worker is, when it reports totals.
     count: u64,
@@ -70,10 +70,9 @@ impl Job<'_> {
             pause(self.world.pause, self.chance).await;
             match self.chance.random_range(0..10) {
                 0..=2 => self.event().await,
-                3 => self.row().await,
-                4 => self.message().await,
+                3 => self.message().await,
                 // By two nodes at once, where there are two.
-                5 if !is_total => self.two_at_once().await,
+                4 if !is_total => self.two_at_once().await,
                 _ if is_total => self.total().await,
                 _ => self.increment().await,
             }
@@ -109,13 +108,6 @@ impl Job<'_> {
         let number = self.number();
         let body = json!({"event": "log", "data": {"job": *self.name, "n": number}});
         self.report(Deed::Event(number), Method::POST, "/events", body)
-            .await;
-    }
-
-    async fn row(&mut self) {
-        let number = self.number();
-        let body = json!([{"n": number}]);
-        self.report(Deed::Row(number), Method::POST, "/results", body)
             .await;
     }
 

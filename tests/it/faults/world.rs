@@ -1,6 +1,7 @@
 //! Workers, watchers and pollers around nodes that die, and what they share.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -37,7 +38,7 @@ pub(super) struct World {
     pub(super) recorder: Recorder,
     client: Client,
     /// Where requests go: to any of these.
-    urls: Vec<String>,
+    addresses: Vec<SocketAddr>,
     token: Option<String>,
     seed: u64,
     pub(super) pause: Duration,
@@ -63,15 +64,14 @@ pub(super) struct Crowd {
 }
 
 impl World {
-    pub(super) fn new(urls: Vec<String>, token: Option<&str>, load: &Load) -> Arc<Self> {
-        // Streams have a longer time of their own.
+    pub(super) fn new(addresses: Vec<SocketAddr>, token: Option<&str>, load: &Load) -> Arc<Self> {
         let client = Client::builder()
             .no_proxy()
             .timeout(Duration::from_secs(30));
         Arc::new(Self {
             recorder: Recorder::new(),
             client: client.build().expect("a client"),
-            urls,
+            addresses,
             token: token.map(str::to_owned),
             seed: load.seed,
             pause: load.pause,
@@ -97,12 +97,26 @@ impl World {
         path: &str,
         chance: &mut StdRng,
     ) -> RequestBuilder {
-        let url = &self.urls[chance.random_range(0..self.urls.len())];
-        let request = self.client.request(method, format!("{url}/api/v1{path}"));
-        match &self.token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        }
+        let address = self.any_address(chance);
+        let url = format!("http://{address}/api/v1{path}");
+        let request = self.client.request(method, url);
+        let headers = self.headers().into_iter();
+        headers.fold(request, |request, (name, value)| {
+            request.header(name, value)
+        })
+    }
+
+    /// Where one of the nodes is.
+    pub(super) fn any_address(&self, chance: &mut StdRng) -> SocketAddr {
+        self.addresses[chance.random_range(0..self.addresses.len())]
+    }
+
+    /// What every request carries.
+    pub(super) fn headers(&self) -> Vec<(&'static str, String)> {
+        let token = self.token.iter();
+        token
+            .map(|token| ("authorization", format!("Bearer {token}")))
+            .collect()
     }
 
     /// There is a job to watch.

@@ -31,6 +31,7 @@ pub(crate) struct Nginx {
     // Before the folder that it writes to.
     _child: Child,
     pub(crate) url: String,
+    pub(crate) address: SocketAddr,
     folder: TempDir,
 }
 
@@ -43,12 +44,15 @@ impl Nginx {
 
     /// Starts it with the configuration that is shipped, in front of several nodes.
     pub(crate) async fn before(nodes: &[SocketAddr]) -> Self {
-        let line = "    server 127.0.0.1:8080 fail_timeout=1s;\n";
-        let lines: String = nodes
-            .iter()
-            .map(|node| line.replace("127.0.0.1:8080", &node.to_string()))
-            .collect();
-        Self::start_as(&replaced(SHIPPED, line, &lines)).await
+        let lines = SHIPPED.lines().map(|line| match line {
+            // Whatever stands behind the address: a line for each.
+            _ if line.trim_start().starts_with("server 127.0.0.1:8080") => nodes
+                .iter()
+                .map(|node| line.replace("127.0.0.1:8080", &node.to_string()) + "\n")
+                .collect(),
+            line => format!("{line}\n"),
+        });
+        Self::start_as(&lines.collect::<String>()).await
     }
 
     async fn start_as(configuration: &str) -> Self {
@@ -104,6 +108,7 @@ impl Nginx {
         in_time("nginx", listening).await.then(|| Self {
             _child: child,
             url: format!("http://{address}"),
+            address,
             folder,
         })
     }

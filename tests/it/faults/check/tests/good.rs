@@ -2,9 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::faults::record::{
-    Block, Connection, Deed, End, Kill, Outcome, Poll, Record, Report, RowsRead,
-};
+use crate::faults::record::{Block, Connection, Deed, End, Kill, Outcome, Poll, Record, Report};
 
 pub(super) fn name() -> Arc<str> {
     "j".into()
@@ -81,19 +79,10 @@ pub(super) fn good() -> Record {
         report(Deed::Event(1), 5, 8, Done(20)),
         report(Deed::Increment(2), 10, 13, Done(30)),
         report(Deed::Event(2), 14, 17, Unknown),
-        report(Deed::Row(1), 18, 19, Done(40)),
-        report(Deed::Row(2), 20, 21, Unknown),
-        report(Deed::Row(3), 22, 23, Done(40)),
         report(Deed::Increment(5), 24, 25, Unknown),
         report(Deed::Event(3), 26, 29, Done(50)),
         report(
             Deed::Event(9),
-            26,
-            29,
-            Outcome::Refused("INVALID_REQUEST".to_owned()),
-        ),
-        report(
-            Deed::Row(9),
             26,
             29,
             Outcome::Refused("INVALID_REQUEST".to_owned()),
@@ -155,10 +144,6 @@ pub(super) fn good() -> Record {
             poll(14, 15, Ok(status("processing", 2, 30))),
             poll(63, 64, Ok(status("completed", 7, 60))),
         ],
-        rows: vec![RowsRead {
-            job: name(),
-            numbers: vec![1, 3],
-        }],
         kills: vec![Kill {
             tick: 9,
             at: Duration::from_millis(9),
