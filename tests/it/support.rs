@@ -12,6 +12,7 @@ pub(crate) mod ndjson;
 pub(crate) mod nginx;
 pub(crate) mod people;
 pub(crate) mod pgbouncer;
+pub(crate) mod ports;
 pub(crate) mod postgres_server;
 pub(crate) mod process;
 pub(crate) mod raw_client;
@@ -28,7 +29,7 @@ use std::time::Duration;
 
 /// The longest that a test waits for something that must come: far above what it takes, so
 /// that only a thing that never comes runs into it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for `future`; says what did not come in time.
 pub(crate) async fn in_time<F: Future>(what: &str, future: F) -> F::Output {

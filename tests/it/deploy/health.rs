@@ -8,7 +8,7 @@ use tokio::{
     process::Command,
 };
 
-use crate::support::{certificate::Certificate, in_time, nginx::free_address, server::TestServer};
+use crate::support::{certificate::Certificate, in_time, ports::free_address, server::TestServer};
 
 async fn health(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_progressd"));

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::record::Recorder;
-use crate::support::in_time;
+use crate::support::{in_time, ports::free_address};
 
 /// The real binary with a configuration of its own; killed when dropped.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Node {
         let toml = toml.replace("FOLDER", &folder.path().display().to_string());
         std::fs::write(folder.path().join("progressd.toml"), toml).expect("a file");
         Self {
-            address: lasting_address(),
+            address: free_address(),
             folder,
             variables: Vec::new(),
             child: None,
@@ -145,15 +145,4 @@ async fn listening(child: &mut Child) -> Option<String> {
     let stdout = child.stdout.take().expect("standard output is piped");
     let line = BufReader::new(stdout).lines().next_line().await;
     line.expect("UTF-8")
-}
-
-/// A port that is free now and is nobody's by chance later: below those that outgoing connections take (Linux:
-/// ip(7), `ip_local_port_range`).
-fn lasting_address() -> SocketAddr {
-    loop {
-        let port = rand::random_range(15_000..30_000);
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
-            return listener.local_addr().expect("a bound socket");
-        }
-    }
 }

@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use crate::support::{
     in_time,
-    nginx::free_address,
+    ports::free_address,
     postgres_server::{Database, PASSWORD, PostgresServer, database, shared},
     secrets,
 };

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::support::{
     certificate::Certificate,
     in_time,
-    nginx::free_address,
+    ports::free_address,
     redis_server::{Options, RedisServer, own_prefix},
     scrape::Scrape,
     secrets,

@@ -20,7 +20,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use super::{nginx::free_address, until};
+use super::{ports::free_address, until};
 
 /// What is done to the connections, those that are there and those that come.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,11 +1,6 @@
 //! Debian's nginx on a free port, in front of a server.
 
-use std::{
-    fs,
-    net::{SocketAddr, TcpListener},
-    path::PathBuf,
-    process::Stdio,
-};
+use std::{fs, net::SocketAddr, path::PathBuf, process::Stdio};
 
 use tempfile::TempDir;
 use tokio::{
@@ -13,7 +8,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::in_time;
+use super::{in_time, ports::free_address};
 
 /// Where Debian puts it, which is not on everybody's path.
 const PROGRAM: &str = "/usr/sbin/nginx";
@@ -126,12 +121,6 @@ impl Nginx {
     fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
-}
-
-/// An address on which nobody listens just now.
-pub(crate) fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound socket")
 }
 
 /// `text` with every `from` replaced, of which there must be one at least.

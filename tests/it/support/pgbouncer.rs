@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::{
     PATIENCE,
-    nginx::free_address,
+    ports::free_address,
     postgres_server::{Database, PostgresServer, as_postgres, shared},
 };
 

@@ -17,7 +17,7 @@ use std::{
 use progressd::store::{Postgres, PostgresSettings};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, postgres::PgRow, raw_sql};
 
-use super::{PATIENCE, in_time, nginx::free_address};
+use super::{PATIENCE, in_time, ports::free_address};
 
 /// Where Debian puts the programs of each version.
 const PROGRAMS: &str = "/usr/lib/postgresql";

@@ -1,7 +1,6 @@
 //! Debian's redis-server on a free port: one that tests share, and private ones to be harmed.
 
 use std::{
-    net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -17,7 +16,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{certificate::Certificate, in_time, secrets};
+use super::{certificate::Certificate, in_time, ports::free_address, secrets};
 
 /// Starts the server, says which process it is, and ends it when nobody holds the other end of its
 /// input any more: also when the tests were killed.
@@ -73,7 +72,7 @@ impl RedisServer {
         for _ in 0..5 {
             let mut server = Self {
                 options,
-                port: free_port(),
+                port: free_address().port(),
                 certificate: options.tls.then(Certificate::new),
                 folder: tempfile::tempdir().expect("a folder"),
                 running: None,
@@ -290,7 +289,7 @@ impl RedisServer {
             yes_or_no(self.options.cluster),
         );
         if self.options.cluster {
-            let bus = free_port();
+            let bus = free_address().port();
             arguments += &format!(" --cluster-port {bus} --cluster-config-file nodes.conf");
         }
         if let Some(password) = self.options.password {
@@ -309,14 +308,6 @@ impl RedisServer {
         let words = arguments.split_whitespace().map(str::to_owned);
         words.chain(["--save".to_owned(), String::new()]).collect()
     }
-}
-
-/// A port on which nobody listens just now, below those that the system gives to clients: so it is
-/// free again when a server has left it.
-fn free_port() -> u16 {
-    let mut ports = std::iter::repeat_with(|| rand::random_range(10_000..32_000));
-    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    ports.find(is_free).expect("there are more")
 }
 
 /// A prefix that nobody else has.
