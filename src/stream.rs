@@ -8,6 +8,8 @@
 
 mod ending;
 mod jitter;
+mod multi;
+mod upkeep;
 
 use std::{
     convert::Infallible,
@@ -31,6 +33,7 @@ use crate::{
 
 pub use ending::{StreamEnd, refusal_block};
 pub use jitter::jittered_retry_ms;
+pub use multi::{MultiStart, MultiStream, Named, Selection, Selector};
 
 /// From how many waiting frames on a watcher that was busy writing counts as slow, and older
 /// statuses are left out: it could not have read them in time.
@@ -45,6 +48,9 @@ pub struct StreamSettings {
     pub heartbeat: Duration,
     /// The longest life of a stream, before jitter.
     pub max_duration: Duration,
+    /// How long before its cursor a stream of many jobs begins to repeat events: what was committed
+    /// late, or on a node whose clock is behind, is not lost.
+    pub rewind: Duration,
     /// Over how long reconnects are spread when the server shuts down.
     pub drain: Duration,
 }

@@ -12,7 +12,9 @@ use axum::{
     Extension,
     body::{Body, Bytes},
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header},
+    http::{
+        HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, request::Parts,
+    },
     response::{IntoResponse, Response},
 };
 
@@ -66,16 +68,26 @@ pub(super) async fn stream(
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let headers = &parts.headers;
-    let says_keep_alive = parts.version == Version::HTTP_11 && !asks_to_close(headers);
     let is_head = parts.method == Method::HEAD;
     let joining = async {
         let watcher = Watcher {
             permit: permit?,
             client,
         };
-        join(&app, &watcher, &job_id, &query, headers, is_head).await
+        join(&app, &watcher, &job_id, &query, &parts.headers, is_head).await
     };
+    answer(&app, &parts, joining).await
+}
+
+/// The answer to a request for a stream, whatever comes of joining it.
+pub(super) async fn answer(
+    app: &App,
+    parts: &Parts,
+    joining: impl Future<Output = Result<Joined, ApiError>>,
+) -> Response {
+    let headers = &parts.headers;
+    let says_keep_alive = parts.version == Version::HTTP_11 && !asks_to_close(headers);
+    let is_head = parts.method == Method::HEAD;
     // Caught here rather than around the router: an `EventSource` is told inside a stream.
     let joined = AssertUnwindSafe(joining)
         .catch_unwind()
@@ -91,7 +103,7 @@ pub(super) async fn stream(
     };
     match joined {
         Ok(Joined::Stream(stream, seat)) => {
-            stream_response(*stream, Some(seat), close(), says_keep_alive)
+            stream_response(stream, Some(seat), close(), says_keep_alive)
         }
         Ok(Joined::Head) => {
             // Of unknown length, as the stream's own body is.
@@ -117,14 +129,19 @@ pub(super) async fn stream(
     }
 }
 
+/// The blocks of a stream, as they come.
+pub(super) type Blocks = Pin<Box<dyn http_body::Body<Data = Bytes, Error = Infallible> + Send>>;
+
 /// Who wants to watch, and from where.
 struct Watcher {
     permit: Permit<Watch>,
     client: Client,
 }
 
-enum Joined {
-    Stream(Box<JobStream>, Seat),
+/// What joining came to.
+pub(super) enum Joined {
+    /// A stream, and its place among all that are open.
+    Stream(Blocks, Seat),
     /// The request is a HEAD: no subscription begins.
     Head,
     /// The watcher has seen the end.
@@ -158,7 +175,7 @@ async fn join(
     let holders = Holders {
         account: permit.principal.account(),
         client: *client,
-        job_id: job.id().clone(),
+        job_id: Some(job.id().clone()),
     };
     let seat = app.usage.take_seat(&policy.limits, holders)?;
     let attachment = job.attach(cursor).await?;
@@ -178,11 +195,11 @@ async fn join(
         return Err(ApiError::new(ErrorCode::JobGone));
     }
     let stream = JobStream::new(job, attachment, app.streams, options, metrics.open());
-    Ok(Joined::Stream(Box::new(stream), seat))
+    Ok(Joined::Stream(Box::pin(stream), seat))
 }
 
 /// The header wins over the query, where clients put the cursor that cannot set headers.
-fn read_cursor(headers: &HeaderMap, query: &Query) -> Cursor {
+pub(super) fn read_cursor(headers: &HeaderMap, query: &Query) -> Cursor {
     let in_header = headers
         .get(LAST_EVENT_ID)
         .map(|value| value.to_str().unwrap_or("?"));
@@ -196,7 +213,7 @@ fn read_cursor(headers: &HeaderMap, query: &Query) -> Cursor {
     cursor.map_or(Cursor::Absent, Cursor::parse)
 }
 
-fn read_heartbeat(query: &Query) -> Result<bool, ApiError> {
+pub(super) fn read_heartbeat(query: &Query) -> Result<bool, ApiError> {
     match query.get("heartbeat") {
         None | Some("comment") => Ok(false),
         Some("event") => Ok(true),
@@ -221,9 +238,10 @@ fn is_event_source(headers: &HeaderMap) -> bool {
 /// Whether an `EventSource` asks for a job's stream, and nothing else.
 pub(super) fn is_asked_by_event_source(request: &Request) -> bool {
     let is_stream = || {
-        let id = request.uri().path().strip_prefix("/api/v1/jobs/");
+        let path = request.uri().path();
+        let id = path.strip_prefix("/api/v1/jobs/");
         let id = id.and_then(|rest| rest.strip_suffix("/stream"));
-        id.is_some_and(|id| !id.is_empty() && !id.contains('/'))
+        path == "/api/v1/stream" || id.is_some_and(|id| !id.is_empty() && !id.contains('/'))
     };
     request.method() == Method::GET && is_event_source(request.headers()) && is_stream()
 }

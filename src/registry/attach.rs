@@ -25,7 +25,7 @@ use super::{JobHandle, RegistryError};
 use crate::{
     frame::{Ending, Frame, FrameKind},
     hub::{Received, Snapshot, Subscription, Waiting},
-    job::{Event, Seq},
+    job::{Event, Job, Seq},
     store::StoreError,
 };
 
@@ -79,15 +79,34 @@ impl Cursor {
 impl JobHandle {
     /// Joins the job as a watcher that stands at `cursor`.
     pub async fn attach(&self, cursor: Cursor) -> Result<Attachment, RegistryError> {
+        let is_over = |job: &Job| job.is_finished() && cursor == Cursor::At(job.seq);
+        let replay = |job: &Job| {
+            let after = cursor.replay_after(job.seq, job.is_finished());
+            after.filter(|_| !is_over(job))
+        };
+        let attachment = self.join(replay).await?;
+        Ok(Attachment {
+            is_over: is_over(&attachment.snapshot.job),
+            ..attachment
+        })
+    }
+
+    /// Joins the job as a watcher of many, with its kept events after `since`: a time, and no place in
+    /// this job's history.
+    pub async fn attach_since(&self, since: Option<Seq>) -> Result<Attachment, RegistryError> {
+        self.join(|job| since.filter(|since| *since < job.seq))
+            .await
+    }
+
+    async fn join(
+        &self,
+        replay_after: impl Fn(&Job) -> Option<Seq>,
+    ) -> Result<Attachment, RegistryError> {
         self.slot.follow(&self.inner).await?;
         let (snapshot, live) = self.slot.hub().join();
         let job = &snapshot.job;
         let is_finished = job.is_finished();
-        let is_over = is_finished && cursor == Cursor::At(job.seq);
-        let replay_after = cursor
-            .replay_after(job.seq, is_finished)
-            .filter(|_| !is_over);
-        let (missed, has_gap) = match replay_after {
+        let (missed, has_gap) = match replay_after(job) {
             Some(after) => self.missed_events(after, job.seq).await?,
             None => (Vec::new(), false),
         };
@@ -96,7 +115,7 @@ impl JobHandle {
             snapshot,
             missed,
             has_gap,
-            is_over,
+            is_over: false,
             live,
         })
     }

@@ -77,8 +77,10 @@ impl Seats {
             limits.max_streams_per_address,
         )
         .ok_or(Full::Network)?;
-        seat.count(Holder::Job(holders.job_id), limits.max_streams_per_job)
-            .ok_or(Full::Job)?;
+        if let Some(job_id) = holders.job_id {
+            seat.count(Holder::Job(job_id), limits.max_streams_per_job)
+                .ok_or(Full::Job)?;
+        }
         Ok(seat)
     }
 
