@@ -163,7 +163,7 @@ impl Slot {
             if let Some(done) = done(&stored) {
                 return Ok(done);
             }
-            if stored.job.seq != prev {
+            if stored.job.seq != prev || batch.may_be_done_twice() {
                 return Err(error);
             }
             failed = Some(error);
