@@ -83,3 +83,17 @@ async fn a_cancellation_asked_of_one_node_stops_the_runner_of_the_other() {
     let last = super::to_the_end(&mut stream).await.pop();
     assert_eq!(last.expect("an end").json()["status"], "cancelled");
 }
+
+#[tokio::test]
+async fn a_job_that_cannot_be_had_keeps_no_other_from_being_taken_over() {
+    let nodes = Nodes::with(&format!("{SLOW}runner.email.max_concurrent_jobs = 1\n")).await;
+    nodes.hall.refuse_claims_of("first");
+    begin(&nodes.here, "first", 10).await;
+    // Behind the first in the queue of its node.
+    begin(&nodes.here, "second", 10).await;
+    until("the end of the second", async || {
+        nodes.there.status("second").await["status"] == "completed"
+    })
+    .await;
+    assert_eq!(nodes.there.status("first").await["status"], "pending");
+}

@@ -27,6 +27,8 @@ pub(crate) struct Hall {
     desks: Mutex<Vec<Arc<Desk>>>,
     mood: Mutex<Mood>,
     claims: Mutex<HashMap<Uuid, Claim>>,
+    /// The job that no node is given, since the store fails.
+    refused: Mutex<Option<String>>,
 }
 
 /// What becomes of notices.
@@ -70,6 +72,7 @@ impl Hall {
             desks: Mutex::default(),
             mood: Mutex::new(Mood::Prompt),
             claims: Mutex::default(),
+            refused: Mutex::default(),
         })
     }
 
@@ -92,6 +95,11 @@ impl Hall {
             desk,
             ahead,
         })
+    }
+
+    /// From now on the store fails whoever claims this job.
+    pub(crate) fn refuse_claims_of(&self, job_id: &str) {
+        *lock(&self.refused) = Some(job_id.to_owned());
     }
 
     /// What becomes of notices from now on. What was held back arrives once the mood is prompt.
@@ -304,6 +312,9 @@ impl Shared for Node {
         node: Uuid,
         ttl: Duration,
     ) -> Result<Option<u64>, StoreError> {
+        if lock(&self.hall.refused).as_deref() == Some(job.job_id.as_str()) {
+            return Err(StoreError::Unavailable("as the test has it".to_owned()));
+        }
         let mut claims = lock(&self.hall.claims);
         let now = Instant::now();
         let claim = claims.entry(job.incarnation).or_insert(Claim {
