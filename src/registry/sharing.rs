@@ -48,6 +48,9 @@ const MOST_AT_ONCE: usize = 64;
 /// For how long a slot stays that nobody uses or watches: pages reload and workers pause.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// For how long a job is followed that nobody watches any more: pages reload.
+const UNWATCHED: Duration = Duration::from_secs(10);
+
 /// Does all of it until `stop` is cancelled; nothing when the store is this node's own.
 pub(super) fn begin(inner: &Arc<Inner>, check_interval: Duration, stop: &CancellationToken) {
     if !inner.is_shared() {
@@ -226,8 +229,12 @@ async fn sweep(inner: Arc<Inner>) {
         // Spread, so that nodes which began together do not all do the same at once.
         tokio::time::sleep(SWEEP_INTERVAL.mul_f64(rand::random_range(0.8..1.2))).await;
         inner.let_go_of_the_idle();
-        let followed = inner.slots_where(|slot| slot.is_followed()).len();
-        inner.metrics.follows(followed);
+        let mut followed = inner.slots_where(|slot| slot.is_followed());
+        for slot in &followed {
+            slot.unfollow(UNWATCHED);
+        }
+        followed.retain(|slot| slot.is_followed());
+        inner.metrics.follows(followed.len());
         if let Ok(counts) = inner.store.counts().await {
             inner.count_unfinished(&counts);
         }

@@ -44,7 +44,7 @@ pub(super) struct Slot {
     desk: Mutex<Desk>,
     /// Cancelled when a runner should stop; made when somebody first asks.
     stop: OnceLock<CancellationToken>,
-    /// The store's word on what other nodes do; stays for as long as the slot is held.
+    /// The store's word on what other nodes do; stays until nobody has watched for a while.
     following: tokio::sync::Mutex<Option<Following>>,
     /// Whether there is one, for those who cannot wait.
     is_followed: AtomicBool,
@@ -70,6 +70,8 @@ struct Desk {
     heard: usize,
     /// When something was last asked.
     used_at: Instant,
+    /// When somebody last watched, or was about to; see [`Slot::unfollow`].
+    watched_at: Instant,
 }
 
 /// Something that waits for the desk.
@@ -197,6 +199,7 @@ impl Slot {
                 is_verified,
                 heard: 0,
                 used_at: Instant::now(),
+                watched_at: Instant::now(),
             }),
             stop: OnceLock::new(),
             following: tokio::sync::Mutex::default(),

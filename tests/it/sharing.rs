@@ -240,6 +240,29 @@ async fn a_job_costs_one_subscription_however_many_watch_and_none_without_watche
 }
 
 #[tokio::test]
+async fn a_job_that_nobody_watches_any_more_is_left_alone_although_it_is_reported_on() {
+    let nodes = Nodes::start().await;
+    nodes.here.create(json!({"job_id": "j"})).await;
+    for round in 1..3 {
+        let mut stream = nodes.there.watch("j").await;
+        stream.next().await;
+        assert_eq!(nodes.view.subscriptions(), 1);
+        nodes
+            .here
+            .report("j", json!({"processed_count": round}))
+            .await;
+        let is_counted = |status: &Value| status["processed_count"] == round;
+        stream.status_where(is_counted).await;
+        drop(stream);
+        until("the end of the subscription", async || {
+            nodes.there.report("j", json!({})).await;
+            nodes.view.followed() == 0
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn a_long_poll_here_is_answered_by_a_report_there() {
     let nodes = Nodes::start().await;
     let seq = nodes.here.create(json!({"job_id": "j"})).await["seq"].clone();
