@@ -112,7 +112,7 @@ impl Server {
             RegistryMetrics::new(&meter),
             timers.clone(),
         );
-        registry.keep_the_stores_time().await;
+        registry.look_at_the_store().await;
         let counting = PushedMetrics::new(&meter);
         let most_bytes = config.limits.ndjson_line_bytes;
         let intake = pushed.map(|reports| {

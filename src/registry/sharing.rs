@@ -70,11 +70,12 @@ pub(super) fn begin(inner: &Arc<Inner>, check_interval: Duration, stop: &Cancell
 }
 
 impl Registry {
-    /// Takes over the store's clock, where nodes share one; to be called before the first job is
-    /// stamped. A store that does not answer is asked again later.
-    pub async fn keep_the_stores_time(&self) {
+    /// Takes over the store's clock, and how many jobs there are, where nodes share one; to be called
+    /// before the first job is made. A store that does not answer is asked again later.
+    pub async fn look_at_the_store(&self) {
         if let Some(shared) = self.inner.store.shared() {
             self.inner.look_at_the_clock(shared).await;
+            self.inner.look_at_the_number().await;
         }
     }
 
@@ -121,6 +122,12 @@ impl Inner {
         if u128::from(took) <= LONGEST_LOOK.as_micros() {
             let here = Timestamp::from_micros(before.as_micros() + took / 2);
             self.clock.set(here, theirs);
+        }
+    }
+
+    async fn look_at_the_number(&self) {
+        if let Ok(counts) = self.store.counts().await {
+            self.count_unfinished(&counts);
         }
     }
 
@@ -234,9 +241,7 @@ async fn sweep(inner: Arc<Inner>) {
         inner.let_go_of_the_idle();
         let followed = inner.slots_where(|slot| slot.is_followed()).len();
         inner.metrics.follows(followed);
-        if let Ok(counts) = inner.store.counts().await {
-            inner.count_unfinished(&counts);
-        }
+        inner.look_at_the_number().await;
     }
 }
 
