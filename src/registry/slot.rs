@@ -36,6 +36,9 @@ use crate::{
 /// How many requests one commit takes; more wait for the next, so that answers do not starve.
 const MOST_REQUESTS: usize = 256;
 
+/// From how many bytes of events and rows on it takes no more of them: a store has others to serve.
+const MOST_BYTES: usize = 2 * 1024 * 1024;
+
 /// One job on this node.
 pub(super) struct Slot {
     origin: Arc<Origin>,
@@ -120,6 +123,14 @@ impl Request {
             is_asked: true,
         };
         (request, Submission(answer))
+    }
+
+    /// How many bytes of events and rows it brings, nearly.
+    fn weight(&self) -> usize {
+        match &self.errand {
+            Errand::Apply(command) => command.weight(),
+            _ => 0,
+        }
     }
 
     /// Counts it, now that it is answered.
@@ -331,11 +342,17 @@ impl Slot {
                     | (Errand::Freshen, Errand::Freshen)
             )
         };
+        let mut bytes = 0;
         let together = desk
             .queue
             .iter()
             .take(MOST_REQUESTS)
             .take_while(goes_with)
+            .take_while(|next| {
+                let has_room = bytes < MOST_BYTES;
+                bytes += next.weight();
+                has_room
+            })
             .count();
         let taken = together.max(1);
         if matches!(first, Errand::Hear(_)) {
@@ -364,7 +381,8 @@ impl Slot {
             // Any node may be the one that is there when the time has come: see `sharing`.
             return;
         }
-        let deadline = self.lock().current.next_deadline();
+        let since = inner.reachable_since();
+        let deadline = self.lock().current.next_deadline_since(since);
         if let Some(deadline) = deadline {
             self.set_alarm(inner, deadline);
         }
@@ -388,15 +406,16 @@ impl Slot {
 
     /// An alarm fired: the job is looked at when its deadline has come; reports may have moved it.
     pub(super) fn on_deadline(self: &Arc<Self>, inner: &Arc<Inner>) {
+        let since = inner.reachable_since();
         let is_due = {
             let mut desk = self.lock();
             desk.alarm_at = None;
-            let deadline = desk.current.next_deadline();
+            let deadline = desk.current.next_deadline_since(since);
             desk.is_doubtful || deadline.is_some_and(|deadline| deadline <= inner.clock.now())
         };
         if is_due {
             // What comes of it is shown; nobody waits for the answer.
-            self.enqueue_unasked(inner, Errand::Apply(Command::Tick));
+            self.enqueue_unasked(inner, Errand::Apply(Command::Tick { since }));
         } else {
             self.watch_the_clock(inner);
         }

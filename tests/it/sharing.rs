@@ -1,5 +1,7 @@
 //! Two nodes over one store: what one does the other shows, also when notices are late or lost.
 
+mod emptied;
+mod leases;
 mod runners;
 
 use std::{sync::Arc, time::Duration};

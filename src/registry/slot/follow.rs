@@ -120,10 +120,9 @@ impl Slot {
     pub(in crate::registry) async fn tick(self: &Arc<Self>, inner: &Arc<Inner>) {
         // Signs of life that another node took carry no seq.
         if self.refresh(inner).await.is_ok() {
-            drop(
-                self.enqueue(inner, Errand::Apply(Command::Tick), None)
-                    .await,
-            );
+            let since = inner.reachable_since();
+            let tick = Errand::Apply(Command::Tick { since });
+            drop(self.enqueue(inner, tick, None).await);
         }
     }
 

@@ -158,7 +158,7 @@ async fn rows_whose_answer_was_lost_are_there_once_although_another_node_was_qui
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_increment_that_was_sent_twice_to_postgresql_counts_once() {
     let backing = Backing::postgres().await;
-    let nodes = Nodes::start(&backing, "store.timeout_ms = 3000\n").await;
+    let nodes = Nodes::start(&backing, "store.timeout_ms = 800\n").await;
     nodes.proxy.set(Fault::KeepRequest(MARK.as_bytes())).await;
     let errand = Errand {
         method: Method::PATCH,

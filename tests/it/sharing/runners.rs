@@ -9,9 +9,9 @@ use super::Nodes;
 use crate::support::{server::TestServer, until};
 
 /// No lookups, and slow enough to be caught in the middle.
-const SLOW: &str = "runner.email.dns = 'off'\nrunner.email.max_per_second = 100\n";
+pub(super) const SLOW: &str = "runner.email.dns = 'off'\nrunner.email.max_per_second = 100\n";
 
-async fn begin(server: &TestServer, job_id: &str, addresses: usize) {
+pub(super) async fn begin(server: &TestServer, job_id: &str, addresses: usize) {
     let mut list = String::new();
     for number in 0..addresses {
         writeln!(list, "person{number}@example.org").expect("a string takes all");
@@ -24,7 +24,7 @@ async fn begin(server: &TestServer, job_id: &str, addresses: usize) {
         .expect(StatusCode::CREATED);
 }
 
-async fn addresses_in_results(server: &TestServer, job_id: &str) -> Vec<String> {
+pub(super) async fn addresses_in_results(server: &TestServer, job_id: &str) -> Vec<String> {
     let path = format!("/api/v1/jobs/{job_id}/results?per_page=1000");
     let page = server.get(&path).await.expect(StatusCode::OK).json();
     let rows = page["results"].as_array().expect("rows");
