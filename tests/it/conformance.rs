@@ -182,6 +182,7 @@ macro_rules! store_conforms {
                 a_key_is_bound_for_a_day
                 a_value_is_put_once
                 a_value_leaves_when_its_time_is_over
+                a_value_stays_for_parts_of_a_second_too
                 a_value_without_an_end_stays
                 one_of_many_who_put_at_once_wins_and_all_see_it
                 one_of_many_who_bind_at_once_wins_and_all_see_it
