@@ -16,8 +16,8 @@ use crate::{
     },
 };
 
-/// How long the start waits for a Redis that is not there yet: machines and containers that start
-/// together do so in any order.
+/// How long the start waits for a Redis or a PostgreSQL that is not there yet: machines and containers
+/// that start together do so in any order.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Most names of each sort that the embedded store remembers: those of removed jobs, reserved keys,
@@ -113,6 +113,7 @@ fn postgres_settings(config: &Config) -> PostgresSettings {
         listen_url: (!listen_url.is_empty()).then(|| listen_url.to_owned()),
         max_connections: postgres.max_connections,
         patience: config.store.timeout(),
+        start_patience: START_PATIENCE,
         events_per_job: config.events.max_count,
         event_bytes_per_job: config.events.max_bytes,
     }

@@ -23,7 +23,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use sqlx::{error::BoxDynError, postgres::PgRow};
+use sqlx::error::BoxDynError;
 use uuid::Uuid;
 
 use super::{
@@ -32,10 +32,11 @@ use super::{
 };
 use crate::job::{Job, JobId, Origin, Seq, State, Timestamp};
 use announcer::Announcer;
-use client::Client;
+use client::{Client, Repeat};
 use listener::Listener;
 use outcome::Outcome;
 use row::{Columns, JOB, stored, unreadable};
+use sql::Literal;
 
 pub use open::OpenError;
 
@@ -56,6 +57,8 @@ pub struct PostgresSettings {
     pub max_connections: u32,
     /// How long an operation has.
     pub patience: Duration,
+    /// How long a PostgreSQL that is not there yet is waited for at the start.
+    pub start_patience: Duration,
     /// Kept events per job.
     pub events_per_job: usize,
     /// Bytes of kept events per job.
@@ -87,25 +90,17 @@ impl fmt::Debug for PostgresSettings {
 }
 
 impl Postgres {
-    /// How long a change is tried while somebody else holds the row. Shorter than whoever waits for the
-    /// answer does, so that nothing is done after it was given up.
-    fn row_patience(&self) -> Duration {
-        self.settings.patience.mul_f32(0.8)
-    }
-
-    /// The part of it, in milliseconds, that is spent in the database at a time.
-    fn lock_timeout(&self) -> usize {
-        let longest = self.row_patience().min(client::ROW_PATIENCE);
-        usize::try_from(longest.as_millis()).unwrap_or(1).max(1)
-    }
-
-    async fn stored(&self, statement: String) -> Result<Option<PgRow>, StoreError> {
-        Ok(self.client.fetch(statement).await?.pop())
+    /// In milliseconds, how long a change may wait in the database for a lock, for the functions that
+    /// take it. Far shorter than whoever waits for the answer does, so that nothing is done after it
+    /// was given up.
+    fn lock_timeout(&self) -> Literal {
+        let longest = self.client.lock_timeout().as_millis();
+        sql::small_number(usize::try_from(longest).unwrap_or(1).max(1))
     }
 
     async fn count(&self) -> Result<JobCounts, StoreError> {
         let statement = "SELECT j.status, count(*) FROM progressd.jobs AS j GROUP BY j.status";
-        let rows = self.client.fetch(statement.to_owned()).await?;
+        let rows = self.client.read(statement.to_owned()).await?;
         let mut counts = JobCounts::default();
         for row in &rows {
             let mut columns = Columns::of(row);
@@ -122,8 +117,10 @@ impl Postgres {
 #[async_trait]
 impl Store for Postgres {
     async fn create(&self, job: &Job, input: Option<&Input>) -> Result<Created, StoreError> {
-        let call = sql::call("create", &write::creation(job, input));
-        match Outcome::of(&self.client, &call).await? {
+        let mut arguments = write::creation(job, input);
+        arguments.push(self.lock_timeout());
+        let call = sql::call("create", &arguments);
+        match Outcome::of(&self.client, &call, Repeat::Harmless).await? {
             Outcome::Done(seq) => Ok(Created::Done(seq)),
             // A statement may be done twice: then it has met itself.
             Outcome::Met(stored) if stored.job.origin.incarnation == job.origin.incarnation => {
@@ -149,8 +146,10 @@ impl Store for Postgres {
                 sql::micros(now.plus_seconds(RESERVATION_SECONDS)),
             ],
         );
-        let row = self.client.fetch_one(format!("SELECT {call}")).await?;
-        Columns::of(&row).job_id().map_err(unreadable)
+        let binding = self
+            .client
+            .write_one(format!("SELECT {call}"), Repeat::Harmless);
+        Columns::of(&binding.await?).job_id().map_err(unreadable)
     }
 
     async fn load(&self, job_id: &JobId, now: Timestamp) -> Result<Loaded, StoreError> {
@@ -164,7 +163,7 @@ impl Store for Postgres {
              WHERE j.job_id IS NOT NULL OR g.job_id IS NOT NULL",
             job_id = sql::text(job_id.as_str()),
         );
-        let Some(row) = self.stored(statement).await? else {
+        let Some(row) = self.client.fetch(statement).await?.pop() else {
             return Ok(Loaded::Unknown);
         };
         let read = || -> Result<_, BoxDynError> {
@@ -192,7 +191,7 @@ impl Store for Postgres {
              FROM progressd.inputs AS i JOIN progressd.jobs AS j USING (job_no) WHERE {}",
             is_job(origin)
         );
-        let row = self.stored(statement).await?;
+        let row = self.client.read(statement).await?.pop();
         row.map(|row| row::input(&row))
             .transpose()
             .map_err(unreadable)
@@ -203,13 +202,13 @@ impl Store for Postgres {
         arguments.extend([
             sql::small_number(self.settings.events_per_job),
             sql::number(self.settings.event_bytes_per_job as u64),
-            sql::small_number(self.lock_timeout()),
+            self.lock_timeout(),
         ]);
         let call = sql::call("commit", &arguments);
         let prev = commit.job.seq;
         // Whatever comes of it, also when nobody waits for it any more: it may have been done.
         let announcement = self.announcer.announce_in_the_end(commit.job.id(), prev);
-        let outcome = Outcome::of_change(&self.client, &call, self.row_patience()).await?;
+        let outcome = Outcome::of(&self.client, &call, Repeat::Never).await?;
         match outcome {
             Outcome::Done(first) if commit.positions > 0 => {
                 announcement.make(Committed::seq_at(prev, first, commit.positions));
@@ -232,7 +231,7 @@ impl Store for Postgres {
             is_job(origin)
         );
         let mut kept = KeptEvents::default();
-        for row in &self.client.fetch(statement).await? {
+        for row in &self.client.read(statement).await? {
             let (dropped, event) = row::event(row).map_err(unreadable)?;
             kept.dropped = dropped;
             kept.events.extend(event);
@@ -248,7 +247,7 @@ impl Store for Postgres {
         now: Timestamp,
     ) -> Result<Vec<Arc<Job>>, StoreError> {
         let statement = list::newest(filter, before, limit, now);
-        Ok(row::jobs(&self.client.fetch(statement).await?))
+        Ok(row::jobs(&self.client.read(statement).await?))
     }
 
     async fn unfinished(
@@ -258,7 +257,7 @@ impl Store for Postgres {
         limit: usize,
     ) -> Result<Vec<Arc<Job>>, StoreError> {
         let statement = list::unfinished(kind, after, limit);
-        Ok(row::jobs(&self.client.fetch(statement).await?))
+        Ok(row::jobs(&self.client.read(statement).await?))
     }
 
     async fn rows(
@@ -276,7 +275,7 @@ impl Store for Postgres {
             sql::number(from.saturating_add(limit as u64)),
             is_job(origin)
         );
-        let rows = self.client.fetch(statement).await?;
+        let rows = self.client.read(statement).await?;
         let read = || -> Result<_, BoxDynError> {
             let mut found = Rows::default();
             for row in &rows {
@@ -298,13 +297,13 @@ impl Store for Postgres {
                 sql::uuid(origin.incarnation),
                 sql::micros(gone_until),
                 sql::text(&self.node),
+                self.lock_timeout(),
             ],
         );
-        let statement = format!(
-            "SELECT {call} FROM set_config('lock_timeout', '{}ms', true)",
-            self.lock_timeout()
-        );
-        let removing = self.client.change(statement, self.row_patience());
+        // A second one finds the job removed.
+        let removing = self
+            .client
+            .write(format!("SELECT {call}"), Repeat::Harmless);
         removing.await.map(drop)
     }
 
@@ -321,9 +320,13 @@ impl Store for Postgres {
                 sql::number(gone_seconds),
                 sql::small_number(limit),
                 sql::text(&self.node),
+                self.lock_timeout(),
             ],
         );
-        let row = self.client.fetch_one(format!("SELECT {call}")).await?;
+        let expiring = self
+            .client
+            .write_one(format!("SELECT {call}"), Repeat::Harmless);
+        let row = expiring.await?;
         let removed = Columns::of(&row).number().map_err(unreadable)?;
         Ok(usize::try_from(removed).unwrap_or(limit))
     }
@@ -335,7 +338,7 @@ impl Store for Postgres {
         ttl: Option<Duration>,
         now: Timestamp,
     ) -> Result<Arc<[u8]>, StoreError> {
-        let until = ttl.map(|ttl| now.plus_seconds(ttl.as_secs()));
+        let until = ttl.map(|ttl| now.plus(ttl));
         let call = sql::call(
             "put_if_absent",
             &[
@@ -346,7 +349,8 @@ impl Store for Postgres {
             ],
         );
         let statement = format!("SELECT encode({call}, 'hex')");
-        let row = self.client.fetch_one(statement).await?;
+        let putting = self.client.write_one(statement, Repeat::Harmless);
+        let row = putting.await?;
         let read = || -> Result<_, BoxDynError> {
             let text: &str = Columns::of(&row).take()?;
             Ok(hex::decode(text)?.into())

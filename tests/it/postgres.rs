@@ -8,4 +8,6 @@ mod goes_back;
 mod held_rows;
 mod notices;
 mod opening;
+mod patience;
+mod start;
 mod workers;

@@ -1,5 +1,7 @@
 //! What a failure of the database means.
 
+use std::io::ErrorKind;
+
 use sqlx::{
     Error,
     postgres::{PgDatabaseError, PgSeverity},
@@ -39,6 +41,16 @@ pub(super) fn verdict(error: &Error) -> Verdict {
     }
 }
 
+/// Whether a server may be there later that let nobody in: it is not there, or it starts, or it ends.
+pub(super) fn may_pass(error: &Error, is_by_socket: bool) -> bool {
+    match error {
+        // Of a file that the URL names; or of the socket, which is there once the server is.
+        Error::Io(error) if error.kind() == ErrorKind::NotFound => is_by_socket,
+        Error::Io(error) => error.kind() != ErrorKind::PermissionDenied,
+        error => code(error).is_some_and(|code| matches!(code, "57P01" | "57P02" | "57P03")),
+    }
+}
+
 /// For the log: neither the statement nor a password is in it.
 pub(super) fn describe(error: &Error) -> String {
     match of_database(error) {
@@ -57,6 +69,7 @@ pub(super) fn describe(error: &Error) -> String {
         None => match error {
             Error::Io(error) => format!("connection to PostgreSQL: {error}"),
             Error::Tls(error) => format!("TLS to PostgreSQL: {error}"),
+            Error::PoolTimedOut => "PostgreSQL: no connection was free in time".to_owned(),
             error => format!("PostgreSQL: {error}"),
         },
     }

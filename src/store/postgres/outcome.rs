@@ -1,11 +1,9 @@
 //! What becomes of a change: the functions of `migrations/0002_server.sql` that make one answer alike.
 
-use std::time::Duration;
-
 use sqlx::{error::BoxDynError, postgres::PgRow};
 
 use super::{
-    client::Client,
+    client::{Client, Repeat},
     row::{Columns, JOB, stored, unreadable},
 };
 use crate::{
@@ -24,19 +22,13 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    /// Calls a function that makes a change, twice if need be: what it does is known by its name.
-    pub(super) async fn of(client: &Client, call: &str) -> Result<Self, StoreError> {
-        let row = client.fetch_one(statement(call)).await?;
-        Self::read(&row).map_err(unreadable)
-    }
-
-    /// The same for a row that others may hold: see [`Client::change`].
-    pub(super) async fn of_change(
+    /// Calls a function that makes a change.
+    pub(super) async fn of(
         client: &Client,
         call: &str,
-        patience: Duration,
+        repeat: Repeat,
     ) -> Result<Self, StoreError> {
-        let row = client.change(statement(call), patience).await?;
+        let row = client.write_one(statement(call), repeat).await?;
         Self::read(&row).map_err(unreadable)
     }
 
