@@ -114,9 +114,8 @@ impl Server {
         );
         registry.look_at_the_store().await;
         let counting = PushedMetrics::new(&meter);
-        let most_bytes = config.limits.ndjson_line_bytes;
         let intake = pushed.map(|reports| {
-            let intake = Intake::new(reports, registry.clone(), counting, most_bytes);
+            let intake = Intake::new(reports, registry.clone(), counting);
             AbortOnDropHandle::new(tokio::spawn(intake.run()))
         });
         let runners = Runners::new(&config.runner);

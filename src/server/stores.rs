@@ -54,7 +54,10 @@ pub(super) async fn open_store(config: &Config) -> anyhow::Result<Opened> {
         StoreBackend::Embedded => Arc::new(open_file(embedded_settings(config)).await?),
         StoreBackend::Redis => {
             let redis = Arc::new(Redis::open(redis_settings(config)).await?);
-            let pushed = Some(PushedReports::of(Arc::clone(&redis)));
+            let pushed = Some(PushedReports::of(
+                Arc::clone(&redis),
+                config.limits.ndjson_line_bytes,
+            ));
             let store = redis;
             return Ok(Opened { store, pushed });
         }

@@ -28,7 +28,7 @@ use uuid::Uuid;
 
 use super::{
     Commit, Committed, Created, Filter, Former, Input, JobCounts, KeptEvents, Loaded, Position,
-    Rows, Shared, Store, StoreError,
+    RESERVATION_SECONDS, Rows, Shared, Store, StoreError,
 };
 use crate::job::{Job, JobId, Origin, Seq, State, Timestamp};
 use announcer::Announcer;
@@ -39,9 +39,6 @@ use row::{Columns, JOB, stored, unreadable};
 use sql::Literal;
 
 pub use open::OpenError;
-
-/// How long a reserved key stays bound, in seconds: as long as a job remembers a report id.
-const RESERVATION_SECONDS: u64 = 86_400;
 
 /// How old the numbers of jobs may be: counting goes through an index of all of them.
 const COUNTS_AGE: Duration = Duration::from_secs(5);

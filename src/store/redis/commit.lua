@@ -1,3 +1,4 @@
+#!lua
 -- Applies a change to a job, whole or not at all.
 --
 -- KEYS  1 job, 2 events, 3 rows, 4 ledger, 5 the ledger's ages

@@ -183,13 +183,21 @@ impl Link {
 }
 
 /// Runs a pipeline, until the connection breaks.
-async fn query<T: FromRedisValue>(line: &Line, pipeline: &Pipeline) -> RedisResult<T> {
+pub(super) async fn query<T: FromRedisValue>(line: &Line, pipeline: &Pipeline) -> RedisResult<T> {
     let mut connection = line.connection();
     tokio::select! {
         biased;
-        outcome = pipeline.query_async(&mut connection) => outcome,
+        outcome = pipeline.query_async(&mut connection) => outcome.map_err(first_of),
         () = line.broken().cancelled() => Err(broken()),
     }
+}
+
+/// What Redis said to the first command that it refused: of a pipeline's error as a whole nothing
+/// can be told.
+fn first_of(error: RedisError) -> RedisError {
+    let refusals = error.clone().into_server_errors().unwrap_or_default();
+    let first = refusals.first().map(|(_, first)| first.clone().into());
+    first.unwrap_or(error)
 }
 
 fn broken() -> RedisError {

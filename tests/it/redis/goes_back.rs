@@ -77,8 +77,8 @@ async fn a_job_at_work_begins_anew_where_it_is_although_its_claim_was_lost_with_
     stream.status_where(has_begun).await;
     // Just renewed, so that the next renewal is some seconds away.
     let claimed_until = async || -> u64 {
-        let lease = format!("HGET {}job:{{j}}:lease until", nodes.prefix);
-        redis.ask(&lease).await
+        let claim = format!("HGET {}job:{{j}}:claim until", nodes.prefix);
+        redis.ask(&claim).await
     };
     let before = claimed_until().await;
     until("a renewal", async || claimed_until().await > before).await;
