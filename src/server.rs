@@ -18,7 +18,7 @@ use crate::{
     http::{
         App, FORGET_INTERVAL, Metrics, Passes, Policy, Usage, admin_router,
         connection::{self, ConnectionLimits, Drained, Endpoint, Tls, TlsError},
-        router,
+        create_feeds, router,
     },
     intake::Intake,
     job::Defaults,
@@ -131,6 +131,7 @@ impl Server {
         if recovered > 0 {
             tracing::info!(jobs = recovered, "unfinished jobs go on");
         }
+        create_feeds(&registry, &config.views).await;
         let connection_metrics = ConnectionMetrics::new(&meter);
         let app = Arc::new(App {
             registry: registry.clone(),
@@ -141,6 +142,7 @@ impl Server {
             policy: ArcSwap::from_pointee(Policy::new(config)),
             passes: Passes::new(Arc::clone(&store)),
             usage: Usage::new(&config.limits),
+            views: config.views.clone(),
         });
         tokio::spawn(keep_usage_small(Arc::clone(&app), timers.clone()));
         warn_if_open(&app, address);
