@@ -54,9 +54,15 @@ pub struct Snapshot {
 
 /// A watcher's place at a hub; leaves when dropped.
 pub struct Subscription {
+    // Dropped before the reader: while it is counted in and the reader is not, native watchers would pass for none.
+    look: Option<Look>,
     reader: Reader<Shown, Edition>,
-    /// Through which it looks.
-    view: Option<Arc<View>>,
+}
+
+/// Somebody's use of a view at a hub; counted out when dropped.
+struct Look {
+    view: Arc<View>,
+    channel: Arc<Channel<Shown, Edition>>,
 }
 
 /// A poll that has to wait for its answer.
@@ -296,8 +302,11 @@ impl Hub {
             }
             shown.snapshot(view)
         });
-        let view = view.cloned();
-        (snapshot, Subscription { reader, view })
+        let look = view.map(|view| Look {
+            view: Arc::clone(view),
+            channel: Arc::clone(&self.channel),
+        });
+        (snapshot, Subscription { reader, look })
     }
 
     /// Joins for one answer newer than `after`, at the stream's pace.
@@ -317,7 +326,7 @@ impl Hub {
             (shown.snapshot(None), wait)
         });
         let waiting = wait.map(|due| Waiting {
-            live: Subscription { reader, view: None },
+            live: Subscription { reader, look: None },
             due,
         });
         (snapshot, waiting)
@@ -342,7 +351,7 @@ impl Subscription {
     ) -> Poll<Received> {
         self.reader
             .poll_read(context, GATHER_BYTES, |edition| {
-                frames.push(edition.seen_through(self.view.as_ref()));
+                frames.push(edition.seen_through(self.view()));
             })
             .map(|got| match got {
                 Got::Frames => Received::Frames,
@@ -350,18 +359,21 @@ impl Subscription {
             })
     }
 
+    /// The view that it looks through.
+    fn view(&self) -> Option<&Arc<View>> {
+        self.look.as_ref().map(|look| &look.view)
+    }
+
     /// The present state once more; what follows is exactly what comes after it.
     pub fn rejoin(&self) -> Snapshot {
-        let view = self.view.as_ref();
+        let view = self.view();
         self.reader.rejoin(|shown| shown.snapshot(view))
     }
 }
 
-impl Drop for Subscription {
+impl Drop for Look {
     fn drop(&mut self) {
-        if let Some(view) = &self.view {
-            self.reader.with(|shown| shown.lenses.leave(view));
-        }
+        self.channel.with(|shown, _| shown.lenses.leave(&self.view));
     }
 }
 

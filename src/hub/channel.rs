@@ -142,11 +142,6 @@ impl<S, F: Weigh> Reader<S, F> {
         }
     }
 
-    /// Reads or maintains the state.
-    pub(super) fn with<R>(&self, look: impl FnOnce(&mut S) -> R) -> R {
-        look(&mut self.channel.lock().state)
-    }
-
     /// Forgets what waits and reads the state, in one section: how a reader that lagged goes on.
     pub(super) fn rejoin<R>(&self, look: impl FnOnce(&mut S) -> R) -> R {
         let mut guard = self.channel.lock();

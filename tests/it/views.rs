@@ -1,5 +1,8 @@
 //! Views: other vocabularies, and that everything but the words is as it is natively.
 
+mod audits;
+mod browser;
+mod everywhere;
 mod inventory;
 mod native;
 mod orders;
