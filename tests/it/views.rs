@@ -19,7 +19,7 @@ use crate::support::{
 };
 
 /// Sends every report, so that a test can say which blocks there are.
-const EVERY_REPORT: &str = "[stream]\nupdate_interval_ms = 0\n";
+const EVERY_REPORT: &str = "stream.update_interval_ms = 0\n";
 
 /// A server with views that ship with it, and more keys.
 async fn serving(views: &[&str], toml: &str) -> TestServer {

@@ -166,7 +166,7 @@ async fn who_may_not_is_told_as_everywhere() {
 
 #[tokio::test]
 async fn the_longest_duration_ends_a_stream_with_the_documented_words() {
-    let server = serving(&["audits"], "max_duration_seconds = 1\n").await;
+    let server = serving(&["audits"], "stream.max_duration_seconds = 1\n").await;
     server
         .create(json!({"job_id": "123", "kind": "audit"}))
         .await;

@@ -213,7 +213,7 @@ async fn an_event_source_that_is_turned_away_for_a_while_hears_nothing_foreign()
 
 #[tokio::test]
 async fn a_silent_stream_has_heartbeats_that_no_page_sees() {
-    let server = build("heartbeat_seconds = 1\n").await;
+    let server = build("stream.heartbeat_seconds = 1\n").await;
     let mut stream = server.stream(&format!("{STREAM}?heartbeat=event")).await;
     stream.next().await;
     assert_eq!(stream.next_item().await, Some(Item::Heartbeat));
