@@ -5,8 +5,10 @@ mod browser;
 mod everywhere;
 mod inventory;
 mod native;
+mod nodes;
 mod orders;
 mod process;
+mod readme;
 mod recommendations;
 
 use reqwest::{Method, StatusCode};
