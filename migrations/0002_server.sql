@@ -151,6 +151,7 @@ CREATE FUNCTION progressd.commit(
 DECLARE
     job progressd.jobs;
     oldest record;
+    leaving bigint;
     last bigint;
     most_answers CONSTANT bigint := 1000;
 BEGIN
@@ -193,9 +194,11 @@ BEGIN
                 EXIT WHEN job.event_count <= most_events AND job.event_bytes <= most_event_bytes;
                 job.event_count := job.event_count - 1;
                 job.event_bytes := job.event_bytes - oldest.weight;
-                job.dropped_seq := oldest.seq;
+                leaving := oldest.seq;
             END LOOP;
-            DELETE FROM progressd.events AS e WHERE e.job_no = job.job_no AND e.seq <= job.dropped_seq;
+            DELETE FROM progressd.events AS e WHERE e.job_no = job.job_no AND e.seq <= leaving;
+            -- One that was put back has lost later events than those that it still has.
+            job.dropped_seq := greatest(job.dropped_seq, leaving);
         END IF;
     END IF;
 
@@ -254,7 +257,35 @@ CREATE FUNCTION progressd.weight(name text, data text) RETURNS bigint
     LANGUAGE sql IMMUTABLE
     RETURN 128 + octet_length(name) + octet_length(data);
 
--- Removes a job; says whether it was there.
+-- Puts a job back as it is, unless another of its name, or a newer state, is there, or it was removed.
+CREATE FUNCTION progressd.put_back(
+    origin json, face json, the_data json, the_result json, the_seq bigint, the_nonce uuid, now bigint,
+    node text, patience_ms integer
+) RETURNS void
+    LANGUAGE plpgsql AS $$
+#variable_conflict use_variable
+DECLARE
+    the_job_id text := origin ->> 'job_id';
+    the_incarnation uuid := origin ->> 'incarnation';
+    met record;
+BEGIN
+    SELECT c.outcome, (c.stored).incarnation AS incarnation, (c.stored).seq AS seq INTO met
+        FROM progressd.create(origin, face, the_data, the_result, NULL, NULL, the_seq, true, now) AS c;
+    IF met.outcome = 'exists' AND met.incarnation = the_incarnation AND met.seq < the_seq THEN
+        -- A copy that was behind took its place: the state that it had not heard of comes on top.
+        SELECT c.outcome INTO met
+            FROM progressd.commit(the_job_id, the_incarnation, met.seq, 1, the_nonce, now, face, the_data,
+                the_result, NULL, NULL, NULL, 0, 0, patience_ms) AS c;
+    END IF;
+    IF met.outcome = 'done' THEN
+        -- Which events it had of late nobody knows any more: whoever asks for some is told of a gap.
+        UPDATE progressd.jobs AS j SET seq = the_seq, dropped_seq = the_seq
+            WHERE j.job_id = the_job_id;
+        PERFORM progressd.notify(node, the_job_id, the_seq);
+    END IF;
+END $$;
+
+-- Removes a job; says whether it was there. How long it waits for the row is for its caller to say.
 CREATE FUNCTION progressd.remove(
     the_job_id text, the_incarnation uuid, gone_until bigint, node text
 ) RETURNS boolean
@@ -263,8 +294,7 @@ CREATE FUNCTION progressd.remove(
 DECLARE
     job progressd.jobs;
 BEGIN
-    -- Less than whoever asks waits: nothing is done later behind its back.
-    PERFORM set_config('progressd.writer', 'server', true), set_config('lock_timeout', '3s', true);
+    PERFORM set_config('progressd.writer', 'server', true);
     DELETE FROM progressd.jobs AS j
         WHERE j.job_id = the_job_id AND j.incarnation = the_incarnation
         RETURNING * INTO job;

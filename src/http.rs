@@ -15,6 +15,7 @@ mod jobs;
 mod limits;
 mod list;
 mod metrics;
+mod ndjson;
 pub mod openapi;
 mod origin;
 mod passes;
@@ -53,7 +54,7 @@ fn routes(has_metrics: bool) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(jobs::events)) // /jobs/{id}/events
         .routes(routes!(jobs::cancel)) // /jobs/{id}/cancel
         .routes(routes!(tickets::sell)) // /jobs/{id}/ticket
-        .routes(routes!(results::page)) // /jobs/{id}/results
+        .routes(routes!(results::page, results::append::append)) // /jobs/{id}/results
         .routes(routes!(results::download)) // /jobs/{id}/download
         .routes(routes!(reports::reports)) // /reports
         .layer(middleware::from_fn(tickets::carry_cookie));

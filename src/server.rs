@@ -112,7 +112,7 @@ impl Server {
             RegistryMetrics::new(&meter),
             timers.clone(),
         );
-        registry.keep_the_stores_time().await;
+        registry.look_at_the_store().await;
         let counting = PushedMetrics::new(&meter);
         let most_bytes = config.limits.ndjson_line_bytes;
         let intake = pushed.map(|reports| {
@@ -145,6 +145,8 @@ impl Server {
             views: config.views.clone(),
         });
         tokio::spawn(keep_usage_small(Arc::clone(&app), timers.clone()));
+        let secret = keep_the_secret(Arc::clone(&app));
+        tokio::spawn(timers.clone().run_until_cancelled_owned(secret));
         warn_if_open(&app, address);
         let drain = CancellationToken::new();
         let (connection_limits, limits) = watch::channel(connection_limits(config));
@@ -324,6 +326,14 @@ fn warn_if_open(app: &App, address: SocketAddr) {
             server.address = %address,
             "NO KEY IS CONFIGURED: whoever reaches this address may read, change and remove every job"
         );
+    }
+}
+
+/// Sees to it that what this server has signed stays good, when the store has lost the secret.
+async fn keep_the_secret(app: Arc<App>) {
+    let mut emptied = app.registry.emptied();
+    while emptied.changed().await.is_ok() {
+        app.passes.put_back(&app.registry).await;
     }
 }
 

@@ -12,7 +12,6 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
-use bytes::BytesMut;
 use futures_util::{
     FutureExt as _, StreamExt as _,
     future::BoxFuture,
@@ -20,12 +19,12 @@ use futures_util::{
 };
 use serde::Serialize;
 use tokio::time::Instant;
-use tokio_util::codec::{Decoder as _, LinesCodec, LinesCodecError};
 
 use super::{
     ApiError, App, ErrorCode, Policy,
     body::{Media, unsupported},
     limits::BodyShare,
+    ndjson::Lines,
     openapi::operations as op,
     permit::{Permit, Write},
 };
@@ -50,18 +49,15 @@ struct Intake {
     principal: Principal,
     policy: Arc<Policy>,
     body: BodyDataStream,
-    has_ended: bool,
-    codec: LinesCodec,
     /// What was read and is no whole line yet, or waits behind one that is held back.
-    buffer: BytesMut,
-    /// The buffer's part of what all bodies may hold.
+    lines: Lines,
+    /// Its part of what all bodies may hold.
     share: BodyShare,
     /// A line for which it is too early, and when it may be taken. Nothing is read meanwhile: so a
     /// client that sends too fast is slowed down and loses nothing.
     held_back: Option<(String, Instant)>,
     /// Reports that are applied but not answered, in the order of their lines.
     under_way: FuturesOrdered<UnderWay>,
-    line: u64,
     accepted: u64,
     refused: u64,
     /// Jobs whose cancellation the client was told of.
@@ -108,18 +104,15 @@ pub(super) async fn reports(
         return Err(unsupported("application/x-ndjson"));
     }
     let intake = Intake {
-        codec: LinesCodec::new_with_max_length(policy.limits.ndjson_line_bytes),
+        lines: Lines::new(policy.limits.ndjson_line_bytes),
         share: app.usage.body_share(),
         held_back: None,
-        has_ended: false,
         app,
         ended: principal.ended().boxed(),
         principal,
         policy,
         body: body.into_data_stream(),
-        buffer: BytesMut::new(),
         under_way: FuturesOrdered::new(),
-        line: 0,
         accepted: 0,
         refused: 0,
         told_cancelled: HashSet::new(),
@@ -146,9 +139,8 @@ impl Intake {
             match self.next_turn().await {
                 Turn::Answered(line, job_id, outcome) => self.answered(line, job_id, outcome),
                 Turn::Bytes(bytes) => {
-                    self.has_ended = bytes.is_none();
                     self.is_silent_after = Instant::now() + LONGEST_SILENCE;
-                    self.buffer.extend_from_slice(&bytes.unwrap_or_default());
+                    self.lines.feed(bytes);
                     self.take_lines().await;
                 }
                 Turn::Resumed => {
@@ -164,7 +156,7 @@ impl Intake {
                     return false;
                 }
             }
-            if self.has_ended && self.held_back.is_none() {
+            if self.lines.has_ended() && self.held_back.is_none() {
                 self.finish(None).await;
                 return false;
             }
@@ -180,7 +172,7 @@ impl Intake {
     /// Bytes that came and are not applied yet.
     fn held_bytes(&self) -> usize {
         let held_back = self.held_back.as_ref().map_or(0, |(text, _)| text.len());
-        self.buffer.len() + held_back
+        self.lines.held_bytes() + held_back
     }
 
     async fn next_turn(&mut self) -> Turn {
@@ -191,7 +183,7 @@ impl Intake {
                 None => std::future::pending().await,
             }
         };
-        let is_reading = resume_at.is_none() && !self.has_ended;
+        let is_reading = resume_at.is_none() && !self.lines.has_ended();
         tokio::select! {
             biased;
             Some((line, job_id, outcome)) = self.under_way.next() => Turn::Answered(line, job_id, outcome),
@@ -211,34 +203,10 @@ impl Intake {
     /// one has to wait.
     async fn take_lines(&mut self) {
         while self.held_back.is_none() {
-            let decoded = if self.has_ended {
-                self.codec.decode_eof(&mut self.buffer)
-            } else {
-                self.codec.decode(&mut self.buffer)
-            };
-            match decoded {
-                Ok(None) => return,
-                Ok(Some(text)) => {
-                    self.line += 1;
-                    if !text.trim().is_empty() {
-                        self.take_or_hold_back(text).await;
-                    }
-                }
-                Err(LinesCodecError::MaxLineLengthExceeded) => {
-                    self.line += 1;
-                    let most = self.codec.max_length();
-                    let message = format!("The line must have at most {most} bytes");
-                    let error = ApiError::new(ErrorCode::PayloadTooLarge).because(message);
-                    self.refuse(self.line, None, &error);
-                }
-                Err(LinesCodecError::Io(_)) => {
-                    self.line += 1;
-                    self.refuse(
-                        self.line,
-                        None,
-                        &ApiError::invalid("", "the line must be UTF-8"),
-                    );
-                }
+            match self.lines.next_line() {
+                None => return,
+                Some(Ok(text)) => self.take_or_hold_back(text).await,
+                Some(Err(error)) => self.refuse(self.lines.number(), None, &error),
             }
         }
     }
@@ -252,7 +220,7 @@ impl Intake {
 
     async fn take_line(&mut self, text: &str) {
         let settings = self.app.registry.settings();
-        let line = self.line;
+        let line = self.lines.number();
         let addressed = match Report::parse(text.as_bytes(), &settings.bounds) {
             Ok(addressed) => addressed,
             Err(error) => return self.refuse(line, named_job(text), &error.into()),

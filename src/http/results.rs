@@ -1,5 +1,6 @@
-//! Result rows: page by page, and as a download that is streamed and never held.
+//! Result rows: appended by workers, read page by page, and as a download that is streamed and never held.
 
+pub(super) mod append;
 mod csv;
 
 use std::convert::Infallible;

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{JobId, Seq, State, Timestamp};
@@ -50,6 +51,20 @@ impl ReportId {
     /// The bare id.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The id of one part of what it names, counted from 0: the first has the id itself.
+    ///
+    /// The others have one that is made of it, and that nobody gives to something else by chance.
+    #[must_use]
+    pub fn of_part(&self, part: u64) -> Self {
+        match part {
+            0 => self.clone(),
+            part => {
+                let whole = hex::encode(digest(&SHA256, self.0.as_bytes()));
+                Self(format!("{whole}#{part}").into())
+            }
+        }
     }
 }
 

@@ -16,6 +16,9 @@ pub struct Timestamp(u64);
 const LAST_MICROSECOND: u64 = 253_402_207_200_000_000;
 
 impl Timestamp {
+    /// The Unix epoch: before every job.
+    pub const ZERO: Self = Self(0);
+
     /// A moment from microseconds since the Unix epoch; later than the end of the year 9999 is that end.
     pub fn from_micros(micros: u64) -> Self {
         Self(micros.min(LAST_MICROSECOND))

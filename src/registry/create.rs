@@ -92,6 +92,19 @@ impl Registry {
                 Err(error) => Err(error),
             };
         }
+        if inner.is_shared()
+            && let Ok(Some(held)) = inner.held(&job_id).await
+        {
+            // A store that has lost the job would make another one in the place of what is held here;
+            // looking at it puts it back.
+            match held.refresh(inner).await {
+                Ok(()) if !held.job().is_finished() => {
+                    return same_request(self.handle(held), &job);
+                }
+                Ok(()) | Err(RegistryError::Gone) => {}
+                Err(error) => return Err(error),
+            }
+        }
         match inner.store.create(&job, input.as_ref()).await? {
             Created::Done(seq) => {
                 let job = Arc::new(Job { seq, ..job });

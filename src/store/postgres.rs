@@ -87,11 +87,16 @@ impl fmt::Debug for PostgresSettings {
 }
 
 impl Postgres {
-    /// How long a commit waits in the database for its turn. Shorter than whoever waits for the
+    /// How long a change is tried while somebody else holds the row. Shorter than whoever waits for the
     /// answer does, so that nothing is done after it was given up.
-    fn lock_patience(&self) -> usize {
-        let patience = self.settings.patience.mul_f32(0.8).as_millis();
-        usize::try_from(patience).unwrap_or(usize::MAX).max(1)
+    fn row_patience(&self) -> Duration {
+        self.settings.patience.mul_f32(0.8)
+    }
+
+    /// The part of it, in milliseconds, that is spent in the database at a time.
+    fn lock_timeout(&self) -> usize {
+        let longest = self.row_patience().min(client::ROW_PATIENCE);
+        usize::try_from(longest.as_millis()).unwrap_or(1).max(1)
     }
 
     async fn stored(&self, statement: String) -> Result<Option<PgRow>, StoreError> {
@@ -117,7 +122,7 @@ impl Postgres {
 #[async_trait]
 impl Store for Postgres {
     async fn create(&self, job: &Job, input: Option<&Input>) -> Result<Created, StoreError> {
-        let call = sql::call("create", &write::creation(job, input, false));
+        let call = sql::call("create", &write::creation(job, input));
         match Outcome::of(&self.client, &call).await? {
             Outcome::Done(seq) => Ok(Created::Done(seq)),
             // A statement may be done twice: then it has met itself.
@@ -198,13 +203,13 @@ impl Store for Postgres {
         arguments.extend([
             sql::small_number(self.settings.events_per_job),
             sql::number(self.settings.event_bytes_per_job as u64),
-            sql::small_number(self.lock_patience()),
+            sql::small_number(self.lock_timeout()),
         ]);
         let call = sql::call("commit", &arguments);
         let prev = commit.job.seq;
         // Whatever comes of it, also when nobody waits for it any more: it may have been done.
         let announcement = self.announcer.announce_in_the_end(commit.job.id(), prev);
-        let outcome = Outcome::of_once(&self.client, &call).await?;
+        let outcome = Outcome::of_change(&self.client, &call, self.row_patience()).await?;
         match outcome {
             Outcome::Done(first) if commit.positions > 0 => {
                 announcement.make(Committed::seq_at(prev, first, commit.positions));
@@ -295,11 +300,12 @@ impl Store for Postgres {
                 sql::text(&self.node),
             ],
         );
-        // As long as a commit waits, and no longer, for a transaction that holds the row.
-        let patience = self.lock_patience();
-        let statement =
-            format!("SELECT {call} FROM set_config('lock_timeout', '{patience}ms', true)");
-        self.client.fetch(statement).await.map(drop)
+        let statement = format!(
+            "SELECT {call} FROM set_config('lock_timeout', '{}ms', true)",
+            self.lock_timeout()
+        );
+        let removing = self.client.change(statement, self.row_patience());
+        removing.await.map(drop)
     }
 
     async fn expire(

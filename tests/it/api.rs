@@ -1,5 +1,6 @@
 //! The HTTP interface, call by call, as clients meet it.
 
+mod append;
 mod auth_owners;
 mod auth_scopes;
 mod auth_tokens;

@@ -251,6 +251,7 @@ macro_rules! shared_conforms {
                 a_job_that_is_there_is_not_put_back
                 a_job_that_was_removed_is_not_put_back
                 an_older_state_of_a_job_gives_way_to_the_one_that_is_put_back
+                events_that_were_lost_with_a_jobs_newest_state_count_as_dropped
                 a_later_sign_of_life_stands
                 answers_are_found_by_their_report_ids
             );

@@ -4,6 +4,8 @@ mod between;
 mod cost;
 mod differential;
 mod faults;
+mod goes_back;
+mod held_rows;
 mod notices;
 mod opening;
 mod workers;

@@ -3,6 +3,7 @@
 
 mod cost;
 mod faults;
+mod goes_back;
 mod parts;
 mod pushed;
 mod start;

@@ -24,6 +24,7 @@ pub(super) fn all() -> Vec<(&'static str, RequestBody)> {
         ),
         ("reportMany", reports()),
         ("sendEvents", events()),
+        ("appendResults", rows()),
         (
             "cancelJob",
             nothing("Nothing can be said with a cancellation."),
@@ -96,6 +97,23 @@ fn events() -> RequestBody {
     RequestBodyBuilder::new()
         .description(Some("One event, or an array of them."))
         .content("application/json", content)
+        .required(Some(Required::True))
+        .build()
+}
+
+fn rows() -> RequestBody {
+    let array = ArrayBuilder::new()
+        .items(named("Row"))
+        .description(Some("All or none."));
+    let lines = sequence(
+        "A row a line, of at most 256 KiB; appended as they come.",
+        "Row",
+        "{\"email\":\"ann@example.com\"}\n{\"email\":\"bob@example.org\"}\n",
+    );
+    RequestBodyBuilder::new()
+        .description(Some("Rows: JSON objects with keys of the worker's own."))
+        .content("application/json", Content::new(Some(Schema::from(array))))
+        .content("application/x-ndjson", lines)
         .required(Some(Required::True))
         .build()
 }

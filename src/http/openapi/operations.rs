@@ -9,7 +9,7 @@ mod server;
 mod watching;
 
 pub(in crate::http) use jobs::{Cancel, Create, Events, List, Remove, Report, Reports};
-pub(in crate::http) use results::{Download, ResultsPage};
+pub(in crate::http) use results::{AppendResults, Download, ResultsPage};
 pub(in crate::http) use server::{Document, Liveness, Metrics, Page, PageFile, Readiness};
 pub(in crate::http) use watching::{Status, Stream, Ticket};
 

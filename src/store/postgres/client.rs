@@ -11,7 +11,7 @@ use std::{
 };
 
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection,
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Error, PgConnection,
     postgres::{PgConnectOptions, PgRow},
     raw_sql,
 };
@@ -33,6 +33,14 @@ const LONGEST_KEPT: Duration = Duration::from_secs(600);
 /// How long a connection that has rested, or that others of its age have been lost after, has to say
 /// that it works.
 const TEST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a statement waits in the database for a row that another transaction holds: longer than
+/// commits take, and not so long that many which wait keep the connections from others.
+pub(super) const ROW_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long it is put off when it has waited in vain, and the longest that this grows to.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
 /// How many connections writers leave to those that read: a worker's open transaction may hold the
 /// rows of many jobs.
@@ -76,23 +84,47 @@ impl Client {
     /// to have been lost while it rested. So a statement may be done twice, and must not mind.
     /// Dropped in the middle, it may still be done; its connection is closed.
     pub(super) async fn fetch(&self, statement: String) -> Result<Vec<PgRow>, StoreError> {
-        self.run(statement, true).await
+        let rows = self.run(&Arc::new(statement), true).await;
+        rows.map_err(|error| unavailable(&error))
     }
 
-    /// The same for a statement that is sent once: whether it was done is then unknown once, and not
-    /// hidden by a second one that finds it done. It leaves connections for those that read.
-    pub(super) async fn fetch_one_once(&self, statement: String) -> Result<PgRow, StoreError> {
-        let turn = self.writers.acquire().await;
-        let _turn = turn.expect("the semaphore is never closed");
-        one(self.run(statement, false).await?)
+    /// The same for a statement that changes a row, has one row to say, and waits for [`ROW_PATIENCE`]
+    /// at most. While the row is held it is sent again, until `patience` is over: in between others
+    /// have the connection.
+    ///
+    /// Whether it was done is then unknown once, and not hidden by a second one that finds it done.
+    pub(super) async fn change(
+        &self,
+        statement: String,
+        patience: Duration,
+    ) -> Result<PgRow, StoreError> {
+        let statement = Arc::new(statement);
+        let end = Instant::now() + patience;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let outcome = {
+                let turn = self.writers.acquire().await;
+                let _turn = turn.expect("the semaphore is never closed");
+                self.run(&statement, false).await
+            };
+            let error = match outcome {
+                Ok(rows) => return one(rows),
+                Err(error) => error,
+            };
+            if verdict(&error) != Verdict::Held || Instant::now() + pause + ROW_PATIENCE > end {
+                return Err(unavailable(&error));
+            }
+            // As chance has it, so that those which wait do not go on meeting each other.
+            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
     }
 
     async fn run(
         &self,
-        statement: String,
+        statement: &Arc<String>,
         may_be_repeated: bool,
-    ) -> Result<Vec<PgRow>, StoreError> {
-        let statement = Arc::new(statement);
+    ) -> Result<Vec<PgRow>, Error> {
         let permit = self.permits.acquire().await;
         let _permit = permit.expect("the semaphore is never closed");
         let mut tries = 0;
@@ -100,13 +132,10 @@ impl Client {
             tries += 1;
             let (mut connection, is_rested) = match self.take().await {
                 Some(connection) => (connection, true),
-                None => {
-                    let opened = self.options.connect().await;
-                    (opened.map_err(|error| unavailable(&error))?, false)
-                }
+                None => (self.options.connect().await?, false),
             };
             let doubt = Doubt(self);
-            let query = raw_sql(AssertSqlSafe(Arc::clone(&statement)));
+            let query = raw_sql(AssertSqlSafe(Arc::clone(statement)));
             let outcome = query.fetch_all(&mut connection).await;
             let error = match outcome {
                 Ok(rows) => {
@@ -121,17 +150,17 @@ impl Client {
                 Verdict::ConnectionLost => {
                     drop(doubt);
                     if !may_be_repeated || !is_rested || tries == MOST_TRIES {
-                        return Err(unavailable(&error));
+                        return Err(error);
                     }
                 }
                 Verdict::Collision if tries < MOST_TRIES => {
                     doubt.dispel();
                     self.put_back(connection);
                 }
-                Verdict::Collision | Verdict::Final => {
+                Verdict::Collision | Verdict::Held | Verdict::Final => {
                     doubt.dispel();
                     self.put_back(connection);
-                    return Err(unavailable(&error));
+                    return Err(error);
                 }
             }
         }

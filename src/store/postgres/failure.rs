@@ -14,6 +14,8 @@ pub(super) enum Verdict {
     ConnectionLost,
     /// The same once more: it met another transaction.
     Collision,
+    /// Nothing was done: somebody's transaction holds a row.
+    Held,
     /// It failed.
     Final,
 }
@@ -29,6 +31,7 @@ pub(super) fn verdict(error: &Error) -> Verdict {
     match database_error.code() {
         // A serialization failure, a deadlock.
         "40001" | "40P01" => Verdict::Collision,
+        "55P03" => Verdict::Held,
         // Shutdowns, crashes, and what poolers say when their connection is lost.
         code if code.starts_with("57P") || code.starts_with("08") => Verdict::ConnectionLost,
         _ if is_fatal(database_error) => Verdict::ConnectionLost,

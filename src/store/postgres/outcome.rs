@@ -1,5 +1,7 @@
 //! What becomes of a change: the functions of `migrations/0002_server.sql` that make one answer alike.
 
+use std::time::Duration;
+
 use sqlx::{error::BoxDynError, postgres::PgRow};
 
 use super::{
@@ -28,9 +30,13 @@ impl Outcome {
         Self::read(&row).map_err(unreadable)
     }
 
-    /// The same, sent once.
-    pub(super) async fn of_once(client: &Client, call: &str) -> Result<Self, StoreError> {
-        let row = client.fetch_one_once(statement(call)).await?;
+    /// The same for a row that others may hold: see [`Client::change`].
+    pub(super) async fn of_change(
+        client: &Client,
+        call: &str,
+        patience: Duration,
+    ) -> Result<Self, StoreError> {
+        let row = client.change(statement(call), patience).await?;
         Self::read(&row).map_err(unreadable)
     }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     job::{Job, JobId, Ledger, Origin, ReportId, Seq, Timestamp},
-    store::{Commit, Following, Notice, Shared, Store as _, StoreError},
+    store::{Following, Notice, Shared, StoreError},
 };
 
 #[async_trait]
@@ -108,31 +108,13 @@ impl Shared for Postgres {
     }
 
     async fn restore(&self, job: &Job) -> Result<(), StoreError> {
-        let call = sql::call("create", &write::creation(job, None, true));
-        let statement = format!("SELECT (r.stored).incarnation, (r.stored).seq FROM {call} AS r");
-        let row = self.client.fetch_one(statement).await?;
-        let read = || -> Result<_, BoxDynError> {
-            let mut columns = Columns::of(&row);
-            let incarnation: Option<Uuid> = columns.take()?;
-            let seq: Option<i64> = columns.take()?;
-            let seq = seq.map(u64::try_from).transpose()?.and_then(Seq::new);
-            Ok(seq.filter(|seq| incarnation == Some(job.origin.incarnation) && *seq < job.seq))
-        };
-        let Some(seq) = read().map_err(unreadable)? else {
-            return Ok(());
-        };
-        // A copy that was behind took its place: the state that it had not heard of comes on top.
-        let job = Job { seq, ..job.clone() };
-        let commit = Commit {
-            job: &job,
-            positions: 1,
-            events: &[],
-            rows: &[],
-            answers: &[],
-            now: job.updated_at,
-            nonce: Uuid::now_v7(),
-            is_replaceable: false,
-        };
-        self.commit(commit).await.map(drop)
+        let mut arguments = write::return_of(job);
+        arguments.extend([
+            sql::text(&self.node),
+            sql::small_number(self.lock_timeout()),
+        ]);
+        let statement = format!("SELECT {}", sql::call("put_back", &arguments));
+        let putting_back = self.client.change(statement, self.row_patience());
+        putting_back.await.map(drop)
     }
 }

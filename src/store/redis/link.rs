@@ -8,9 +8,11 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use redis::{Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, cmd};
 use tokio::{
     sync::watch,
+    task::coop::unconstrained,
     time::{Instant, sleep, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -147,15 +149,21 @@ impl Link {
         }
     }
 
-    /// Has Redis do what nobody waits for; when it is not done, nothing is lost for long.
+    /// Has Redis do what nobody waits for, before all that it is asked later; when it is not done,
+    /// nothing is lost for long.
     pub(super) async fn tell(&self, mut pipeline: Pipeline) {
         if let Ok(line) = self.line().await
             && !pipeline.is_empty()
         {
             pipeline.ignore_errors();
-            tokio::spawn(async move {
+            let mut telling = Box::pin(unconstrained(async move {
                 let _: RedisResult<redis::Value> = query(&line, &pipeline).await;
-            });
+            }));
+            // The first poll takes the place among the requests of this connection, and it has to
+            // happen here, since tasks begin in any order.
+            if telling.as_mut().now_or_never().is_none() {
+                tokio::spawn(telling);
+            }
         }
     }
 

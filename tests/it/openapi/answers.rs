@@ -118,6 +118,11 @@ async fn report(session: &mut Session) {
     session.call(&events, "full", Some(event), 200).await;
     let none = json!([]);
     session.call(&events, "full", Some(none), 400).await;
+    let rows = format!("POST {JOB}/results");
+    let row = json!([{"email": "ann@example.com"}]);
+    session.call(&rows, "full", Some(row), 200).await;
+    let no_row = json!([1]);
+    session.call(&rows, "full", Some(no_row), 400).await;
     session
         .call(&format!("POST {JOB}/ticket"), "full", None, 200)
         .await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use progressd::{
     job::{Job, JobId, State, Timestamp},
-    store::{Filter, Following, Notice, Redis, Shared as _, Store},
+    store::{Created, Filter, Following, Notice, Redis, Shared as _, Store},
 };
 use serde_json::json;
 
@@ -69,6 +69,24 @@ async fn an_entry_too_many_is_not_shown_and_one_too_few_comes_back() {
         .await;
     }
     assert_eq!(of_state(&store, State::Processing).await, [id]);
+}
+
+#[tokio::test]
+async fn what_leaves_the_indexes_leaves_them_before_what_comes_next_is_put_there() {
+    let redis = RedisServer::shared().await;
+    let store = redis.store(&own_prefix()).await;
+    let job = created(&store, "a").await;
+    for _ in 0..20 {
+        let now = store.now().await.expect("a time");
+        store.remove(&job.origin, now).await.expect("a removal");
+        // The very same once more, with the same entries.
+        let again = store.create(&job, None).await.expect("a job");
+        assert!(matches!(again, Created::Done(_)), "{again:?}");
+        assert_eq!(
+            of_state(&store, State::Pending).await,
+            vec![job.id().clone()]
+        );
+    }
 }
 
 #[tokio::test]

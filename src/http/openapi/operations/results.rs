@@ -4,9 +4,10 @@ use utoipa::openapi::Content;
 
 use super::{
     super::{
+        super::ErrorCode,
         answers::{Answer, answers, file, sequence},
-        parameters::{job_id, query_number, query_word},
-        shape::{list, named},
+        parameters::{idempotency_key, job_id, query, query_number, query_word},
+        shape::{integer, list, named},
     },
     describe,
 };
@@ -20,6 +21,22 @@ describe! {
             query_number("per_page", "Rows of a page.", (1, 1_000), 100),
         ],
         answers: answers().on_a_job().with(200, Answer::json("A page of rows, readable while the job runs.", "ResultsPage")),
+    }
+}
+
+describe! {
+    /// `POST /jobs/{id}/results`
+    AppendResults {
+        params: vec![
+            job_id(),
+            idempotency_key("The same rows sent again are not appended again, however far they came before."),
+            query("attempt", "By which attempt they were made: refused once another has begun.", integer("An attempt.", 1, u64::from(u32::MAX))),
+        ],
+        answers: answers()
+            .on_a_job()
+            .with_a_body()
+            .errors(&[ErrorCode::JobFinished, ErrorCode::StaleAttempt])
+            .with(200, Answer::json("The rows are there.", "RowsAnswer")),
     }
 }
 

@@ -13,6 +13,7 @@ pub(super) fn schemas() -> Schemas {
     vec![
         ("ResultsPage", page().into()),
         ("Row", row().into()),
+        ("RowsAnswer", rows_answer().into()),
         (
             "ReportsAnswerLine",
             one_of(
@@ -52,11 +53,22 @@ fn page() -> Schema {
 
 fn row() -> Schema {
     let mut row = free_object("A result row: the worker's own fields.");
+    row.property_names = None;
     row.examples = vec![json!({
         "email": "Ann@Example.com", "normalized": "Ann@example.com", "verdict": "valid",
         "reason": null, "suggestion": null
     })];
     row.into()
+}
+
+fn rows_answer() -> Schema {
+    shape("What was appended, and what the worker needs to know.")
+        .always("job_id", named("JobId"))
+        .always("seq", named("Seq"))
+        .always("rows", count("Rows of this request."))
+        .always("cancel_requested", flag("Whether the worker should stop."))
+        .closed()
+        .build()
 }
 
 fn refused_line() -> Schema {
