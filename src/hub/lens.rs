@@ -30,9 +30,12 @@ struct Lens {
 pub(super) struct Edition {
     /// The frame as it is without a view; without bytes when nobody reads it so.
     pub(super) native: Frame,
-    /// The blocks of the views, empty where a view says nothing.
-    blocks: Option<Arc<[(Arc<View>, Bytes)]>>,
+    /// The same in the words of each view that is in use.
+    blocks: Option<Arc<[ViewBlock]>>,
 }
+
+/// A block in a view's words; empty where it says nothing.
+type ViewBlock = (Arc<View>, Bytes);
 
 impl Lenses {
     /// How many watch through views.

@@ -110,11 +110,11 @@ impl Template {
 
     /// By which templates are tried in order: the more fixed one first.
     pub(super) fn rank(&self) -> Vec<(bool, &str)> {
-        let rank = |part| match part {
-            &Part::Fixed(ref fixed) => (false, fixed.as_str()),
+        let rank = self.parts.iter().map(|part| match part {
+            Part::Fixed(fixed) => (false, fixed.as_str()),
             Part::Named(_) => (true, ""),
-        };
-        self.parts.iter().map(rank).collect()
+        });
+        rank.collect()
     }
 }
 

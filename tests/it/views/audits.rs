@@ -1,12 +1,15 @@
 //! Site audits, as their old clients know them.
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::json;
 
 use super::{Raw, serving};
 use crate::support::{
     people::{configuration, token},
-    server::TestServer,
+    server::{Answer, TestServer},
+    sse::{Item, SseStream},
+    staged_store::{Fate, StagedStore},
+    until,
 };
 
 const STREAM: &str = "/api/v1/sse/audits/123/progress";
@@ -105,16 +108,16 @@ async fn the_poll_twin_has_fields_of_its_own_and_all_that_a_poll_has() {
     assert!(answer.header("retry-after").is_some());
     let tag = answer.header("etag").expect("a tag").to_owned();
     let known = ann
-        .request(reqwest::Method::GET, STATUS)
+        .request(Method::GET, STATUS)
         .header("if-none-match", &tag);
-    let known = crate::support::server::Answer::of(known).await;
+    let known = Answer::of(known).await;
     assert_eq!(known.status, StatusCode::NOT_MODIFIED);
     let seq = tag.trim_matches('"').to_owned();
     let waiting = tokio::spawn({
         let ann = ann.guest();
         async move { ann.get(&format!("{STATUS}?wait=60&after={seq}")).await }
     });
-    crate::support::until("the poll", async || server.watchers("123").await == 1).await;
+    until("the poll", async || server.watchers("123").await == 1).await;
     let report = json!({"progress_percentage": 66.6, "data": {"geo_score": 7}});
     worker.report("123", report).await;
     let answer = waiting.await.expect("an answer").expect(StatusCode::OK);
@@ -194,4 +197,30 @@ async fn what_the_old_words_have_nothing_for_ends_a_stream_in_silence() {
         .expect(StatusCode::NO_CONTENT);
     assert_eq!(raw.whole().await, before);
     server.get(STREAM).await.error(410, "JOB_GONE");
+}
+
+#[tokio::test]
+async fn an_event_source_is_told_of_trouble_with_the_documented_words() {
+    let store = StagedStore::new();
+    let server = TestServer::over(store.clone(), "server.views = ['audits']").await;
+    let ask = || {
+        let request = server.request(Method::GET, STREAM);
+        SseStream::open(request.header("accept", "text/event-stream"))
+    };
+    store.every_call(Fate::Failed);
+    let mut stream = ask().await;
+    assert_eq!(stream.head.status, StatusCode::OK);
+    let only = stream.next().await;
+    assert_eq!(
+        (only.name(), &*only.data),
+        ("message", r#"{"error":"Internal server error"}"#)
+    );
+    assert!(only.retry.is_some() && only.id.is_none(), "{only:?}");
+    stream.expect_end().await;
+    server.get(STREAM).await.error(503, "STORE_UNAVAILABLE");
+    // Of a drain the old words say nothing: the client finds an end, and comes back.
+    server.registry().drain();
+    let mut stream = ask().await;
+    assert_eq!(stream.next_item().await, Some(Item::Heartbeat));
+    stream.expect_end().await;
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{EVERY_REPORT, send, serving};
 use crate::support::{
     client_program::run,
+    cut_proxy::CutProxy,
     pages::Pages,
     people::{configuration, token},
     server::TestServer,
@@ -91,6 +92,29 @@ async fn a_page_with_cookies_and_a_token_in_the_address_follows_its_work_to_the_
     // A page that is not listed gets nothing of it.
     let stranger = watch(&pages.url("evil.example"), &url, &["--credentials"]).await;
     assert_eq!(types(&stranger), ["error"], "{stranger:#?}");
+}
+
+#[tokio::test]
+async fn a_page_that_was_cut_off_comes_back_by_itself_and_misses_nothing() {
+    let pages = Pages::start().await;
+    let server = &serving(&["orders"], "").await;
+    server.create(json!({"job_id": "o", "kind": "order"})).await;
+    for number in 1..=4 {
+        send(server, "o", "step", json!({"n": number})).await;
+    }
+    let end = json!({"status": "completed", "result": {"n": 5}});
+    server.report("o", end).await;
+    let proxy = CutProxy::start(&server.url, 2).await;
+    let url = format!("{}/v1/orders/o/status/stream", proxy.url);
+    let options = ["--event", "complete", "--last", "complete"];
+    let seen = watch(&pages.url("shop.example"), &url, &options).await;
+    let expected = [
+        "open", "message", "message", "error", "open", "message", "message", "complete",
+    ];
+    assert_eq!(types(&seen), expected, "{seen:#?}");
+    let numbers = seen.iter().filter_map(|line| line["data"]["n"].as_u64());
+    assert_eq!(numbers.collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    assert_eq!(proxy.cursors().len(), 2);
 }
 
 async fn ids(server: &TestServer) -> Vec<String> {

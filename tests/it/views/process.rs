@@ -10,6 +10,7 @@ use crate::support::{
     people::{configuration, token},
     server::{Answer, TestServer},
     sse::SseStream,
+    until,
 };
 
 const OWN: &str = "/api/v1/process/stream";
@@ -163,7 +164,7 @@ async fn a_built_in_worker_of_the_kind_does_the_work() {
     let mut stream = server.stream("/demo").await;
     let first = stream.next().await;
     let id = first.json()["of"].as_str().expect("an id").to_owned();
-    crate::support::until("the worker", async || {
+    until("the worker", async || {
         server.status(&id).await["status"] != "pending"
     })
     .await;
