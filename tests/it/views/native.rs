@@ -1,5 +1,6 @@
 //! The bulk e-mail validation's old clients, which speak the server's own vocabulary: no view, and none in the way.
 
+use progressd::view::Template;
 use serde_json::json;
 
 use super::{Raw, serving};
@@ -64,4 +65,14 @@ fn documented(block: &str) -> serde_json::Value {
         .into_iter()
         .map(|name| (name.to_owned(), data[name].clone()))
         .collect()
+}
+
+#[test]
+fn no_view_can_take_a_path_of_the_servers_own() {
+    let document = progressd::http::openapi::document();
+    let document: serde_json::Value = serde_json::from_str(document).expect("JSON");
+    let paths = document["paths"].as_object().expect("paths").keys();
+    for path in paths.map(String::as_str).chain(["/", "/api/v1/stream"]) {
+        assert!(Template::parse(path).is_err(), "{path}");
+    }
 }
