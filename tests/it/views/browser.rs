@@ -108,10 +108,11 @@ async fn a_page_that_was_cut_off_comes_back_by_itself_and_misses_nothing() {
     let url = format!("{}/v1/orders/o/status/stream", proxy.url);
     let options = ["--event", "complete", "--last", "complete"];
     let seen = watch(&pages.url("shop.example"), &url, &options).await;
-    let expected = [
-        "open", "message", "message", "error", "open", "message", "message", "complete",
-    ];
-    assert_eq!(types(&seen), expected, "{seen:#?}");
+    // What was under way at the cut may be lost with the connection; then it comes again.
+    let told = types(&seen);
+    let count = |name| told.iter().filter(|it| **it == name).count();
+    assert_eq!((count("open"), count("error")), (2, 1), "{seen:#?}");
+    assert_eq!(told.last(), Some(&"complete"), "{seen:#?}");
     let numbers = seen.iter().filter_map(|line| line["data"]["n"].as_u64());
     assert_eq!(numbers.collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
     assert_eq!(proxy.cursors().len(), 2);
