@@ -18,7 +18,7 @@ use crate::{
     http::{
         App, FORGET_INTERVAL, Metrics, Passes, Policy, Usage, admin_router,
         connection::{self, ConnectionLimits, Drained, Endpoint, Tls, TlsError},
-        router,
+        create_feeds, router,
     },
     intake::Intake,
     job::Defaults,
@@ -130,6 +130,7 @@ impl Server {
         if recovered > 0 {
             tracing::info!(jobs = recovered, "unfinished jobs go on");
         }
+        create_feeds(&registry, &config.views).await;
         let connection_metrics = ConnectionMetrics::new(&meter);
         let app = Arc::new(App {
             registry: registry.clone(),
@@ -140,6 +141,7 @@ impl Server {
             policy: ArcSwap::from_pointee(Policy::new(config)),
             passes: Passes::new(Arc::clone(&store)),
             usage: Usage::new(&config.limits),
+            views: config.views.clone(),
         });
         tokio::spawn(keep_usage_small(Arc::clone(&app), timers.clone()));
         let secret = keep_the_secret(Arc::clone(&app));
