@@ -39,10 +39,11 @@ CREATE FUNCTION progressd.next_due(before timestamptz, deadline timestamptz) RET
     RETURN CASE WHEN deadline IS NOT NULL THEN least(before, deadline) END;
 
 -- Puts a new job unless one of its name is there: then that one comes back. One whose retention has
--- ended gives way. The seq is above those of all earlier jobs of the name.
+-- ended gives way. The seq is above those of all earlier jobs of the name. `patience_ms` as in
+-- `commit`; without it the session's own setting counts.
 CREATE FUNCTION progressd.create(
     origin json, face json, data json, result json, format text, content bytea,
-    seq bigint, must_be_new boolean, now bigint
+    seq bigint, must_be_new boolean, now bigint, patience_ms integer
 ) RETURNS TABLE (outcome text, first bigint, stored progressd.jobs, answers json)
     LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
@@ -52,8 +53,8 @@ DECLARE
     before_it bigint;
     created progressd.jobs;
 BEGIN
-    -- Less than whoever asks waits: nothing is done later behind its back.
-    PERFORM set_config('progressd.writer', 'server', true), set_config('lock_timeout', '3s', true);
+    PERFORM set_config('progressd.writer', 'server', true),
+        set_config('lock_timeout', coalesce(patience_ms || 'ms', current_setting('lock_timeout')), true);
     SELECT * INTO wanted FROM json_to_record(origin) AS o (
         job_id text, incarnation uuid, kind text, unit text, owner text, tags text[], parent_id text,
         created_at bigint, lease_seconds bigint, fail_stalled_after_seconds bigint, ttl_seconds bigint,
@@ -67,7 +68,7 @@ BEGIN
             RETURN;
         END IF;
         IF FOUND THEN
-            PERFORM progressd.remove(stored.job_id, stored.incarnation, now, '');
+            PERFORM progressd.remove(stored.job_id, stored.incarnation, now, '', patience_ms);
         END IF;
         SELECT g.seq INTO before_it FROM progressd.gone AS g WHERE g.job_id = wanted.job_id;
         IF FOUND AND must_be_new THEN
@@ -151,6 +152,7 @@ CREATE FUNCTION progressd.commit(
 DECLARE
     job progressd.jobs;
     oldest record;
+    leaving bigint;
     last bigint;
     most_answers CONSTANT bigint := 1000;
 BEGIN
@@ -193,9 +195,11 @@ BEGIN
                 EXIT WHEN job.event_count <= most_events AND job.event_bytes <= most_event_bytes;
                 job.event_count := job.event_count - 1;
                 job.event_bytes := job.event_bytes - oldest.weight;
-                job.dropped_seq := oldest.seq;
+                leaving := oldest.seq;
             END LOOP;
-            DELETE FROM progressd.events AS e WHERE e.job_no = job.job_no AND e.seq <= job.dropped_seq;
+            DELETE FROM progressd.events AS e WHERE e.job_no = job.job_no AND e.seq <= leaving;
+            -- One that was put back has lost later events than those that it still has.
+            job.dropped_seq := greatest(job.dropped_seq, leaving);
         END IF;
     END IF;
 
@@ -254,17 +258,46 @@ CREATE FUNCTION progressd.weight(name text, data text) RETURNS bigint
     LANGUAGE sql IMMUTABLE
     RETURN 128 + octet_length(name) + octet_length(data);
 
--- Removes a job; says whether it was there.
+-- Puts a job back as it is, unless another of its name, or a newer state, is there, or it was removed.
+CREATE FUNCTION progressd.put_back(
+    origin json, face json, the_data json, the_result json, the_seq bigint, the_nonce uuid, now bigint,
+    node text, patience_ms integer
+) RETURNS void
+    LANGUAGE plpgsql AS $$
+#variable_conflict use_variable
+DECLARE
+    the_job_id text := origin ->> 'job_id';
+    the_incarnation uuid := origin ->> 'incarnation';
+    met record;
+BEGIN
+    SELECT c.outcome, (c.stored).incarnation AS incarnation, (c.stored).seq AS seq INTO met
+        FROM progressd.create(origin, face, the_data, the_result, NULL, NULL, the_seq, true, now,
+            patience_ms) AS c;
+    IF met.outcome = 'exists' AND met.incarnation = the_incarnation AND met.seq < the_seq THEN
+        -- A copy that was behind took its place: the state that it had not heard of comes on top.
+        SELECT c.outcome INTO met
+            FROM progressd.commit(the_job_id, the_incarnation, met.seq, 1, the_nonce, now, face, the_data,
+                the_result, NULL, NULL, NULL, 0, 0, patience_ms) AS c;
+    END IF;
+    IF met.outcome = 'done' THEN
+        -- Which events it had of late nobody knows any more: whoever asks for some is told of a gap.
+        UPDATE progressd.jobs AS j SET seq = the_seq, dropped_seq = the_seq
+            WHERE j.job_id = the_job_id;
+        PERFORM progressd.notify(node, the_job_id, the_seq);
+    END IF;
+END $$;
+
+-- Removes a job; says whether it was there. `patience_ms` as in `create`.
 CREATE FUNCTION progressd.remove(
-    the_job_id text, the_incarnation uuid, gone_until bigint, node text
+    the_job_id text, the_incarnation uuid, gone_until bigint, node text, patience_ms integer
 ) RETURNS boolean
     LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
 DECLARE
     job progressd.jobs;
 BEGIN
-    -- Less than whoever asks waits: nothing is done later behind its back.
-    PERFORM set_config('progressd.writer', 'server', true), set_config('lock_timeout', '3s', true);
+    PERFORM set_config('progressd.writer', 'server', true),
+        set_config('lock_timeout', coalesce(patience_ms || 'ms', current_setting('lock_timeout')), true);
     DELETE FROM progressd.jobs AS j
         WHERE j.job_id = the_job_id AND j.incarnation = the_incarnation
         RETURNING * INTO job;
@@ -286,13 +319,16 @@ END $$;
 
 -- Removes up to `most` jobs whose retention has ended, and forgets names, keys and values whose time is
 -- over; says how many jobs it removed. What another node is at is left to it.
-CREATE FUNCTION progressd.expire(now bigint, gone_seconds bigint, most integer, node text) RETURNS bigint
+CREATE FUNCTION progressd.expire(
+    now bigint, gone_seconds bigint, most integer, node text, patience_ms integer
+) RETURNS bigint
     LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
 DECLARE
     at timestamptz := progressd.moment(now);
     removed bigint;
 BEGIN
+    PERFORM set_config('lock_timeout', patience_ms || 'ms', true);
     DELETE FROM progressd.gone AS g WHERE g.job_id IN (
         SELECT o.job_id FROM progressd.gone AS o WHERE o.gone_until <= at
         ORDER BY o.gone_until LIMIT most FOR UPDATE SKIP LOCKED);
@@ -308,11 +344,13 @@ BEGIN
     )
     SELECT count(*) INTO removed FROM outdated AS o
         WHERE progressd.remove(o.job_id, o.incarnation,
-            progressd.micros(o.expires_at) + gone_seconds * 1000000, node);
+            progressd.micros(o.expires_at) + gone_seconds * 1000000, node, patience_ms);
     RETURN removed;
 END $$;
 
 -- Unfinished jobs whose deadline is not after `now`. Those that were indexed too early are indexed anew.
+-- One whose row somebody holds is left out: nobody could change it now, and whoever tried would keep the
+-- others waiting.
 CREATE FUNCTION progressd.due(now bigint, most integer) RETURNS SETOF text
     LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
@@ -324,7 +362,8 @@ BEGIN
         SELECT o.job_id FROM progressd.jobs AS o WHERE o.due_at <= at AND o.deadline_at > at
         ORDER BY o.due_at LIMIT 10000 FOR NO KEY UPDATE SKIP LOCKED);
     RETURN QUERY SELECT j.job_id FROM progressd.jobs AS j
-        WHERE j.due_at <= at AND j.deadline_at <= at ORDER BY j.due_at LIMIT most;
+        WHERE j.due_at <= at AND j.deadline_at <= at ORDER BY j.due_at LIMIT most
+        FOR NO KEY UPDATE SKIP LOCKED;
 END $$;
 
 -- Binds a key to a job's name unless it is bound already; what it is bound to.

@@ -358,7 +358,7 @@ BEGIN
             'status', 'pending', 'attempt', 1, 'total', total_count,
             'shown', CASE WHEN total_count IS NOT NULL THEN 0 END, 'highest', 0, 'stalled', false,
             'cancel_requested', false, 'updated_at', now, 'reported_at', now, 'deadline', deadline),
-        data, NULL, NULL, NULL, NULL, false, now) AS c;
+        data, NULL, NULL, NULL, NULL, false, now, NULL) AS c;
     PERFORM set_config('progressd.writer', '', true);
     IF outcome <> 'done' THEN
         RAISE unique_violation USING MESSAGE = format('a job named %s exists', name);

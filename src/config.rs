@@ -14,6 +14,7 @@ mod rules;
 mod secret;
 mod sections;
 mod store;
+mod views;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -43,9 +44,11 @@ pub use self::{
         Durability, EmbeddedStoreConfig, MemoryStoreConfig, PostgresStoreConfig, RedisStoreConfig,
         StoreBackend, StoreConfig,
     },
+    views::SHIPPED_VIEWS,
 };
 
 use self::layers::Layer;
+use crate::view::Views;
 
 /// The embedded defaults, at the same time the documented example of a configuration file.
 pub const DEFAULT_TOML: &str = include_str!("../config/default.toml");
@@ -105,6 +108,9 @@ pub struct Config {
     pub log: LogConfig,
     /// `[auth]`: who may.
     pub auth: AuthConfig,
+    /// `[views.NAME]` and those of `server.views`, compiled.
+    #[serde(skip)]
+    pub views: Views,
     #[serde(skip)]
     changes: Vec<Change>,
 }
@@ -217,11 +223,13 @@ impl Config {
         for layer in &layers {
             rules::check(layer, &mut problems);
         }
+        let own_views = views::read_own(&layers, &mut problems);
         if !problems.is_empty() {
             return Err(ConfigError(problems));
         }
 
-        let changes = changes(&defaults, &layers);
+        let mut changes = changes(&defaults, &layers);
+        changes.extend(views::changes(&own_views));
         let mut builder = ::config::Config::builder().add_source(defaults);
         for layer in layers {
             builder = builder.add_source(layer);
@@ -231,6 +239,7 @@ impl Config {
             .and_then(|merged| merged.try_deserialize::<Self>());
         let mut config = merged.map_err(|error| ConfigError(vec![error.to_string()]))?;
         config.changes = changes;
+        config.views = views::compile_all(own_views, &config.server.views).map_err(ConfigError)?;
 
         config.consistent()
     }

@@ -60,10 +60,17 @@ pub enum Ending {
     Removed,
 }
 
+/// A block as a view writes it; without a name it is a client's `message`.
+pub fn block(event: Option<&str>, data: &str, retry_ms: Option<u64>, id: Option<Seq>) -> String {
+    let mut block = String::with_capacity(data.len() + 120);
+    push_block(&mut block, event, data, retry_ms, id);
+    block
+}
+
 /// A `status` block. Without `id` where the client's cursor must not move.
 pub fn status_block(json: &str, retry_ms: Option<u64>, id: Option<Seq>) -> String {
     let mut block = String::with_capacity(json.len() + 80);
-    push_block(&mut block, "status", json, retry_ms, id);
+    push_block(&mut block, Some("status"), json, retry_ms, id);
     block
 }
 
@@ -71,7 +78,8 @@ pub fn status_block(json: &str, retry_ms: Option<u64>, id: Option<Seq>) -> Strin
 pub fn event_block(event: &Event) -> String {
     let data = event.data.as_str();
     let mut block = String::with_capacity(data.len() + 120);
-    push_block(&mut block, event.name.as_str(), data, None, Some(event.seq));
+    let name = Some(event.name.as_str());
+    push_block(&mut block, name, data, None, Some(event.seq));
     block
 }
 
@@ -79,16 +87,18 @@ pub fn event_block(event: &Event) -> String {
 pub fn terminal_block(json: &str, failure: Option<&Failure>, id: Seq) -> String {
     let mut block = String::with_capacity(json.len() + 160);
     if let Some(failure) = failure {
-        push_block(&mut block, "error", &failure_json(failure), None, None);
+        let data = failure_json(failure);
+        push_block(&mut block, Some("error"), &data, None, None);
     }
-    push_block(&mut block, "status", json, Some(RETRY_NEVER_MS), Some(id));
+    let retry_ms = Some(RETRY_NEVER_MS);
+    push_block(&mut block, Some("status"), json, retry_ms, Some(id));
     block
 }
 
 /// An `error` block that ends a stream, or stands for the whole of it. Never moves the cursor.
 pub fn error_block(json: &str, retry_ms: Option<u64>) -> String {
     let mut block = String::with_capacity(json.len() + 40);
-    push_block(&mut block, "error", json, retry_ms, None);
+    push_block(&mut block, Some("error"), json, retry_ms, None);
     block
 }
 
@@ -103,12 +113,21 @@ fn failure_json(failure: &Failure) -> String {
     serde_json::to_string(&Data { message, code }).expect("two strings serialize")
 }
 
-fn push_block(out: &mut String, event: &str, data: &str, retry_ms: Option<u64>, id: Option<Seq>) {
+fn push_block(
+    out: &mut String,
+    event: Option<&str>,
+    data: &str,
+    retry_ms: Option<u64>,
+    id: Option<Seq>,
+) {
     debug_assert!(
         !data.contains(['\n', '\r']),
         "a block's data stands on one line"
     );
-    let _ = write!(out, "event: {event}\ndata: {data}\n");
+    if let Some(event) = event {
+        let _ = writeln!(out, "event: {event}");
+    }
+    let _ = writeln!(out, "data: {data}");
     if let Some(retry_ms) = retry_ms {
         let _ = writeln!(out, "retry: {retry_ms}");
     }

@@ -28,6 +28,7 @@ mod results;
 mod status;
 mod streams;
 mod tickets;
+mod views;
 
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ pub use metrics::Metrics;
 pub use origin::Origins;
 pub use passes::Passes;
 pub use policy::Policy;
+pub(crate) use views::create_feeds;
 
 /// Every route, on one screen; each path stands at its handlers too, with the description.
 fn routes(has_metrics: bool) -> OpenApiRouter<Arc<App>> {
@@ -75,7 +77,7 @@ fn routes(has_metrics: bool) -> OpenApiRouter<Arc<App>> {
 /// The server as a service; `/metrics` is not there when operators have an address of their own.
 pub fn router(app: Arc<App>) -> Router {
     let (routes, _) = routes(!app.has_admin_listener).split_for_parts();
-    whole(routes, &app)
+    whole(views::mount(routes, &app.views), &app)
         .layer(middleware::from_fn_with_state(
             Arc::clone(&app),
             origin::admit,

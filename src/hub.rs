@@ -5,6 +5,7 @@
 //! to a watcher: whoever holds a [`Subscription`] is woken through a plain [`std::task::Waker`].
 
 mod channel;
+mod lens;
 mod pace;
 mod ring;
 mod sync;
@@ -23,10 +24,11 @@ use bytes::Bytes;
 use crate::{
     frame::{Ending, Frame, FrameKind, event_block, status_block, terminal_block},
     job::{Event, Job, Seq, Status},
+    view::View,
 };
 use channel::{Channel, Got, Reader};
+use lens::{Edition, Lenses, frame};
 use pace::{Pace, Urgency, Verdict};
-use ring::Weigh;
 
 /// How many bytes of waiting frames a watcher takes at once, to go out in one write.
 const GATHER_BYTES: usize = 64 * 1024;
@@ -34,7 +36,7 @@ const GATHER_BYTES: usize = 64 * 1024;
 /// The fan-out of one job. Cheap to clone.
 #[derive(Clone)]
 pub struct Hub {
-    channel: Arc<Channel<Shown, Frame>>,
+    channel: Arc<Channel<Shown, Edition>>,
 }
 
 /// The job as a watcher joins it.
@@ -44,13 +46,23 @@ pub struct Snapshot {
     pub job: Arc<Job>,
     /// The same as JSON, shared with everybody who asks at this seq.
     pub json: Bytes,
+    /// What a status block says of it, for whoever joins through a view that has such blocks.
+    pub data: Option<Bytes>,
     /// Set when no frames follow.
     pub ending: Option<Ending>,
 }
 
 /// A watcher's place at a hub; leaves when dropped.
 pub struct Subscription {
-    reader: Reader<Shown, Frame>,
+    // Dropped before the reader: while it is counted in and the reader is not, native watchers would pass for none.
+    look: Option<Look>,
+    reader: Reader<Shown, Edition>,
+}
+
+/// Somebody's use of a view at a hub; counted out when dropped.
+struct Look {
+    view: Arc<View>,
+    channel: Arc<Channel<Shown, Edition>>,
 }
 
 /// A poll that has to wait for its answer.
@@ -86,13 +98,8 @@ struct Shown {
     last_id: Seq,
     /// The newest change that does not wait: of state or flags, or an event.
     hurried: Seq,
+    lenses: Lenses,
     ending: Option<Ending>,
-}
-
-impl Weigh for Frame {
-    fn weight(&self) -> usize {
-        self.bytes.len()
-    }
 }
 
 impl Shown {
@@ -103,42 +110,66 @@ impl Shown {
             .clone()
     }
 
-    fn snapshot(&mut self) -> Snapshot {
+    fn snapshot(&mut self, view: Option<&Arc<View>>) -> Snapshot {
+        let json = self.json();
+        let data = view.and_then(|view| self.lenses.data(view, &self.job, as_text(&json)));
         Snapshot {
             job: Arc::clone(&self.job),
-            json: self.json(),
+            json,
+            data,
             ending: self.ending,
         }
     }
 
+    fn show(&mut self, job: Arc<Job>) {
+        self.job = job;
+        self.json = None;
+        self.lenses.forget_data();
+    }
+
+    /// An event as a frame; `is_native` when somebody reads it without a view.
+    fn event_frame(&mut self, event: &Event, is_native: bool, now: Instant) -> Edition {
+        self.last_id = self.last_id.max(event.seq);
+        let mut native = frame(event.seq, FrameKind::Event, now);
+        if is_native {
+            native.bytes = event_block(event).into();
+        }
+        self.lenses.event(native, event)
+    }
+
     /// The newest status as a frame. One that an event has overtaken carries no id.
-    fn status_frame(&mut self, now: Instant) -> Frame {
+    fn status_frame(&mut self, is_native: bool, now: Instant) -> Edition {
         let seq = self.job.seq;
         let id = (seq > self.last_id).then_some(seq);
         self.last_id = self.last_id.max(seq);
         let json = self.json();
-        Frame {
-            seq,
-            kind: FrameKind::Status,
-            bytes: status_block(as_text(&json), None, id).into(),
-            made_at: now,
+        let mut native = frame(seq, FrameKind::Status, now);
+        if is_native {
+            native.bytes = status_block(as_text(&json), None, id).into();
         }
+        self.lenses.status(native, &self.job, as_text(&json))
     }
 
-    fn terminal_frame(&mut self, now: Instant) -> Frame {
+    fn terminal_frame(&mut self, is_native: bool, now: Instant) -> Edition {
         let json = self.json();
-        Frame {
-            seq: self.job.seq,
-            kind: FrameKind::Terminal,
-            bytes: last_block(&self.job, &json).into(),
-            made_at: now,
+        let mut native = frame(self.job.seq, FrameKind::Terminal, now);
+        if is_native {
+            native.bytes = last_block(&self.job, as_text(&json)).into();
         }
+        self.lenses.terminal(native, &self.job, as_text(&json))
+    }
+}
+
+/// Pushes a frame that somebody gets a block of. To leave others out costs them nothing: they say nothing to anybody.
+fn push_if_told(edition: Edition, push: &mut dyn FnMut(Edition)) {
+    if edition.says_anything() {
+        push(edition);
     }
 }
 
 /// The block or blocks that end a finished job's stream.
-pub fn last_block(job: &Job, json: &Bytes) -> String {
-    terminal_block(as_text(json), job.failure(), job.seq)
+pub fn last_block(job: &Job, json: &str) -> String {
+    terminal_block(json, job.failure(), job.seq)
 }
 
 /// A status's JSON as text.
@@ -154,6 +185,7 @@ impl Hub {
             hurried: Seq::ZERO,
             json: None,
             pace: Pace::new(interval),
+            lenses: Lenses::default(),
             ending: None,
             job,
         };
@@ -169,7 +201,7 @@ impl Hub {
 
     /// The job as it is shown, with its JSON.
     pub fn snapshot(&self) -> Snapshot {
-        self.channel.with(|shown, _| shown.snapshot())
+        self.channel.with(|shown, _| shown.snapshot(None))
     }
 
     /// How many watch here.
@@ -190,8 +222,7 @@ impl Hub {
     ) -> Reminder {
         self.channel.publish(|shown, watchers, push| {
             let urgency = Urgency::between(&shown.job.face, &job.face);
-            shown.job = job;
-            shown.json = None;
+            shown.show(job);
             if urgency == Urgency::Immediate || !events.is_empty() {
                 shown.hurried = shown.job.seq;
             }
@@ -200,18 +231,13 @@ impl Hub {
                 shown.pace.clear();
                 return Reminder(None);
             }
+            let is_native = watchers > shown.lenses.readers();
             for event in events {
-                shown.last_id = shown.last_id.max(event.seq);
-                push(Frame {
-                    seq: event.seq,
-                    kind: FrameKind::Event,
-                    bytes: event_block(event).into(),
-                    made_at: now,
-                });
+                push_if_told(shown.event_frame(event, is_native, now), push);
             }
             if shown.job.is_finished() {
                 shown.pace.clear();
-                push(shown.terminal_frame(now));
+                push(shown.terminal_frame(is_native, now));
                 return Reminder(None);
             }
             let verdict = if is_status {
@@ -221,7 +247,7 @@ impl Hub {
             };
             match verdict {
                 Verdict::Send => {
-                    push(shown.status_frame(now));
+                    push_if_told(shown.status_frame(is_native, now), push);
                     Reminder(None)
                 }
                 Verdict::WaitUntil(due) => Reminder(Some(due)),
@@ -234,8 +260,7 @@ impl Hub {
     /// behind, and finds out for itself what it has missed. For the job's one writer.
     pub fn publish_gap(&self, job: Arc<Job>) {
         self.channel.publish_gap(|shown| {
-            shown.job = job;
-            shown.json = None;
+            shown.show(job);
             shown.hurried = shown.job.seq;
             shown.pace.clear();
         });
@@ -247,7 +272,8 @@ impl Hub {
             if watchers == 0 {
                 shown.pace.clear();
             } else if !shown.job.is_finished() && shown.pace.take_due(now) {
-                push(shown.status_frame(now));
+                let is_native = watchers > shown.lenses.readers();
+                push_if_told(shown.status_frame(is_native, now), push);
             }
         });
     }
@@ -257,20 +283,30 @@ impl Hub {
         self.channel.publish(|shown, _, push| {
             if shown.ending.is_none() {
                 shown.ending = Some(ending);
-                push(Frame {
-                    seq: shown.job.seq,
-                    kind: FrameKind::Ending(ending),
-                    bytes: Bytes::new(),
-                    made_at: Instant::now(),
-                });
+                let kind = FrameKind::Ending(ending);
+                push(Edition::native(frame(shown.job.seq, kind, Instant::now())));
             }
         });
     }
 
     /// Joins: the present state, and a subscription to exactly what comes after it.
     pub fn join(&self) -> (Snapshot, Subscription) {
-        let (snapshot, reader) = self.channel.join(Shown::snapshot);
-        (snapshot, Subscription { reader })
+        self.join_through(None)
+    }
+
+    /// The same for whoever looks through a view.
+    pub fn join_through(&self, view: Option<&Arc<View>>) -> (Snapshot, Subscription) {
+        let (snapshot, reader) = self.channel.join(|shown| {
+            if let Some(view) = view {
+                shown.lenses.join(view);
+            }
+            shown.snapshot(view)
+        });
+        let look = view.map(|view| Look {
+            view: Arc::clone(view),
+            channel: Arc::clone(&self.channel),
+        });
+        (snapshot, Subscription { reader, look })
     }
 
     /// Joins for one answer newer than `after`, at the stream's pace.
@@ -287,10 +323,10 @@ impl Hub {
             } else {
                 Some(None)
             };
-            (shown.snapshot(), wait)
+            (shown.snapshot(None), wait)
         });
         let waiting = wait.map(|due| Waiting {
-            live: Subscription { reader },
+            live: Subscription { reader, look: None },
             due,
         });
         (snapshot, waiting)
@@ -314,16 +350,30 @@ impl Subscription {
         frames: &mut Vec<Frame>,
     ) -> Poll<Received> {
         self.reader
-            .poll_read(context, GATHER_BYTES, frames)
+            .poll_read(context, GATHER_BYTES, |edition| {
+                frames.push(edition.seen_through(self.view()));
+            })
             .map(|got| match got {
                 Got::Frames => Received::Frames,
                 Got::Lagged => Received::Lagged,
             })
     }
 
+    /// The view that it looks through.
+    fn view(&self) -> Option<&Arc<View>> {
+        self.look.as_ref().map(|look| &look.view)
+    }
+
     /// The present state once more; what follows is exactly what comes after it.
     pub fn rejoin(&self) -> Snapshot {
-        self.reader.rejoin(Shown::snapshot)
+        let view = self.view();
+        self.reader.rejoin(|shown| shown.snapshot(view))
+    }
+}
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        self.channel.with(|shown, _| shown.lenses.leave(&self.view));
     }
 }
 

@@ -1,13 +1,14 @@
 //! Reports that were pushed straight into Redis, applied like any other.
 //!
-//! One node does so at a time, the one that holds a lease; the others stand by. Entries of the
+//! One node does so at a time, the one that holds a claim; the others stand by. Entries of the
 //! stream are finished once they were applied, or refused for good; until then they come again,
-//! to whoever holds the lease by then, and under the same report id, so that none counts twice. A
-//! message is applied by the node that heard it while it held the lease, or by none.
+//! to whoever holds the claim by then, and under the same report id, so that none counts twice. A
+//! message is applied by the node that heard it while it held the claim, or by none.
 
 mod apply;
+mod held_up;
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
@@ -15,13 +16,14 @@ use crate::{
     job::JobId,
     metrics::{PushedMetrics, PushedOutcome, PushedWay},
     registry::Registry,
-    store::{PushedEntries, PushedMessages, PushedReports, RefusedReport, StoreError},
+    store::{PushedBatch, PushedEntries, PushedMessages, PushedReports, RefusedReport, StoreError},
 };
 use apply::{Outcome, Pushed, apply};
+use held_up::{HeldUp, Turn};
 
-/// How long the lease lasts without a renewal: a node that dies is replaced after this, and one
+/// How long the claim lasts without a renewal: a node that dies is replaced after this, and one
 /// that pauses for less stays.
-const LEASE: Duration = Duration::from_secs(10);
+const CLAIM: Duration = Duration::from_secs(10);
 
 /// How often it is renewed: two renewals may fail.
 const RENEWAL: Duration = Duration::from_secs(3);
@@ -29,7 +31,13 @@ const RENEWAL: Duration = Duration::from_secs(3);
 /// How often a node that stands by asks for it, and how soon what failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How often entries are looked for that another node was given after it had lost the lease.
+/// How long a read waits for an entry.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// How long an entry that fails is tried again, while the store does its work otherwise.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How often entries are looked for that another node was given after it had lost the claim.
 const SEARCH: Duration = Duration::from_secs(60);
 
 /// What is pushed, on its way to the jobs.
@@ -38,24 +46,24 @@ pub struct Intake {
     reports: PushedReports,
     registry: Registry,
     metrics: PushedMetrics,
-    /// Bytes of one report.
-    most_bytes: usize,
+    patience: Duration,
 }
 
 impl Intake {
-    /// Takes what is pushed to `registry`; a report has at most `most_bytes`.
-    pub fn new(
-        reports: PushedReports,
-        registry: Registry,
-        metrics: PushedMetrics,
-        most_bytes: usize,
-    ) -> Self {
+    /// Takes what is pushed to `registry`.
+    pub fn new(reports: PushedReports, registry: Registry, metrics: PushedMetrics) -> Self {
         Self {
             reports,
             registry,
             metrics,
-            most_bytes,
+            patience: PATIENCE,
         }
+    }
+
+    /// Gives entries up that have failed for so long, rather than for five minutes.
+    #[must_use]
+    pub fn giving_up_after(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Does so until the registry drains. What is under way then comes again elsewhere.
@@ -66,9 +74,9 @@ impl Intake {
             .await
             .is_none()
         {
-            // Nobody has to wait for the end of the lease.
+            // Nobody has to wait for the end of the claim.
             if let Err(error) = self.reports.release().await {
-                tracing::debug!(%error, "the lease on pushed reports ends by itself");
+                tracing::debug!(%error, "the claim on pushed reports ends by itself");
             }
         }
     }
@@ -77,7 +85,7 @@ impl Intake {
         // What goes wrong every second is told once.
         let mut told = String::new();
         loop {
-            if let Ok(Some(number)) = self.reports.claim(LEASE).await {
+            if let Ok(Some(number)) = self.reports.claim(CLAIM).await {
                 tracing::debug!(number, "taking pushed reports");
                 let reason = self.hold(number).await;
                 if reason != told {
@@ -89,10 +97,10 @@ impl Intake {
         }
     }
 
-    /// Takes what is pushed while the lease is held under this number; why that ended.
+    /// Takes what is pushed while the claim is held under this number; why that ended.
     async fn hold(&self, number: u64) -> String {
         let opening = async {
-            // Only now that the lease is held.
+            // Only now that the claim is held.
             let messages = self.reports.messages().await?;
             Ok::<_, StoreError>((self.reports.entries().await?, messages))
         };
@@ -106,39 +114,48 @@ impl Intake {
             outcome = self.take_messages(number, messages) => outcome,
         };
         match outcome {
-            Ok(()) => "another node has taken the lease".to_owned(),
+            Ok(()) => "another node has taken the claim".to_owned(),
             Err(error) => error.to_string(),
         }
     }
 
-    /// Renews the lease until it is lost.
+    /// Renews the claim until it is lost.
     async fn renew(&self, number: u64) -> Result<(), StoreError> {
         loop {
             sleep(RENEWAL).await;
-            if self.reports.claim(LEASE).await? != Some(number) {
+            if self.reports.claim(CLAIM).await? != Some(number) {
                 return Ok(());
             }
         }
     }
 
-    /// Applies the stream's entries until the lease is lost.
+    /// Applies the stream's entries until the claim is lost.
     async fn take_entries(
         &self,
         number: u64,
         mut entries: PushedEntries,
     ) -> Result<(), StoreError> {
-        // Jobs of which a report could not be applied: later ones wait until that was tried again,
-        // so that a job's reports stay in their order.
-        let mut held_up: HashSet<JobId> = HashSet::new();
-        let mut again_at = Instant::now() + SEARCH;
+        let mut held_up = HeldUp::new(self.patience);
+        // Whether what was not finished is looked at again. At the end of it new entries are read,
+        // once at least, so that none that cannot be applied keeps others waiting.
+        let mut is_passing = true;
+        let mut search_at = Instant::now() + SEARCH;
         loop {
-            if Instant::now() >= again_at {
+            let now = Instant::now();
+            let due = held_up.due().map_or(search_at, |due| due.min(search_at));
+            if due <= now && !is_passing {
                 entries.begin_again();
-                held_up.clear();
-                again_at = Instant::now() + SEARCH;
+                held_up.begin_pass();
+                is_passing = true;
+                search_at = now + SEARCH;
             }
-            let batch = entries.next().await?;
-            if batch.is_empty() {
+            let wait = due.saturating_duration_since(now).min(WAIT);
+            let batch = entries.next(wait).await?;
+            if batch.is_new && is_passing {
+                held_up.end_pass();
+                is_passing = false;
+            }
+            if batch.entries.is_empty() {
                 continue;
             }
             // One that was held up for so long that another node took over may not apply what that
@@ -146,42 +163,75 @@ impl Intake {
             if !self.reports.holds(number).await? {
                 return Ok(());
             }
-            let pushed = batch.iter().map(|entry| {
-                let report = entry.report.as_deref();
-                Pushed::entry(&entry.id, report, self.most_bytes, &self.registry)
-            });
-            let pushed: Vec<Pushed<'_>> = pushed.collect();
-            let outcomes = apply(&self.registry, &pushed, &mut held_up).await;
-            let (mut finished, mut refused) = (Vec::new(), Vec::new());
-            let mut has_failed = false;
-            for ((entry, pushed), outcome) in batch.iter().zip(&pushed).zip(&outcomes) {
-                if let Outcome::Failed(_) = outcome {
-                    has_failed = true;
-                    continue;
-                }
-                finished.push(&*entry.id);
-                refused.extend(self.count(PushedWay::Stream, pushed, outcome));
-            }
-            self.reports.keep_refused(&refused).await?;
-            entries.finish(&finished).await?;
-            if has_failed {
-                again_at = again_at.min(Instant::now() + RETRY);
-                if finished.is_empty() {
-                    // Most likely the store's trouble, and none of some job.
-                    sleep(RETRY).await;
-                }
+            if !self.take_batch(&entries, batch, &mut held_up).await? {
+                // No job's fault. All of it once more, and nothing new before.
+                sleep(RETRY).await;
+                entries.begin_again();
+                held_up = HeldUp::new(self.patience);
+                is_passing = true;
             }
         }
     }
 
-    /// Applies messages until the lease is lost.
+    /// Applies some entries; whether the store does its work.
+    async fn take_batch(
+        &self,
+        entries: &PushedEntries,
+        batch: PushedBatch,
+        held_up: &mut HeldUp,
+    ) -> Result<bool, StoreError> {
+        let most_bytes = self.reports.most_bytes();
+        let pushed = batch.entries.iter().map(|entry| {
+            let report = entry.report.as_deref();
+            Pushed::entry(&entry.id, report, most_bytes, &self.registry)
+        });
+        let pushed: Vec<Pushed<'_>> = pushed.collect();
+        let turn = |job_id: &JobId| held_up.turn(job_id, batch.is_new);
+        let outcomes = apply(&self.registry, &self.reports, &pushed, turn).await;
+        let has_failed = outcomes
+            .iter()
+            .any(|outcome| matches!(outcome, Outcome::Failed(_)));
+        let is_at_work = !has_failed || self.reports.works().await;
+        let (mut finished, mut refused) = (Vec::new(), Vec::new());
+        for (pushed, outcome) in pushed.iter().zip(&outcomes) {
+            if let Some(job_id) = pushed.job_id() {
+                match outcome {
+                    Outcome::Accepted | Outcome::Refused { .. } => held_up.went_through(job_id),
+                    Outcome::Failed(error) if is_at_work && held_up.failed(job_id) => {
+                        tracing::warn!(
+                            job.id = %job_id,
+                            error,
+                            "reports that were pushed for a job cannot be applied, and are tried again"
+                        );
+                    }
+                    Outcome::Waiting => held_up.waits(job_id),
+                    Outcome::Failed(_) | Outcome::GivenUp => {}
+                }
+            }
+            refused.extend(self.count(PushedWay::Stream, pushed, outcome));
+            if !matches!(outcome, Outcome::Failed(_) | Outcome::Waiting) {
+                finished.push(pushed.source);
+            }
+        }
+        self.reports.keep_refused(&refused).await?;
+        entries.finish(&finished).await?;
+        Ok(is_at_work)
+    }
+
+    /// Applies messages until the claim is lost.
     async fn take_messages(
         &self,
         number: u64,
         mut messages: PushedMessages,
     ) -> Result<(), StoreError> {
         loop {
-            let batch = messages.next().await?;
+            let batch = match messages.next().await {
+                Ok(batch) => batch,
+                Err(error) => {
+                    self.metrics.subscription_broke();
+                    return Err(error);
+                }
+            };
             // Held under the same number now, it was held all the time: since this node had
             // subscribed, no other one has, and what was heard here was heard here alone.
             let is_held = self.reports.holds(number).await;
@@ -194,12 +244,13 @@ impl Intake {
             if !is_held? {
                 return Ok(());
             }
+            let most_bytes = self.reports.most_bytes();
             let pushed = batch.iter().map(|message| {
                 let report = &message.report;
-                Pushed::message(&message.job_id, report, self.most_bytes, &self.registry)
+                Pushed::message(&message.job_id, report, most_bytes, &self.registry)
             });
             let pushed: Vec<Pushed<'_>> = pushed.collect();
-            let outcomes = apply(&self.registry, &pushed, &mut HashSet::new()).await;
+            let outcomes = apply(&self.registry, &self.reports, &pushed, |_| Turn::All).await;
             let told = pushed.iter().zip(&outcomes);
             let refused: Vec<_> = told
                 .filter_map(|(pushed, outcome)| self.count(PushedWay::Publish, pushed, outcome))
@@ -221,10 +272,26 @@ impl Intake {
                 None
             }
             Outcome::Failed(error) => {
-                // Only a message ends here: nobody sends it again.
-                tracing::debug!(error, "a published report was lost");
-                self.metrics.pushed(way, PushedOutcome::Lost, 1);
+                tracing::debug!(source = pushed.source, error, "a pushed report failed");
+                let outcome = match way {
+                    PushedWay::Stream => PushedOutcome::Failed,
+                    // Nobody sends it again.
+                    PushedWay::Publish => PushedOutcome::Lost,
+                };
+                self.metrics.pushed(way, outcome, 1);
                 None
+            }
+            Outcome::Waiting => None,
+            Outcome::GivenUp => {
+                tracing::debug!(source = pushed.source, "a pushed report was given up");
+                self.metrics.pushed(way, PushedOutcome::Refused, 1);
+                Some(RefusedReport {
+                    way: way.into(),
+                    source: pushed.source,
+                    code: "STORE_UNAVAILABLE",
+                    message: "the job could not be read or written for too long",
+                    report: pushed.text,
+                })
             }
             Outcome::Refused { code, message } => {
                 tracing::debug!(source = pushed.source, code, "a pushed report was refused");

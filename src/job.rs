@@ -172,19 +172,25 @@ impl Job {
 
     /// When time alone changes the job next: stalling, failing after a stall, abandonment.
     pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.next_deadline_since(Timestamp::ZERO)
+    }
+
+    /// The same where reports can be taken since that time only.
+    pub fn next_deadline_since(&self, since: Timestamp) -> Option<Timestamp> {
         if self.is_finished() {
             return None;
         }
         let origin = &self.origin;
+        let silent_since = self.reported_at.max(since);
         let lease_end = (self.face.state == State::Processing && origin.lease_seconds > 0)
-            .then(|| self.reported_at.plus_seconds(origin.lease_seconds));
+            .then(|| silent_since.plus_seconds(origin.lease_seconds));
         let stall = lease_end.filter(|_| !self.face.stalled);
         let fail = lease_end
             .zip(origin.fail_stalled_after_seconds)
             .filter(|_| self.face.stalled)
             .map(|(end, after)| end.plus_seconds(after));
         let abandon = (origin.abandon_after_seconds > 0)
-            .then(|| self.reported_at.plus_seconds(origin.abandon_after_seconds));
+            .then(|| silent_since.plus_seconds(origin.abandon_after_seconds));
         [stall, fail, abandon].into_iter().flatten().min()
     }
 }

@@ -30,6 +30,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -88,8 +89,10 @@ struct Inner {
     slots: RwLock<HashMap<JobId, Arc<Slot>>>,
     /// How many unfinished jobs a store that is shared has, as last counted.
     unfinished: AtomicUsize,
-    /// When the store was last found empty, in microseconds; 0 is never.
-    emptied_at: AtomicU64,
+    /// When the store was last found empty; the beginning of time is never.
+    emptied_at: watch::Sender<Timestamp>,
+    /// Since when reports can be taken, in microseconds by this machine's own clock.
+    reachable_since: AtomicU64,
     /// By which the store knows this node from others.
     node: Uuid,
     /// Cancelled before the streams are told, so that one that joins meanwhile is told as well.
@@ -143,10 +146,12 @@ impl Registry {
             lifecycle: Lifecycle::default(),
             slots: RwLock::default(),
             unfinished: AtomicUsize::new(0),
-            emptied_at: AtomicU64::new(0),
+            emptied_at: watch::Sender::new(Timestamp::ZERO),
+            reachable_since: AtomicU64::new(0),
             node: Uuid::now_v7(),
             draining: CancellationToken::new(),
         });
+        inner.is_unreachable();
         tokio::spawn(keeper.run(Arc::downgrade(&inner)));
         sharing::begin(&inner, settings.check_interval, &stop);
         let monitor = monitor::watch_the_store(Arc::clone(&inner));
@@ -312,6 +317,19 @@ impl Inner {
     /// Whether other nodes, or workers, change jobs in the store too.
     fn is_shared(&self) -> bool {
         self.store.shared().is_some()
+    }
+
+    /// No report can be taken at this moment: leases begin anew with the next.
+    fn is_unreachable(&self) {
+        let now = self.clock.own().as_micros();
+        self.reachable_since.store(now, Ordering::Relaxed);
+    }
+
+    /// Since when reports can be taken here. A worker that was silent before may have had nobody to
+    /// report to.
+    fn reachable_since(&self) -> Timestamp {
+        let own = self.reachable_since.load(Ordering::Relaxed);
+        self.clock.at(Timestamp::from_micros(own))
     }
 
     /// How many unfinished jobs there are: all are held here, unless other nodes hold some.

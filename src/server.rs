@@ -18,7 +18,7 @@ use crate::{
     http::{
         App, FORGET_INTERVAL, Metrics, Passes, Policy, Usage, admin_router,
         connection::{self, ConnectionLimits, Drained, Endpoint, Tls, TlsError},
-        router,
+        create_feeds, router,
     },
     intake::Intake,
     job::Defaults,
@@ -112,11 +112,10 @@ impl Server {
             RegistryMetrics::new(&meter),
             timers.clone(),
         );
-        registry.keep_the_stores_time().await;
+        registry.look_at_the_store().await;
         let counting = PushedMetrics::new(&meter);
-        let most_bytes = config.limits.ndjson_line_bytes;
         let intake = pushed.map(|reports| {
-            let intake = Intake::new(reports, registry.clone(), counting, most_bytes);
+            let intake = Intake::new(reports, registry.clone(), counting);
             AbortOnDropHandle::new(tokio::spawn(intake.run()))
         });
         let runners = Runners::new(&config.runner);
@@ -131,6 +130,7 @@ impl Server {
         if recovered > 0 {
             tracing::info!(jobs = recovered, "unfinished jobs go on");
         }
+        create_feeds(&registry, &config.views).await;
         let connection_metrics = ConnectionMetrics::new(&meter);
         let app = Arc::new(App {
             registry: registry.clone(),
@@ -141,8 +141,11 @@ impl Server {
             policy: ArcSwap::from_pointee(Policy::new(config)),
             passes: Passes::new(Arc::clone(&store)),
             usage: Usage::new(&config.limits),
+            views: config.views.clone(),
         });
         tokio::spawn(keep_usage_small(Arc::clone(&app), timers.clone()));
+        let secret = keep_the_secret(Arc::clone(&app));
+        tokio::spawn(timers.clone().run_until_cancelled_owned(secret));
         warn_if_open(&app, address);
         let drain = CancellationToken::new();
         let (connection_limits, limits) = watch::channel(connection_limits(config));
@@ -322,6 +325,14 @@ fn warn_if_open(app: &App, address: SocketAddr) {
             server.address = %address,
             "NO KEY IS CONFIGURED: whoever reaches this address may read, change and remove every job"
         );
+    }
+}
+
+/// Sees to it that what this server has signed stays good, when the store has lost the secret.
+async fn keep_the_secret(app: Arc<App>) {
+    let mut emptied = app.registry.emptied();
+    while emptied.changed().await.is_ok() {
+        app.passes.put_back(&app.registry).await;
     }
 }
 

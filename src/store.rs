@@ -23,8 +23,8 @@ pub use measured::Measured;
 pub use memory::{Memory, MemoryLimits};
 pub use postgres::{OpenError as PostgresOpenError, Postgres, PostgresSettings};
 pub use redis::{
-    OpenError as RedisOpenError, PushedEntries, PushedEntry, PushedMessage, PushedMessages,
-    PushedReports, Redis, RedisSettings, RefusedReport,
+    OpenError as RedisOpenError, PushedBatch, PushedEntries, PushedEntry, PushedMessage,
+    PushedMessages, PushedReports, Redis, RedisSettings, RefusedReport,
 };
 pub use shared::{Following, Notice, Shared};
 
@@ -132,7 +132,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// be at the price of being some seconds old.
     async fn counts(&self) -> Result<JobCounts, StoreError>;
 
-    /// Whether the store answers.
+    /// Whether the store answers, and takes changes.
     async fn ping(&self) -> Result<(), StoreError>;
 
     /// Waits until everything that was answered will outlive the process: asked for before it ends.
@@ -311,6 +311,18 @@ pub enum StoreError {
     /// It cannot be reached, or did not answer in time.
     #[error("store unavailable: {0}")]
     Unavailable(String),
+    /// It answers, and takes no changes. Only [`Store::ping`] tells the one from the other.
+    #[error("store takes no changes: {0}")]
+    Unwritable(String),
+}
+
+impl StoreError {
+    /// What is wrong with it.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Unavailable(reason) | Self::Unwritable(reason) => reason,
+        }
+    }
 }
 
 impl Former {

@@ -9,12 +9,14 @@
 mod ending;
 mod jitter;
 mod multi;
+mod script;
 mod upkeep;
 
 use std::{
     convert::Infallible,
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
@@ -23,17 +25,20 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Sleep;
 
 use crate::{
-    frame::{Ending, Frame, FrameKind, HEARTBEAT, HEARTBEAT_EVENT, event_block, status_block},
-    hub::{Received, Subscription, as_text, last_block},
-    job::{Seq, Status},
+    frame::{Ending, Frame, FrameKind, HEARTBEAT, HEARTBEAT_EVENT},
+    hub::{Received, Subscription, as_text},
+    job::Seq,
     metrics::{OpenStream, StreamReason},
     registry::{Attachment, JobHandle},
     store::StoreError,
+    view::View,
 };
 
-pub use ending::{StreamEnd, refusal_block};
+pub use ending::{StreamEnd, refusal_block, refusal_through};
 pub use jitter::jittered_retry_ms;
 pub use multi::{MultiStart, MultiStream, Named, Selection, Selector};
+
+use script::Script;
 
 /// From how many waiting frames on a watcher that was busy writing counts as slow, and older
 /// statuses are left out: it could not have read them in time.
@@ -58,6 +63,8 @@ pub struct StreamSettings {
 /// What one watcher asked for, and may have.
 #[derive(Default)]
 pub struct StreamOptions {
+    /// The view that it looks through.
+    pub view: Option<Arc<View>>,
     /// Heartbeats as named events instead of comments.
     pub has_visible_heartbeat: bool,
     /// When the watcher's token ends.
@@ -71,6 +78,7 @@ pub struct JobStream {
     job: JobHandle,
     open: OpenStream,
     settings: StreamSettings,
+    view: Option<Arc<View>>,
     has_visible_heartbeat: bool,
     revoked: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     source: Source,
@@ -133,6 +141,7 @@ impl JobStream {
             job,
             open,
             settings,
+            view: options.view,
             has_visible_heartbeat: options.has_visible_heartbeat,
             revoked: options.revoked,
             source: Source::Over(StreamReason::Internal),
@@ -174,7 +183,11 @@ impl JobStream {
                 continue;
             }
             match &mut self.source {
-                Source::Over(_) => return Poll::Ready(None),
+                Source::Over(reason) => {
+                    // Not every end has a block in every view.
+                    self.open.ends_by(*reason);
+                    return Poll::Ready(None);
+                }
                 Source::CatchingUp(attaching) => {
                     if let Poll::Ready(outcome) = attaching.as_mut().poll(context) {
                         self.caught_up(outcome);
@@ -213,26 +226,36 @@ impl JobStream {
             ..
         } = attachment;
         let seq = snapshot.job.seq;
-        let json = if has_gap {
-            with_gap(&snapshot.json)
-        } else {
-            snapshot.json
+        let script = Script {
+            view: self.view.as_deref(),
+            snapshot: &snapshot,
+            has_gap,
         };
         let mut out = String::new();
         let is_finished = snapshot.job.is_finished();
-        let mut blocks = 1 + missed.len();
-        if !is_finished {
-            // The cursor must not pass an event that was not sent.
-            let id = (missed.is_empty() && seq > self.last_id).then_some(seq);
-            out.push_str(&status_block(as_text(&json), retry_ms, id));
-            self.last_id = self.last_id.max(id.unwrap_or_default());
+        let missed = missed.iter();
+        let missed = missed.filter_map(|event| Some((event.seq, script.event_block(event)?)));
+        let missed: Vec<(Seq, String)> = missed.collect();
+        let mut blocks = missed.len();
+        if script.has_status() {
+            if !is_finished {
+                // The cursor must not pass an event that was not sent.
+                let id = (missed.is_empty() && seq > self.last_id).then_some(seq);
+                out.push_str(&script.status_block(retry_ms, id));
+                self.last_id = self.last_id.max(id.unwrap_or_default());
+                blocks += 1;
+            }
+        } else if retry_ms.is_some() {
+            // The stream's beginning: something has to leave with the head, lest a proxy keep that.
+            out.push_str(as_text(&HEARTBEAT));
         }
-        for event in &missed {
-            out.push_str(&event_block(event));
-            self.last_id = self.last_id.max(event.seq);
+        for (seq, block) in missed {
+            out.push_str(&block);
+            self.last_id = self.last_id.max(seq);
         }
-        if is_finished {
-            out.push_str(&last_block(&snapshot.job, &json));
+        if is_finished && let Some(last) = script.last_block() {
+            out.push_str(&last);
+            blocks += 1;
         }
         self.seen = seq;
         self.status_seen = seq;
@@ -240,13 +263,15 @@ impl JobStream {
             (Some(live), None) => Source::Live(live),
             (Some(_), Some(ending)) => {
                 let end = StreamEnd::from(ending);
-                out.push_str(&end.block(&self.settings));
-                blocks += 1;
+                if let Some(block) = end.block(&self.settings, self.view.as_deref()) {
+                    out.push_str(&block);
+                    blocks += 1;
+                }
                 Source::Over(end.into())
             }
             (None, _) => Source::Over(StreamReason::Finished),
         };
-        self.ready = Some(Piece {
+        self.ready = (!out.is_empty()).then(|| Piece {
             bytes: out.into(),
             blocks,
             made_at: None,
@@ -278,13 +303,19 @@ impl JobStream {
                 }
                 FrameKind::Ending(ending) => {
                     let end = StreamEnd::from(ending);
-                    pieces.push(end.block(&self.settings).into());
+                    let block = end.block(&self.settings, self.view.as_deref());
+                    pieces.push(block.unwrap_or_default().into());
                     self.source = Source::Over(end.into());
                 }
             }
-            made_at.get_or_insert(frame.made_at);
             self.seen = self.seen.max(frame.seq);
-            self.last_id = self.last_id.max(frame.seq);
+            if pieces.last().is_some_and(Bytes::is_empty) {
+                // The view has nothing to say of it.
+                pieces.pop();
+            } else {
+                made_at.get_or_insert(frame.made_at);
+                self.last_id = self.last_id.max(frame.seq);
+            }
             if self.is_over() {
                 // A job that ends and is removed at once leaves two ends; the first one counts.
                 break;
@@ -362,8 +393,9 @@ impl JobStream {
 
     fn end(&mut self, reason: StreamEnd) {
         self.source = Source::Over(reason.into());
-        self.ready = Some(Piece {
-            bytes: reason.block(&self.settings).into(),
+        let block = reason.block(&self.settings, self.view.as_deref());
+        self.ready = block.map(|block| Piece {
+            bytes: block.into(),
             blocks: 1,
             made_at: None,
         });
@@ -417,9 +449,4 @@ impl fmt::Debug for JobStream {
             .field("seen", &self.seen)
             .finish_non_exhaustive()
     }
-}
-
-/// The same status with `"gap": true`: this watcher is told that it has missed events.
-fn with_gap(json: &Bytes) -> Bytes {
-    Bytes::from(Status::json_with(as_text(json), "\"gap\":true"))
 }

@@ -15,22 +15,25 @@ const SERVERS: &[&str] = &["axum", "hyper"];
 /// The layers below HTTP: each module, the others that it may know, and crates that it may not name.
 ///
 /// `metrics` is a leaf: handles, and nothing of who counts with them.
-const NEIGHBOURS: [(&str, &[&str], &[&str]); 9] = [
+const NEIGHBOURS: [(&str, &[&str], &[&str]); 10] = [
     ("metrics", &[], &["axum", "hyper", "tokio"]),
     ("job", &[], &["axum", "hyper", "tokio"]),
     ("frame", &["job"], &["axum", "hyper", "tokio"]),
-    ("hub", &["frame", "job"], SERVERS),
+    ("view", &["frame", "job"], &["axum", "hyper", "tokio"]),
+    ("hub", &["frame", "job", "view"], SERVERS),
     ("store", &["job", "metrics"], SERVERS),
     (
         "registry",
-        &["frame", "hub", "job", "metrics", "store"],
+        &["frame", "hub", "job", "metrics", "store", "view"],
         SERVERS,
     ),
     ("intake", &["job", "metrics", "registry", "store"], SERVERS),
     // Its words say who asks an `http_body::Body` for its pieces: hyper, as a rule.
     (
         "stream",
-        &["frame", "hub", "job", "metrics", "registry", "store"],
+        &[
+            "frame", "hub", "job", "metrics", "registry", "store", "view",
+        ],
         &["axum"],
     ),
     ("runner", &["config", "job", "registry", "store"], SERVERS),

@@ -36,6 +36,11 @@ pub fn run(arguments: CheckArguments, output: &mut impl Write) -> anyhow::Result
     };
     writeln!(output, "configuration is valid")?;
     writeln!(output, "access: {access}")?;
+    for view in config.views.iter() {
+        let paths = view.places().iter().flat_map(|place| place.paths());
+        let paths: Vec<_> = paths.map(|path| path.as_str()).collect();
+        writeln!(output, "view {}: {}", view.name(), paths.join(", "))?;
+    }
     for change in config.changes() {
         writeln!(output, "{change}")?;
     }

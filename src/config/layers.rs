@@ -23,10 +23,15 @@ const OLDER_NAMES: [(&str, &str); 5] = [
     ("SSE_RETRY_MS", "stream.retry_ms"),
 ];
 
+/// The section that is read apart from the others.
+const VIEWS: &str = "views";
+
 /// Values that came from one place, by key; tables are nested for a file, and flat for the other layers.
 #[derive(Clone)]
 pub(super) struct Layer {
     values: Map<String, Value>,
+    /// What stands under `views`, in its order, and where it came from.
+    views: Option<(toml::Value, String)>,
 }
 
 /// One value of a layer, under its whole key.
@@ -57,22 +62,24 @@ impl Layer {
     pub(super) fn from_toml(text: &str, origin: &str) -> Result<Self, String> {
         // Parsed once beforehand for the sake of the message: the one that `config` passes on quotes the
         // offending line, which may hold a secret.
-        if let Err(error) = toml::from_str::<toml::Table>(text) {
+        let mut table = toml::from_str::<toml::Table>(text).map_err(|error| {
             let line = error
                 .span()
                 .map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-            return Err(format!(
+            format!(
                 "{origin} is not valid TOML at line {line}: {}",
                 error.message()
-            ));
-        }
+            )
+        })?;
         let mut values = File::from_str(text, FileFormat::Toml)
             .collect()
             .map_err(|_| format!("{origin} is not valid TOML"))?;
+        values.remove(VIEWS);
         for value in values.values_mut() {
             set_origin(value, origin);
         }
-        Ok(Self { values })
+        let views = table.remove(VIEWS).map(|views| (views, origin.to_owned()));
+        Ok(Self { values, views })
     }
 
     /// Picks the variables that name keys. Values become numbers where the key wants one.
@@ -101,7 +108,8 @@ impl Layer {
                 }
             }
         }
-        Self { values }
+        let views = None;
+        Self { values, views }
     }
 
     /// The flags as a layer.
@@ -113,7 +121,14 @@ impl Layer {
                 Value::new(Some(&"`--listen`".into()), listen.as_str()),
             );
         }
-        Self { values }
+        let views = None;
+        Self { values, views }
+    }
+
+    /// What stands under `views`, and where that is; only a file can hold it.
+    pub(super) fn views(&self) -> Option<(&toml::Value, &str)> {
+        let (views, origin) = self.views.as_ref()?;
+        Some((views, origin))
     }
 
     /// All values of the layer, sorted by key.

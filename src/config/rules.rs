@@ -58,6 +58,7 @@ use Rule::{List, Number, Path, Secret, Switch, Tables, Text, Words};
 const RULES: &[(&str, Rule)] = &[
     ("server.listen", Text(is_address)),
     ("server.hosts", List(parses::<Host>)),
+    ("server.views", List(not_empty)),
     ("server.trusted_proxies", List(is_network)),
     ("server.admin_listen", Text(is_address_or_empty)),
     ("server.tls.cert", Path(is_path_or_empty)),

@@ -20,6 +20,8 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Hosts that an open server answers to besides those of loopback. Default none.
     pub hosts: Vec<Host>,
+    /// Views that ship with the server and are switched on. Default none.
+    pub views: Vec<String>,
     /// Proxies whose word on a client's address is believed. Default none.
     pub trusted_proxies: TrustedProxies,
     /// Address of a second listener, for operators: metrics and health without a credential.

@@ -12,6 +12,7 @@ use crate::{
     runner::Runners,
     store::Former,
     stream::StreamSettings,
+    view::{View, Views},
 };
 
 /// The parts of a running server that requests need.
@@ -33,6 +34,8 @@ pub struct App {
     pub passes: Passes,
     /// How much of it is in use.
     pub usage: Usage,
+    /// The other vocabularies that it speaks.
+    pub views: Views,
 }
 
 impl App {
@@ -54,6 +57,27 @@ impl App {
         // A name that no job can have is the name of no job.
         let job_id = JobId::parse(job_id).map_err(|_| ApiError::new(ErrorCode::JobNotFound))?;
         let found = self.registry.find_fresh(&job_id).await;
+        self.permit(policy, principal, &job_id, found).await
+    }
+
+    /// The same through a view, to which jobs of other kinds do not exist.
+    ///
+    /// # Errors
+    /// As [`App::job`].
+    pub async fn job_in(
+        &self,
+        view: &View,
+        policy: &Policy,
+        principal: &Principal,
+        job_id: &str,
+    ) -> Result<JobHandle, ApiError> {
+        let job_id = JobId::parse(job_id).map_err(|_| ApiError::new(ErrorCode::JobNotFound))?;
+        let found = self.registry.find_fresh(&job_id).await;
+        // Before whose it is: of another kind's job not even that is said.
+        let found = found.and_then(|job| match view.shows(&job.job()) {
+            true => Ok(job),
+            false => Err(RegistryError::NotFound),
+        });
         self.permit(policy, principal, &job_id, found).await
     }
 

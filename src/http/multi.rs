@@ -58,7 +58,7 @@ pub(super) async fn stream(
         let cursor = read_cursor(&parts.headers, &query);
         join(&app, permit, client, &query, cursor, is_head).await
     };
-    answer(&app, &parts, joining).await
+    answer(&app, &parts, None, joining).await
 }
 
 async fn join(
@@ -72,6 +72,7 @@ async fn join(
     app.refuse_while_draining()?;
     let principal = &permit.principal;
     let options = StreamOptions {
+        view: None,
         has_visible_heartbeat: read_heartbeat(query)?,
         expires_in: principal.expires_in(),
         revoked: principal.revoked().map(|revoked| Box::pin(revoked) as _),

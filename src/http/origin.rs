@@ -62,13 +62,8 @@ impl Origins {
             .any(|allowed| allowed.as_str() == origin)
     }
 
-    /// Refuses what an open server must not answer.
-    fn defend(
-        &self,
-        request: &Request,
-        host: Option<&Host>,
-        client: Client,
-    ) -> Result<(), ApiError> {
+    /// Refuses what an open server must not answer, by the way that it has come.
+    fn defend_address(&self, request: &Request, host: Option<&Host>) -> Result<(), ApiError> {
         let headers = request.headers();
         if self.is_on_loopback
             && let Some(name) = OF_PROXIES.iter().find(|name| headers.contains_key(*name))
@@ -88,6 +83,17 @@ impl Origins {
                  under [auth]"
             )));
         }
+        Ok(())
+    }
+
+    /// Refuses pages that an open server must not answer.
+    fn defend_pages(
+        &self,
+        request: &Request,
+        host: Option<&Host>,
+        client: Client,
+    ) -> Result<(), ApiError> {
+        let headers = request.headers();
         let origins = headers.get_all(header::ORIGIN);
         let mut strangers = origins.iter().filter(|origin| !self.allows(origin));
         if let Some(origin) = strangers.find(|origin| !is_own(origin, host, client)) {
@@ -127,22 +133,25 @@ fn look_at(app: &App, request: &mut Request) -> Result<Option<Response>, ApiErro
     let is_open = policy.authenticator.mode() == AuthMode::Open;
     let client = Client::of(request, &origins.proxies);
     let host = read_host(request)?;
+    let is_public = app.views.is_public(request.uri().path());
     if is_open {
-        origins.defend(request, host.as_ref(), client)?;
+        origins.defend_address(request, host.as_ref())?;
+        if !is_public {
+            origins.defend_pages(request, host.as_ref(), client)?;
+        }
     }
     if let Err(error) = app.usage.take_request_of_address(client) {
         // Whoever is known is told inside a stream. To find that out costs something with keys, so a flood is
         // not looked at any more.
-        let is_looked_at =
-            is_asked_by_event_source(request) && (is_open || app.usage.take_look(client));
+        let is_looked_at = is_asked_by_event_source(request, &app.views)
+            && (is_open || is_public || app.usage.take_look(client));
         if !is_looked_at {
             return Err(error);
         }
         request.extensions_mut().insert(Refused(error));
     }
-    if cors::is_preflight(request)
-        && only_origin(request.headers()).is_some_and(|origin| origins.allows(origin))
-    {
+    let is_allowed = || only_origin(request.headers()).is_some_and(|origin| origins.allows(origin));
+    if cors::is_preflight(request) && (is_public || is_allowed()) {
         return Ok(Some(cors::preflight()));
     }
     request.extensions_mut().insert(client);

@@ -19,8 +19,14 @@ use super::{
     openapi::operations as op,
     permit::{Target, Watch},
     query::Query,
+    streams::Caller,
 };
-use crate::{hub::Snapshot, job::Seq};
+use crate::{
+    hub::{Snapshot, as_text},
+    job::Seq,
+    registry::JobHandle,
+    view::View,
+};
 
 /// The longest a poll waits, in seconds; whoever asks for more waits this long.
 const LONGEST_WAIT: u64 = 60;
@@ -64,36 +70,55 @@ pub(super) async fn status(
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    let caller = Caller {
+        principal,
+        policy,
+        client,
+    };
+    read(&app, &caller, &job, None, &method, &query, &headers).await
+}
+
+/// A job's status, in the words of a view if there is one.
+pub(super) async fn read(
+    app: &App,
+    caller: &Caller,
+    job: &JobHandle,
+    view: Option<&View>,
+    method: &Method,
+    query: &Query,
+    headers: &HeaderMap,
+) -> Result<Response, ApiError> {
+    let principal = &caller.principal;
     let wait = query
         .number("wait", 0, Seq::MAX.get())?
         .unwrap_or(0)
         .min(LONGEST_WAIT);
     let after = query.number("after", 0, Seq::MAX.get())?.and_then(Seq::new);
-    let is_poll = wait > 0 && method == Method::GET;
+    let is_poll = wait > 0 && *method == Method::GET;
     let snapshot = if is_poll {
         let holders = Holders {
             account: principal.account(),
-            client,
+            client: caller.client,
             job_id: job.id().clone(),
         };
-        let _seat = app.usage.take_seat(&policy.limits, holders)?;
+        let _seat = app.usage.take_seat(&caller.policy.limits, holders)?;
         // Without `after` the wait is for whatever comes next.
         let after = after.unwrap_or_else(|| job.job().seq);
         tokio::select! {
             snapshot = job.wait(after, Duration::from_secs(wait)) => snapshot?,
-            () = principal.ended() => return Err(ended(&principal)),
+            () = principal.ended() => return Err(ended(principal)),
         }
     } else {
         job.snapshot()
     };
-    let mut response = answer(&app, snapshot, &headers);
+    let mut response = answer(app, snapshot, view, headers);
     if is_poll {
         response.extensions_mut().insert(AnswerKind::Wait);
     }
     Ok(response)
 }
 
-fn answer(app: &App, snapshot: Snapshot, headers: &HeaderMap) -> Response {
+fn answer(app: &App, snapshot: Snapshot, view: Option<&View>, headers: &HeaderMap) -> Response {
     let tag = format!("\"{}\"", snapshot.job.seq);
     let is_known = headers
         .get_all(header::IF_NONE_MATCH)
@@ -102,7 +127,11 @@ fn answer(app: &App, snapshot: Snapshot, headers: &HeaderMap) -> Response {
     let mut response = if is_known {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        ([(header::CONTENT_TYPE, "application/json")], snapshot.json).into_response()
+        let json = match view {
+            Some(view) => view.answer(&snapshot.job, as_text(&snapshot.json)).into(),
+            None => snapshot.json,
+        };
+        ([(header::CONTENT_TYPE, "application/json")], json).into_response()
     };
     let answer = response.headers_mut();
     answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));

@@ -22,7 +22,7 @@ use futures_util::{FutureExt as _, stream::empty};
 use http_body_util::Full;
 
 use super::{
-    ApiError, App, ErrorCode,
+    ApiError, App, ErrorCode, Policy,
     client::Client,
     connection::{CloseGuard, ConnectionHandle},
     envelope::panic_text,
@@ -30,12 +30,15 @@ use super::{
     openapi::operations as op,
     permit::{PathId, Permit, Watch},
     query::Query,
+    views::Spot,
 };
 use crate::{
+    auth::Principal,
     frame::Ending,
     metrics::Join,
-    registry::Cursor,
-    stream::{JobStream, StreamOptions, refusal_block},
+    registry::{Cursor, JobHandle},
+    stream::{JobStream, StreamOptions, refusal_block, refusal_through},
+    view::{Control, Face, View, Views},
 };
 
 /// The header that a reconnecting `EventSource` sends (WHATWG HTML, section 9.2.4).
@@ -64,25 +67,35 @@ pub(super) async fn stream(
     Extension(client): Extension<Client>,
     State(app): State<Arc<App>>,
     PathId(job_id): PathId,
-    query: Query,
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
+    let caller = permit.map(|permit| Caller {
+        principal: permit.principal,
+        policy: permit.policy,
+        client,
+    });
+    watch(&app, caller, Wanted::Job(&job_id), &parts).await
+}
+
+/// A stream of one job, or what is said in its place.
+pub(super) async fn watch(
+    app: &Arc<App>,
+    caller: Result<Caller, ApiError>,
+    wanted: Wanted<'_>,
+    parts: &Parts,
+) -> Response {
     let is_head = parts.method == Method::HEAD;
-    let joining = async {
-        let watcher = Watcher {
-            permit: permit?,
-            client,
-        };
-        join(&app, &watcher, &job_id, &query, &parts.headers, is_head).await
-    };
-    answer(&app, &parts, joining).await
+    let query = Query::of(&parts.uri);
+    let joining = async { join(app, &caller?, wanted, &query, &parts.headers, is_head).await };
+    answer(app, parts, wanted.view(), joining).await
 }
 
 /// The answer to a request for a stream, whatever comes of joining it.
 pub(super) async fn answer(
     app: &App,
     parts: &Parts,
+    view: Option<&Arc<View>>,
     joining: impl Future<Output = Result<Joined, ApiError>>,
 ) -> Response {
     let headers = &parts.headers;
@@ -116,7 +129,11 @@ pub(super) async fn answer(
             (StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, no_cache)]).into_response()
         }
         Err(error) if error.is_passing() && is_event_source(headers) && !is_head => {
-            let block = refusal_block(error.message(), error.code().as_str(), app.streams.retry);
+            let retry = app.streams.retry;
+            let block = match view {
+                Some(view) => refusal_through(view, control_of(error.code()), retry),
+                None => refusal_block(error.message(), error.code().as_str(), retry),
+            };
             if let Some(cause) = error.cause() {
                 tracing::error!(error.code = error.code().as_str(), cause, "stream refused");
             }
@@ -132,10 +149,47 @@ pub(super) async fn answer(
 /// The blocks of a stream, as they come.
 pub(super) type Blocks = Pin<Box<dyn http_body::Body<Data = Bytes, Error = Infallible> + Send>>;
 
-/// Who wants to watch, and from where.
-struct Watcher {
-    permit: Permit<Watch>,
-    client: Client,
+/// Who asks, by which policy, and from where.
+pub(super) struct Caller {
+    pub(super) principal: Principal,
+    /// By which the request is served to its end.
+    pub(super) policy: Arc<Policy>,
+    pub(super) client: Client,
+}
+
+/// What somebody wants to watch.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted<'r> {
+    /// The job of this id.
+    Job(&'r str),
+    /// Whatever is found where a view has its stream.
+    At(&'r Spot<'r>),
+}
+
+impl<'r> Wanted<'r> {
+    fn view(self) -> Option<&'r Arc<View>> {
+        match self {
+            Self::Job(_) => None,
+            Self::At(spot) => Some(spot.route.view()),
+        }
+    }
+
+    /// The job; `None` for one that a HEAD does not begin.
+    async fn find(
+        self,
+        app: &App,
+        caller: &Caller,
+        cursor: Cursor,
+        is_head: bool,
+    ) -> Result<Option<JobHandle>, ApiError> {
+        match self {
+            Self::Job(job_id) => {
+                let found = app.job(&caller.policy, &caller.principal, job_id).await;
+                found.map(Some)
+            }
+            Self::At(spot) => spot.find(app, caller, Some(cursor), is_head).await,
+        }
+    }
 }
 
 /// What joining came to.
@@ -150,35 +204,41 @@ pub(super) enum Joined {
 
 async fn join(
     app: &Arc<App>,
-    Watcher { permit, client }: &Watcher,
-    job_id: &str,
+    caller: &Caller,
+    wanted: Wanted<'_>,
     query: &Query,
     headers: &HeaderMap,
     is_head: bool,
 ) -> Result<Joined, ApiError> {
-    let Permit {
-        principal, policy, ..
-    } = permit;
+    let Caller {
+        principal,
+        policy,
+        client,
+    } = caller;
     app.refuse_while_draining()?;
     let cursor = read_cursor(headers, query);
     let options = StreamOptions {
-        has_visible_heartbeat: read_heartbeat(query)?,
+        // A view sends no event that it does not define.
+        has_visible_heartbeat: wanted.view().is_none() && read_heartbeat(query)?,
+        view: wanted.view().cloned(),
         expires_in: principal.expires_in(),
         revoked: principal.revoked().map(|revoked| Box::pin(revoked) as _),
     };
-    let job = app.job(policy, principal, job_id).await?;
+    let Some(job) = wanted.find(app, caller, cursor, is_head).await? else {
+        return Ok(Joined::Head);
+    };
     if is_head {
         let shown = job.job();
         let is_over = shown.is_finished() && cursor == Cursor::At(shown.seq);
         return Ok(if is_over { Joined::Over } else { Joined::Head });
     }
     let holders = Holders {
-        account: permit.principal.account(),
+        account: principal.account(),
         client: *client,
         job_id: Some(job.id().clone()),
     };
     let seat = app.usage.take_seat(&policy.limits, holders)?;
-    let attachment = job.attach(cursor).await?;
+    let attachment = job.attach_through(wanted.view(), cursor).await?;
     let seq = attachment.snapshot.job.seq;
     let metrics = &app.metrics.streams;
     metrics.joined(match cursor {
@@ -235,13 +295,27 @@ fn is_event_source(headers: &HeaderMap) -> bool {
         .is_some_and(|accept| accept == "text/event-stream")
 }
 
+/// How a view says a refusal that passes, when it has words for that.
+fn control_of(code: ErrorCode) -> Option<Control> {
+    match code {
+        ErrorCode::Draining => Some(Control::Drain),
+        ErrorCode::Internal | ErrorCode::StoreUnavailable => Some(Control::Internal),
+        _ => None,
+    }
+}
+
 /// Whether an `EventSource` asks for a job's stream, and nothing else.
-pub(super) fn is_asked_by_event_source(request: &Request) -> bool {
+pub(super) fn is_asked_by_event_source(request: &Request, views: &Views) -> bool {
     let is_stream = || {
         let path = request.uri().path();
         let id = path.strip_prefix("/api/v1/jobs/");
         let id = id.and_then(|rest| rest.strip_suffix("/stream"));
-        path == "/api/v1/stream" || id.is_some_and(|id| !id.is_empty() && !id.contains('/'))
+        let is_of_job = id.is_some_and(|id| !id.is_empty() && !id.contains('/'));
+        let is_of_view = || {
+            let route = views.at(path);
+            route.is_some_and(|route| route.face == Face::Stream)
+        };
+        path == "/api/v1/stream" || is_of_job || is_of_view()
     };
     request.method() == Method::GET && is_event_source(request.headers()) && is_stream()
 }

@@ -107,7 +107,7 @@ pub(super) async fn redeem(
     let seconds = now.as_seconds();
     let mint = app.passes.mint(now).await?;
     let ticket = mint.read_ticket(text, seconds).ok_or_else(invalid_pass)?;
-    let principal = admitted(policy, mint, &ticket.pass).ok_or_else(invalid_pass)?;
+    let principal = admitted(policy, &mint, &ticket.pass).ok_or_else(invalid_pass)?;
     if ticket.pass.bond.job_id != job_id {
         // It is still good for its own job; of this one it lets nobody see anything.
         return Ok(principal);
@@ -117,7 +117,7 @@ pub(super) async fn redeem(
     }
     if let Some(CookieSlot(slot)) = parts.extensions.get::<CookieSlot>() {
         // Nobody else fills the slot of this request.
-        let _ = slot.set(set_cookie(mint, &ticket.pass, parts, seconds));
+        let _ = slot.set(set_cookie(&mint, &ticket.pass, parts, seconds));
     }
     Ok(principal)
 }
@@ -138,7 +138,7 @@ pub(super) async fn by_cookie(
     let mut of_another_job = None;
     for value in values {
         let pass = mint.read_cookie(value.as_bytes(), seconds);
-        let Some(principal) = pass.and_then(|pass| admitted(policy, mint, &pass)) else {
+        let Some(principal) = pass.and_then(|pass| admitted(policy, &mint, &pass)) else {
             continue;
         };
         if principal.bond().is_some_and(|bond| bond.job_id == job_id) {

@@ -35,7 +35,7 @@ struct Inner<S, F> {
 
 /// One reader of a channel; leaves when dropped.
 #[derive(Debug)]
-pub(super) struct Reader<S, F: Weigh + Clone> {
+pub(super) struct Reader<S, F: Weigh> {
     channel: Arc<Channel<S, F>>,
     key: ReaderKey,
 }
@@ -49,7 +49,7 @@ pub(super) enum Got {
     Lagged,
 }
 
-impl<S, F: Weigh + Clone> Channel<S, F> {
+impl<S, F: Weigh> Channel<S, F> {
     /// A channel without readers.
     pub(super) fn new(state: S) -> Self {
         Self {
@@ -123,16 +123,16 @@ impl<S, F: Weigh + Clone> Channel<S, F> {
     }
 }
 
-impl<S, F: Weigh + Clone> Reader<S, F> {
-    /// Appends waiting frames to `out`, about `most_bytes` of them; else arranges to be woken.
+impl<S, F: Weigh> Reader<S, F> {
+    /// Shows waiting frames to `take`, about `most_bytes` of them; else arranges to be woken.
     pub(super) fn poll_read(
         &self,
         context: &mut Context<'_>,
         most_bytes: usize,
-        out: &mut Vec<F>,
+        take: impl FnMut(&F),
     ) -> Poll<Got> {
         let mut guard = self.channel.lock();
-        match guard.ring.read(self.key, most_bytes, out) {
+        match guard.ring.read(self.key, most_bytes, take) {
             Read::Frames => Poll::Ready(Got::Frames),
             Read::Lagged => Poll::Ready(Got::Lagged),
             Read::Empty => {
@@ -150,7 +150,7 @@ impl<S, F: Weigh + Clone> Reader<S, F> {
     }
 }
 
-impl<S, F: Weigh + Clone> Drop for Reader<S, F> {
+impl<S, F: Weigh> Drop for Reader<S, F> {
     fn drop(&mut self) {
         self.channel.lock().ring.leave(self.key);
     }

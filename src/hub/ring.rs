@@ -70,7 +70,7 @@ impl<F> Default for Ring<F> {
     }
 }
 
-impl<F: Weigh + Clone> Ring<F> {
+impl<F: Weigh> Ring<F> {
     /// Adds a reader that reads what is pushed from now on.
     pub(super) fn join(&mut self) -> ReaderKey {
         let next = self.end();
@@ -118,8 +118,13 @@ impl<F: Weigh + Clone> Ring<F> {
         self.bytes = 0;
     }
 
-    /// Hands out what `key` has not read, oldest first, until `out` weighs `most_bytes`.
-    pub(super) fn read(&mut self, key: ReaderKey, most_bytes: usize, out: &mut Vec<F>) -> Read {
+    /// Shows `take` what `key` has not read, oldest first, until that weighs `most_bytes`.
+    pub(super) fn read(
+        &mut self,
+        key: ReaderKey,
+        most_bytes: usize,
+        mut take: impl FnMut(&F),
+    ) -> Read {
         let next = self.readers[key.0].next;
         if next < self.first {
             self.skip(key);
@@ -135,7 +140,7 @@ impl<F: Weigh + Clone> Ring<F> {
             bytes += entry.frame.weight();
             taken += 1;
             entry.unread -= 1;
-            out.push(entry.frame.clone());
+            take(&entry.frame);
         }
         self.readers[key.0].next = next + taken;
         self.drop_read();
@@ -247,7 +252,7 @@ mod tests {
                     Action::Read(at, most) if at < readers.len() => {
                         let (key, expected) = &mut readers[at];
                         let mut out = Vec::new();
-                        match ring.read(*key, most, &mut out) {
+                        match ring.read(*key, most, |number| out.push(*number)) {
                             Read::Frames => {
                                 prop_assert!(*expected >= kept_from, "a loss was not told");
                                 for number in out {

@@ -1,5 +1,7 @@
 //! What watchers of one job get: frames, ids, pace, and how polls and streams share it.
 
+mod views;
+
 use std::task::Waker;
 
 use serde_json::{Value, json};

@@ -1,13 +1,19 @@
 //! Some reports at once: read, taken to their jobs in order, and answered.
 
-use std::collections::{HashMap, HashSet};
+use std::{collections::HashMap, time::Duration};
 
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
+use super::held_up::Turn;
 use crate::{
     job::{Command, FieldError, JobId, Refusal, Report, ReportId},
-    registry::{JobHandle, Registry, RegistryError, Submission},
+    registry::{JobHandle, Registry, RegistryError},
+    store::PushedReports,
 };
+
+/// How long a job's entries are tried one by one before others have their turn.
+const LONGEST_TRIAL: Duration = Duration::from_secs(1);
 
 /// A report that was pushed.
 #[derive(Debug)]
@@ -41,9 +47,18 @@ pub(super) enum Outcome {
     },
     /// It could not be, this time.
     Failed(String),
+    /// It could not be for so long that it will not be tried again.
+    GivenUp,
+    /// It was not tried, since one before it failed.
+    Waiting,
 }
 
 impl<'a> Pushed<'a> {
+    /// The job that it is for, when it can be read.
+    pub(super) fn job_id(&self) -> Option<&JobId> {
+        self.report.as_ref().ok().map(|report| &report.job_id)
+    }
+
     /// An entry of the stream. Under the id that it has there it counts once, unless it brings one
     /// of its own.
     pub(super) fn entry(
@@ -124,81 +139,112 @@ fn refused(error: FieldError) -> Outcome {
     }
 }
 
-/// Takes reports to their jobs, each job's in order, and waits for what comes of them. Those of a
-/// job that is held up wait for another time; one that fails holds its job up.
+/// Takes reports to their jobs, each job's in order and as its turn is, and waits for what comes of
+/// them.
 pub(super) async fn apply(
     registry: &Registry,
+    store: &PushedReports,
     pushed: &[Pushed<'_>],
-    held_up: &mut HashSet<JobId>,
+    turn: impl Fn(&JobId) -> Turn,
 ) -> Vec<Outcome> {
-    let jobs = find(registry, pushed).await;
     let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(pushed.len());
     let mut by_job: HashMap<&JobId, Vec<usize>> = HashMap::new();
     for (place, pushed) in pushed.iter().enumerate() {
         outcomes.push(match &pushed.report {
             Err(outcome) => Some(outcome.clone()),
-            Ok(report) if held_up.contains(&report.job_id) => {
-                Some(Outcome::Failed("the job is held up".to_owned()))
+            Ok(report) => {
+                by_job.entry(&report.job_id).or_default().push(place);
+                None
             }
-            Ok(report) => match &jobs[&report.job_id] {
-                Ok(_) => {
-                    by_job.entry(&report.job_id).or_default().push(place);
-                    None
-                }
-                Err(error) => Some(error.into()),
-            },
         });
     }
     // All are under way before the first is waited for; a job's reports make one commit.
-    let mut under_way: Vec<(Vec<usize>, Vec<Submission>)> = Vec::new();
+    let mut under_way = Vec::new();
     for (job_id, places) in by_job {
-        let Ok(job) = &jobs[job_id] else {
-            continue;
-        };
         let reports = places
             .iter()
             .filter_map(|place| pushed[*place].report.as_ref().ok());
-        let commands = reports.map(|report| {
-            let command = Command::Report(Box::new(report.report.clone()));
-            (command, report.report_id.clone())
+        let reports: Vec<&Addressed> = reports.collect();
+        let turn = turn(job_id);
+        under_way.push(async move {
+            let outcomes = take_to(registry, store, job_id, turn, &reports).await;
+            (places, outcomes)
         });
-        let submissions = job.submit_together(commands);
-        under_way.push((places, submissions));
     }
-    for (places, submissions) in under_way {
-        for (place, answer) in places.into_iter().zip(join_all(submissions).await) {
-            outcomes[place] = Some(match answer {
-                Ok(_) => Outcome::Accepted,
-                Err(error) => (&error).into(),
-            });
+    for (places, of_job) in join_all(under_way).await {
+        for (place, outcome) in places.into_iter().zip(of_job) {
+            outcomes[place] = Some(outcome);
         }
     }
     let missing = || Outcome::Failed("it was not answered".to_owned());
-    let outcomes: Vec<Outcome> = outcomes
-        .into_iter()
+    let outcomes = outcomes.into_iter();
+    outcomes
         .map(|outcome| outcome.unwrap_or_else(missing))
-        .collect();
-    for (pushed, outcome) in pushed.iter().zip(&outcomes) {
-        if let (Ok(report), Outcome::Failed(_)) = (&pushed.report, outcome) {
-            held_up.insert(report.job_id.clone());
-        }
+        .collect()
+}
+
+/// Takes some reports to their job.
+async fn take_to(
+    registry: &Registry,
+    store: &PushedReports,
+    job_id: &JobId,
+    turn: Turn,
+    reports: &[&Addressed],
+) -> Vec<Outcome> {
+    if turn == Turn::Wait {
+        return vec![Outcome::Waiting; reports.len()];
     }
+    let job = match registry.find_fresh(job_id).await {
+        Ok(job) => job,
+        Err(error) => {
+            let mut outcome = Outcome::from(&error);
+            if matches!(outcome, Outcome::Failed(_)) && turn == Turn::Each && store.works().await {
+                outcome = Outcome::GivenUp;
+            }
+            return vec![outcome; reports.len()];
+        }
+    };
+    let begin = Instant::now();
+    let mut outcomes = Vec::with_capacity(reports.len());
+    while turn != Turn::All
+        && let Some(report) = reports.get(outcomes.len())
+    {
+        let outcome = submit(&job, &[report]).await.pop();
+        let outcome = outcome.unwrap_or(Outcome::Waiting);
+        let has_failed = matches!(outcome, Outcome::Failed(_));
+        if !has_failed {
+            outcomes.push(outcome);
+            break;
+        }
+        if turn == Turn::Each && store.works().await {
+            outcomes.push(Outcome::GivenUp);
+            if begin.elapsed() < LONGEST_TRIAL {
+                continue;
+            }
+        } else {
+            outcomes.push(outcome);
+        }
+        outcomes.resize(reports.len(), Outcome::Waiting);
+    }
+    let rest = submit(&job, &reports[outcomes.len()..]).await;
+    outcomes.extend(rest);
     outcomes
 }
 
-/// The jobs of some reports, each looked up once.
-async fn find(
-    registry: &Registry,
-    pushed: &[Pushed<'_>],
-) -> HashMap<JobId, Result<JobHandle, RegistryError>> {
-    let reports = pushed
-        .iter()
-        .filter_map(|pushed| pushed.report.as_ref().ok());
-    let names: HashSet<&JobId> = reports.map(|report| &report.job_id).collect();
-    let finding = names
-        .into_iter()
-        .map(async |job_id| (job_id.clone(), registry.find_fresh(job_id).await));
-    join_all(finding).await.into_iter().collect()
+async fn submit(job: &JobHandle, reports: &[&Addressed]) -> Vec<Outcome> {
+    if reports.is_empty() {
+        return Vec::new();
+    }
+    let commands = reports.iter().map(|report| {
+        let command = Command::Report(Box::new(report.report.clone()));
+        (command, report.report_id.clone())
+    });
+    let answers = join_all(job.submit_together(commands)).await;
+    let outcomes = answers.into_iter().map(|answer| match answer {
+        Ok(_) => Outcome::Accepted,
+        Err(error) => (&error).into(),
+    });
+    outcomes.collect()
 }
 
 impl From<&RegistryError> for Outcome {

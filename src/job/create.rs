@@ -51,6 +51,9 @@ pub struct NewJob {
     pub ttl_seconds: Option<u64>,
     /// What a runner works on.
     pub input: Option<Json>,
+    /// Whether the job is never given up, however long nobody reports: a feed of the server's own.
+    #[serde(skip)]
+    pub is_feed: bool,
 }
 
 /// What holds where a request says nothing; in seconds.
@@ -185,7 +188,10 @@ impl NewJob {
             lease_seconds: self.lease_seconds.unwrap_or(defaults.lease_seconds),
             fail_stalled_after_seconds: self.fail_stalled_after_seconds,
             ttl_seconds: self.ttl_seconds.unwrap_or(defaults.ttl_seconds),
-            abandon_after_seconds: defaults.abandon_after_seconds,
+            abandon_after_seconds: match self.is_feed {
+                true => 0,
+                false => defaults.abandon_after_seconds,
+            },
             digest,
         };
         Job::new(origin, self.total_count, self.data)

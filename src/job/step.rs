@@ -22,7 +22,10 @@ pub enum Command {
     /// Somebody asks for the job to be cancelled.
     Cancel,
     /// Time has passed: leases and abandonment are looked at.
-    Tick,
+    Tick {
+        /// Since when reports can be taken: silence before that is not the worker's.
+        since: Timestamp,
+    },
     /// The command of a worker that knows which attempt it is at: refused once another has begun.
     OfAttempt(u32, Box<Command>),
 }
@@ -77,7 +80,7 @@ pub fn step(job: &Job, command: &Command, bounds: &Bounds, now: Timestamp) -> Ou
             }
         }
         Command::Cancel => apply_cancel(&mut next, now)?,
-        Command::Tick => tick(&mut next, now),
+        Command::Tick { since } => tick(&mut next, *since, now),
         Command::OfAttempt(reported, command) => {
             refuse_finished(job)?;
             check_attempt(job, *reported)?;
@@ -96,6 +99,15 @@ pub fn step(job: &Job, command: &Command, bounds: &Bounds, now: Timestamp) -> Ou
 }
 
 impl Command {
+    /// How many bytes of events and rows it brings.
+    pub fn weight(&self) -> usize {
+        match self.inner() {
+            Self::Events(events) => events.iter().map(|event| event.data.as_str().len()).sum(),
+            Self::Rows(rows) => rows.iter().map(|row| row.as_str().len()).sum(),
+            _ => 0,
+        }
+    }
+
     /// The command itself, whoever may give it.
     pub fn inner(&self) -> &Self {
         match self {
@@ -326,13 +338,14 @@ fn apply_cancel(job: &mut Job, now: Timestamp) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn tick(job: &mut Job, now: Timestamp) {
+fn tick(job: &mut Job, since: Timestamp, now: Timestamp) {
     let origin = Arc::clone(&job.origin);
     if job.is_finished() {
         return;
     }
+    let silent_since = job.reported_at.max(since);
     let abandon_after = origin.abandon_after_seconds;
-    if abandon_after > 0 && job.reported_at.plus_seconds(abandon_after) <= now {
+    if abandon_after > 0 && silent_since.plus_seconds(abandon_after) <= now {
         let message = format!("No report for {abandon_after} seconds");
         fail(&mut job.face, Failure::new("ABANDONED", message), now);
         return;
@@ -340,7 +353,7 @@ fn tick(job: &mut Job, now: Timestamp) {
     if job.face.state != State::Processing || origin.lease_seconds == 0 {
         return;
     }
-    let lease_end = job.reported_at.plus_seconds(origin.lease_seconds);
+    let lease_end = silent_since.plus_seconds(origin.lease_seconds);
     if lease_end > now {
         return;
     }

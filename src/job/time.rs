@@ -1,6 +1,6 @@
 //! A moment, in whole microseconds since the Unix epoch.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,9 @@ pub struct Timestamp(u64);
 const LAST_MICROSECOND: u64 = 253_402_207_200_000_000;
 
 impl Timestamp {
+    /// The Unix epoch: before every job.
+    pub const ZERO: Self = Self(0);
+
     /// A moment from microseconds since the Unix epoch; later than the end of the year 9999 is that end.
     pub fn from_micros(micros: u64) -> Self {
         Self(micros.min(LAST_MICROSECOND))
@@ -34,6 +37,12 @@ impl Timestamp {
     /// The moment `seconds` later.
     pub fn plus_seconds(self, seconds: u64) -> Self {
         Self::from_micros(self.0.saturating_add(seconds.saturating_mul(1_000_000)))
+    }
+
+    /// The moment so much later.
+    pub fn plus(self, duration: Duration) -> Self {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Self::from_micros(self.0.saturating_add(micros))
     }
 }
 

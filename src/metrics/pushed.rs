@@ -2,7 +2,7 @@
 
 use strum::{IntoStaticStr, VariantArray};
 
-use super::{Counters, Meter};
+use super::{Counter, Counters, Meter};
 
 /// How a report was pushed into the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
@@ -24,6 +24,8 @@ pub enum PushedOutcome {
     Refused,
     /// A message that nobody applied.
     Lost,
+    /// It could not be applied this time: an entry that is tried again.
+    Failed,
 }
 
 /// What counts reports that were pushed into the store.
@@ -31,6 +33,7 @@ pub enum PushedOutcome {
 pub struct PushedMetrics {
     stream: Counters<PushedOutcome>,
     publish: Counters<PushedOutcome>,
+    breaks: Counter,
 }
 
 impl PushedMetrics {
@@ -47,7 +50,16 @@ impl PushedMetrics {
         Self {
             stream: of(PushedWay::Stream),
             publish: of(PushedWay::Publish),
+            breaks: meter.counter(
+                "pushed_subscription_breaks_total",
+                "Times that this node's subscription to reports which are published in Redis broke: how many nobody heard until the next one is not known.",
+            ),
         }
+    }
+
+    /// The subscription has ended, and nobody wanted that.
+    pub fn subscription_broke(&self) {
+        self.breaks.increment(1);
     }
 
     /// So many came to this.

@@ -17,6 +17,7 @@
 
 use std::{
     future::poll_fn,
+    sync::Arc,
     task::Poll,
     time::{Duration, Instant},
 };
@@ -27,6 +28,7 @@ use crate::{
     hub::{Received, Snapshot, Subscription, Waiting},
     job::{Event, Job, Seq},
     store::StoreError,
+    view::View,
 };
 
 /// How long a watcher that fell behind waits before the store is asked again.
@@ -64,6 +66,14 @@ impl Cursor {
         text.parse().map_or(Self::Malformed, Self::At)
     }
 
+    /// Itself when it is a place in the history of a job at `seq`, else its beginning.
+    fn or_the_start(self, seq: Seq) -> Self {
+        match self {
+            Self::At(cursor) if cursor <= seq => self,
+            _ => Self::At(Seq::ZERO),
+        }
+    }
+
     /// After which seq events are replayed to a watcher of a job at `seq`; `None` replays nothing.
     fn replay_after(self, seq: Seq, is_finished: bool) -> Option<Seq> {
         match self {
@@ -79,14 +89,27 @@ impl Cursor {
 impl JobHandle {
     /// Joins the job as a watcher that stands at `cursor`.
     pub async fn attach(&self, cursor: Cursor) -> Result<Attachment, RegistryError> {
+        self.attach_through(None, cursor).await
+    }
+
+    /// The same for one who looks through a view.
+    pub async fn attach_through(
+        &self,
+        view: Option<&Arc<View>>,
+        cursor: Cursor,
+    ) -> Result<Attachment, RegistryError> {
         let is_over = |job: &Job| job.is_finished() && cursor == Cursor::At(job.seq);
         let replay = |job: &Job| {
+            let cursor = match view {
+                Some(view) if view.replays_all() => cursor.or_the_start(job.seq),
+                _ => cursor,
+            };
             let after = cursor.replay_after(job.seq, job.is_finished());
             after.filter(|_| !is_over(job))
         };
-        let attachment = self.join(replay).await?;
+        let attachment = self.join(view, replay).await?;
         Ok(Attachment {
-            is_over: is_over(&attachment.snapshot.job),
+            is_over: attachment.is_over || is_over(&attachment.snapshot.job),
             ..attachment
         })
     }
@@ -94,28 +117,31 @@ impl JobHandle {
     /// Joins the job as a watcher of many, with its kept events after `since`: a time, and no place in
     /// this job's history.
     pub async fn attach_since(&self, since: Option<Seq>) -> Result<Attachment, RegistryError> {
-        self.join(|job| since.filter(|since| *since < job.seq))
+        self.join(None, |job| since.filter(|since| *since < job.seq))
             .await
     }
 
     async fn join(
         &self,
+        view: Option<&Arc<View>>,
         replay_after: impl Fn(&Job) -> Option<Seq>,
     ) -> Result<Attachment, RegistryError> {
         self.slot.follow(&self.inner).await?;
-        let (snapshot, live) = self.slot.hub().join();
+        let (snapshot, live) = self.slot.hub().join_through(view);
         let job = &snapshot.job;
         let is_finished = job.is_finished();
         let (missed, has_gap) = match replay_after(job) {
             Some(after) => self.missed_events(after, job.seq).await?,
             None => (Vec::new(), false),
         };
+        // Where a view says nothing of the end, a watcher who has all that it says has seen it.
+        let is_over = is_finished && view.is_some_and(|view| has_all(view, &missed, job));
         let live = (!is_finished).then_some(live);
         Ok(Attachment {
             snapshot,
             missed,
             has_gap,
-            is_over: false,
+            is_over,
             live,
         })
     }
@@ -180,6 +206,11 @@ impl JobHandle {
             .take_while(|event| event.seq <= upto);
         Ok((missed.collect(), kept.dropped > after))
     }
+}
+
+/// Whether a view has nothing to say any more of a finished job to somebody who has missed these events.
+fn has_all(view: &View, missed: &[Event], job: &Job) -> bool {
+    !view.has_last_block(job.face.state) && !missed.iter().any(|event| view.passes(event))
 }
 
 async fn newer_than(live: &Subscription, after: Seq) {

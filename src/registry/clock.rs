@@ -17,8 +17,13 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn now(&self) -> Timestamp {
+        self.at(self.own())
+    }
+
+    /// What it said, or would have said, when this machine's own clock said `own`.
+    pub(super) fn at(&self, own: Timestamp) -> Timestamp {
         let ahead = self.ahead_micros.load(Ordering::Relaxed);
-        Timestamp::from_micros(self.own().as_micros().saturating_add_signed(ahead))
+        Timestamp::from_micros(own.as_micros().saturating_add_signed(ahead))
     }
 
     /// From now on the clock says `theirs` where it would have said `here`.

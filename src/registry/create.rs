@@ -1,6 +1,6 @@
 //! Creating a job, once, however often and wherever the request is repeated.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
@@ -10,7 +10,40 @@ use crate::{
     store::{Created, Input, Stored},
 };
 
+/// For how long those who begin the same job find each other: longer than a look at the store and a creation take.
+const BEGIN_TOGETHER: Duration = Duration::from_secs(60);
+
 impl Registry {
+    /// Begins a job of a kind for `owner`, after `last`, the newest that it has had. Of several who do so at the same
+    /// time, on any node, one creates the job and all get it.
+    ///
+    /// # Errors
+    /// As [`Registry::create`].
+    pub async fn begin(
+        &self,
+        new_job: NewJob,
+        owner: Option<String>,
+        last: Option<&Job>,
+    ) -> Result<(JobHandle, bool), RegistryError> {
+        let now = self.inner.clock.now();
+        let last = last.map(|job| job.origin.incarnation);
+        let key = serde_json::to_string(&(&new_job.kind, &owner, last)).expect("strings serialize");
+        let key = format!("begin:{key}");
+        let candidate = Uuid::now_v7();
+        // They all see the same last job, and the first of them names the next. Whoever comes once that is there sees it.
+        let found = self
+            .inner
+            .store
+            .put_if_absent(&key, candidate.as_bytes(), Some(BEGIN_TOGETHER), now)
+            .await?;
+        let job_id = Uuid::from_slice(&found).unwrap_or(candidate);
+        let new_job = NewJob {
+            job_id: Some(JobId::from(job_id)),
+            ..new_job
+        };
+        self.create(new_job, owner, None, None).await
+    }
+
     /// Creates a job for `owner`, or finds the one that the same request created before.
     ///
     /// The flag says whether the job is new. `key` is the client's own name for the request.
@@ -58,6 +91,19 @@ impl Registry {
                 Err(RegistryError::NotFound | RegistryError::Gone) => Err(RegistryError::Full),
                 Err(error) => Err(error),
             };
+        }
+        if inner.is_shared()
+            && let Ok(Some(held)) = inner.held(&job_id).await
+        {
+            // A store that has lost the job would make another one in the place of what is held here;
+            // looking at it puts it back.
+            match held.refresh(inner).await {
+                Ok(()) if !held.job().is_finished() => {
+                    return same_request(self.handle(held), &job);
+                }
+                Ok(()) | Err(RegistryError::Gone) => {}
+                Err(error) => return Err(error),
+            }
         }
         match inner.store.create(&job, input.as_ref()).await? {
             Created::Done(seq) => {

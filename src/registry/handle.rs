@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     hub::Snapshot,
-    job::{Answer, Command, Job, JobId, ReportId, Seq},
+    job::{Answer, Command, Job, JobId, ReportId, Seq, Timestamp},
     store::{Input, KeptEvents, Rows, StoreError},
 };
 
@@ -165,6 +165,12 @@ impl JobHandle {
     /// The store does not answer, or the job is gone.
     pub async fn follow(&self) -> Result<(), RegistryError> {
         self.slot.follow(&self.inner).await
+    }
+
+    /// Changes whenever the store has come back empty: what belongs to the job, its rows say, is lost
+    /// then, although the job itself is put back.
+    pub fn emptied(&self) -> watch::Receiver<Timestamp> {
+        self.inner.emptied_at.subscribe()
     }
 
     /// Cancelled once the job has ended, was removed, or somebody asked for its cancellation.

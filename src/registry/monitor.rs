@@ -13,6 +13,9 @@ pub(super) async fn watch_the_store(inner: Arc<Inner>) {
     loop {
         let answer = inner.store.ping().await;
         inner.metrics.store_answers(answer.is_ok());
+        if answer.is_err() {
+            inner.is_unreachable();
+        }
         match &answer {
             Err(error) if was_up => tracing::error!(%error, "the store does not answer"),
             Ok(()) if !was_up => tracing::info!("the store answers again"),

@@ -17,16 +17,21 @@
 //! Deadlines are the store's: it names the jobs that are due, and any node does what is to be done.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    collections::HashSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use futures_util::{StreamExt as _, stream};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Inner, Registry, RegistryError, slot::Slot};
 use crate::{
-    job::{Job, Origin, Timestamp},
+    job::{Job, JobId, Origin, Timestamp},
     store::{Notice, Position, Shared, StoreError},
 };
 
@@ -36,7 +41,7 @@ const CLOCK_INTERVAL: Duration = Duration::from_secs(30);
 /// A look at the clock that took longer says too little.
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
-/// How often deadlines are looked for, slots that nobody uses are let go, and jobs are counted.
+/// How often deadlines are looked for; slots that nobody uses are let go, and jobs counted, as often.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How many jobs one question to the store is about.
@@ -47,6 +52,9 @@ const MOST_AT_ONCE: usize = 64;
 
 /// For how long a slot stays that nobody uses or watches: pages reload and workers pause.
 const IDLE: Duration = Duration::from_secs(30);
+
+/// For how long a job is followed that nobody watches any more: pages reload.
+const UNWATCHED: Duration = Duration::from_secs(10);
 
 /// Does all of it until `stop` is cancelled; nothing when the store is this node's own.
 pub(super) fn begin(inner: &Arc<Inner>, check_interval: Duration, stop: &CancellationToken) {
@@ -60,15 +68,17 @@ pub(super) fn begin(inner: &Arc<Inner>, check_interval: Duration, stop: &Cancell
     run(Box::pin(hear(Arc::clone(inner))));
     run(Box::pin(keep_time(Arc::clone(inner))));
     run(Box::pin(check(Arc::clone(inner), check_interval)));
+    run(Box::pin(keep_deadlines(Arc::clone(inner))));
     run(Box::pin(sweep(Arc::clone(inner))));
 }
 
 impl Registry {
-    /// Takes over the store's clock, where nodes share one; to be called before the first job is
-    /// stamped. A store that does not answer is asked again later.
-    pub async fn keep_the_stores_time(&self) {
+    /// Takes over the store's clock, and how many jobs there are, where nodes share one; to be called
+    /// before the first job is made. A store that does not answer is asked again later.
+    pub async fn look_at_the_store(&self) {
         if let Some(shared) = self.inner.store.shared() {
             self.inner.look_at_the_clock(shared).await;
+            self.inner.look_at_the_number().await;
         }
     }
 
@@ -89,8 +99,13 @@ impl Registry {
     /// Whether the store has come back empty less than `span` ago: then what it says of who is at
     /// work on what is not yet true again.
     pub fn was_emptied_within(&self, span: Duration) -> bool {
-        let emptied_at = Timestamp::from_micros(self.inner.emptied_at.load(Ordering::Relaxed));
+        let emptied_at = *self.inner.emptied_at.borrow();
         self.now() < emptied_at.plus_seconds(span.as_secs())
+    }
+
+    /// When the store has last come back empty; changes each time that it does.
+    pub fn emptied(&self) -> watch::Receiver<Timestamp> {
+        self.inner.emptied_at.subscribe()
     }
 
     /// Whether other nodes, or workers, change jobs in the store too.
@@ -110,6 +125,12 @@ impl Inner {
         if u128::from(took) <= LONGEST_LOOK.as_micros() {
             let here = Timestamp::from_micros(before.as_micros() + took / 2);
             self.clock.set(here, theirs);
+        }
+    }
+
+    async fn look_at_the_number(&self) {
+        if let Ok(counts) = self.store.counts().await {
+            self.count_unfinished(&counts);
         }
     }
 
@@ -189,8 +210,7 @@ async fn hear(inner: Arc<Inner>) {
                 tracing::error!(
                     "the store came back empty: the jobs that this node holds are put back"
                 );
-                let now = inner.clock.now().as_micros();
-                inner.emptied_at.store(now, Ordering::Relaxed);
+                inner.emptied_at.send_replace(inner.clock.now());
                 // Beside: notices go on coming.
                 tokio::spawn(Arc::clone(&inner).put_back());
             }
@@ -219,37 +239,75 @@ async fn check(inner: Arc<Inner>, interval: Duration) {
 }
 
 async fn sweep(inner: Arc<Inner>) {
+    loop {
+        pause().await;
+        inner.let_go_of_the_idle();
+        let mut followed = inner.slots_where(|slot| slot.is_followed());
+        for slot in &followed {
+            slot.unfollow(UNWATCHED);
+        }
+        followed.retain(|slot| slot.is_followed());
+        inner.metrics.follows(followed.len());
+        inner.look_at_the_number().await;
+    }
+}
+
+/// Until the next sweep; spread, so that nodes which began together do not all do the same at once.
+async fn pause() {
+    tokio::time::sleep(SWEEP_INTERVAL.mul_f64(rand::random_range(0.8..1.2))).await;
+}
+
+/// Does what is to be done when a deadline has come.
+async fn keep_deadlines(inner: Arc<Inner>) {
     let Some(shared) = inner.store.shared() else {
         return;
     };
+    let registry = Registry {
+        inner: Arc::clone(&inner),
+    };
+    // Said once of each job that cannot be read, until all of them can.
+    let unreadable = Mutex::new(HashSet::new());
     loop {
-        // Spread, so that nodes which began together do not all do the same at once.
-        tokio::time::sleep(SWEEP_INTERVAL.mul_f64(rand::random_range(0.8..1.2))).await;
-        inner.let_go_of_the_idle();
-        let followed = inner.slots_where(|slot| slot.is_followed()).len();
-        inner.metrics.follows(followed);
-        if let Ok(counts) = inner.store.counts().await {
-            inner.count_unfinished(&counts);
-        }
-        if let Err(error) = keep_deadlines(&inner, shared).await {
-            tracing::warn!(%error, "deadlines could not be looked at, trying again in a second");
+        pause().await;
+        let due = match shared.due(inner.clock.now(), SLICE).await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::warn!(%error, "deadlines could not be looked at, trying again in a second");
+                continue;
+            }
+        };
+        let failures = AtomicUsize::new(0);
+        // Side by side: one that somebody else holds keeps none of the others waiting.
+        let ticks = stream::iter(due).for_each_concurrent(MOST_AT_ONCE, async |job_id| {
+            if let Err(error) = tick(&registry, &job_id).await {
+                failures.fetch_add(1, Ordering::Relaxed);
+                if unreadable
+                    .lock()
+                    .expect("nothing panics")
+                    .insert(job_id.clone())
+                {
+                    tracing::warn!(job.id = %job_id, %error, "a deadline could not be looked at");
+                }
+            }
+        });
+        ticks.await;
+        if failures.into_inner() == 0 {
+            unreadable.lock().expect("nothing panics").clear();
         }
     }
 }
 
-async fn keep_deadlines(inner: &Arc<Inner>, shared: &dyn Shared) -> Result<(), RegistryError> {
-    let registry = Registry {
-        inner: Arc::clone(inner),
+async fn tick(registry: &Registry, job_id: &JobId) -> Result<(), RegistryError> {
+    let inner = &registry.inner;
+    let slot = match registry.find(job_id).await {
+        Ok(job) => job.slot,
+        Err(RegistryError::NotFound | RegistryError::Gone) => return Ok(()),
+        Err(error) => return Err(error),
     };
-    for job_id in shared.due(inner.clock.now(), SLICE).await? {
-        match registry.find(&job_id).await {
-            Ok(job) => job.slot.tick(inner).await,
-            Err(RegistryError::NotFound | RegistryError::Gone) => {}
-            // One that cannot be read keeps none of the others waiting.
-            Err(error) => {
-                tracing::warn!(job.id = %job_id, %error, "a deadline could not be looked at")
-            }
-        }
+    let deadline = slot.job().next_deadline_since(inner.reachable_since());
+    // Not due yet, when the silence was not the worker's.
+    if deadline.is_some_and(|deadline| deadline <= inner.clock.now()) {
+        slot.tick(inner).await;
     }
     Ok(())
 }

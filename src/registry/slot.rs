@@ -36,6 +36,9 @@ use crate::{
 /// How many requests one commit takes; more wait for the next, so that answers do not starve.
 const MOST_REQUESTS: usize = 256;
 
+/// From how many bytes of events and rows on it takes no more of them: a store has others to serve.
+const MOST_BYTES: usize = 2 * 1024 * 1024;
+
 /// One job on this node.
 pub(super) struct Slot {
     origin: Arc<Origin>,
@@ -44,7 +47,7 @@ pub(super) struct Slot {
     desk: Mutex<Desk>,
     /// Cancelled when a runner should stop; made when somebody first asks.
     stop: OnceLock<CancellationToken>,
-    /// The store's word on what other nodes do; stays for as long as the slot is held.
+    /// The store's word on what other nodes do; stays until nobody has watched for a while.
     following: tokio::sync::Mutex<Option<Following>>,
     /// Whether there is one, for those who cannot wait.
     is_followed: AtomicBool,
@@ -70,6 +73,8 @@ struct Desk {
     heard: usize,
     /// When something was last asked.
     used_at: Instant,
+    /// When somebody last watched, or was about to; see [`Slot::unfollow`].
+    watched_at: Instant,
 }
 
 /// Something that waits for the desk.
@@ -109,6 +114,14 @@ impl Request {
             is_asked: true,
         };
         (request, Submission(answer))
+    }
+
+    /// How many bytes of events and rows it brings, nearly.
+    fn weight(&self) -> usize {
+        match &self.errand {
+            Errand::Apply(command) => command.weight(),
+            _ => 0,
+        }
     }
 
     /// Counts it, now that it is answered.
@@ -197,6 +210,7 @@ impl Slot {
                 is_verified,
                 heard: 0,
                 used_at: Instant::now(),
+                watched_at: Instant::now(),
             }),
             stop: OnceLock::new(),
             following: tokio::sync::Mutex::default(),
@@ -318,11 +332,17 @@ impl Slot {
                     | (Errand::Freshen, Errand::Freshen)
             )
         };
+        let mut bytes = 0;
         let together = desk
             .queue
             .iter()
             .take(MOST_REQUESTS)
             .take_while(goes_with)
+            .take_while(|next| {
+                let has_room = bytes < MOST_BYTES;
+                bytes += next.weight();
+                has_room
+            })
             .count();
         let taken = together.max(1);
         if matches!(first, Errand::Hear(_)) {
@@ -351,7 +371,8 @@ impl Slot {
             // Any node may be the one that is there when the time has come: see `sharing`.
             return;
         }
-        let deadline = self.lock().current.next_deadline();
+        let since = inner.reachable_since();
+        let deadline = self.lock().current.next_deadline_since(since);
         if let Some(deadline) = deadline {
             self.set_alarm(inner, deadline);
         }
@@ -375,15 +396,16 @@ impl Slot {
 
     /// An alarm fired: the job is looked at when its deadline has come; reports may have moved it.
     pub(super) fn on_deadline(self: &Arc<Self>, inner: &Arc<Inner>) {
+        let since = inner.reachable_since();
         let is_due = {
             let mut desk = self.lock();
             desk.alarm_at = None;
-            let deadline = desk.current.next_deadline();
+            let deadline = desk.current.next_deadline_since(since);
             desk.is_doubtful || deadline.is_some_and(|deadline| deadline <= inner.clock.now())
         };
         if is_due {
             // What comes of it is shown; nobody waits for the answer.
-            self.enqueue_unasked(inner, Errand::Apply(Command::Tick));
+            self.enqueue_unasked(inner, Errand::Apply(Command::Tick { since }));
         } else {
             self.watch_the_clock(inner);
         }

@@ -1,5 +1,7 @@
 //! What a runner knows of its job, and what it can do with it.
 
+use std::sync::atomic::Ordering;
+
 use super::{JobError, worker::Worker};
 use crate::{
     job::{Command, JobId, Json, NewEvent, Report, ReportId},
@@ -14,17 +16,12 @@ use crate::{
 #[derive(Debug)]
 pub struct JobContext {
     worker: Worker,
-    row_count: u64,
     events: u64,
 }
 
 impl JobContext {
-    pub(super) fn new(worker: Worker, row_count: u64) -> Self {
-        Self {
-            worker,
-            row_count,
-            events: 0,
-        }
+    pub(super) fn new(worker: Worker) -> Self {
+        Self { worker, events: 0 }
     }
 
     /// The job's name.
@@ -39,7 +36,7 @@ impl JobContext {
 
     /// How many result rows are committed: the position to go on from.
     pub fn row_count(&self) -> u64 {
-        self.row_count
+        self.worker.row_count.load(Ordering::Relaxed)
     }
 
     /// Committed result rows from index `from` on, at most `limit`.
@@ -68,10 +65,10 @@ impl JobContext {
     pub async fn append(&mut self, rows: Vec<Json>, report: Report) -> Result<(), JobError> {
         let count = rows.len() as u64;
         let rows = self.worker.of_attempt(Command::Rows(rows));
-        let rows = (rows, Some(self.name("rows", self.row_count)));
+        let rows = (rows, Some(self.name("rows", self.row_count())));
         let report = (self.worker.command(report)?, None);
         self.worker.apply(vec![rows, report]).await?;
-        self.row_count += count;
+        self.worker.row_count.fetch_add(count, Ordering::Relaxed);
         self.go_on()
     }
 

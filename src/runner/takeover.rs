@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::{Line, Runners, worker::CLAIM};
 use crate::{
-    registry::{Registry, RegistryError},
+    job::JobId,
+    registry::{JobHandle, Registry, RegistryError},
     store::Position,
 };
 
@@ -56,18 +57,18 @@ impl Runners {
                 if line.has(&job.origin) {
                     continue;
                 }
-                let handle = match registry.find(job.id()).await {
-                    Ok(handle) => handle,
-                    Err(RegistryError::NotFound | RegistryError::Gone) => continue,
-                    Err(error) => return Err(error),
-                };
-                match handle.claim(CLAIM).await {
-                    Ok(Some(_)) => {}
-                    Ok(None) | Err(RegistryError::Gone) => continue,
-                    Err(error) => return Err(error),
+                match claimed(job.id(), registry).await {
+                    Ok(Some(handle)) => {
+                        tracing::info!(job.id = %job.id(), kind, "a job is taken over");
+                        self.start(handle);
+                    }
+                    Ok(None) | Err(RegistryError::NotFound | RegistryError::Gone) => continue,
+                    // One that cannot be had keeps none of the others waiting.
+                    Err(error) => {
+                        tracing::debug!(job.id = %job.id(), kind, %error, "a job could not be taken over");
+                        continue;
+                    }
                 }
-                tracing::info!(job.id = %job.id(), kind, "a job is taken over");
-                self.start(handle);
                 if line.places.available_permits() == 0 {
                     return Ok(());
                 }
@@ -79,4 +80,11 @@ impl Runners {
         }
         Ok(())
     }
+}
+
+/// The job, when this node has it now.
+async fn claimed(job_id: &JobId, registry: &Registry) -> Result<Option<JobHandle>, RegistryError> {
+    let handle = registry.find(job_id).await?;
+    let turns = handle.claim(CLAIM).await?;
+    Ok(turns.map(|_| handle))
 }

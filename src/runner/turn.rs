@@ -1,6 +1,10 @@
 //! One job's way past its runner: the wait, the work, the end.
 
-use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    any::Any,
+    panic::AssertUnwindSafe,
+    sync::{Arc, atomic::Ordering},
+};
 
 use futures_util::FutureExt as _;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
@@ -11,8 +15,9 @@ use super::{
     worker::{Worker, internal_failure},
 };
 use crate::{
-    job::{Json, Patch, Report, State},
+    job::{Failure, Json, Patch, Report, State},
     registry::JobHandle,
+    store::Input,
 };
 
 /// A job that waits for its runner.
@@ -54,7 +59,7 @@ async fn work_and_conclude(runner: &dyn Runner, worker: &mut Worker) {
     }
     let renewed = worker.clone();
     let outcome = tokio::select! {
-        outcome = work(runner, worker) => Some(outcome),
+        outcome = work_on(runner, worker) => Some(outcome),
         () = renewed.keep() => None,
     };
     match outcome {
@@ -69,19 +74,65 @@ async fn work_and_conclude(runner: &dyn Runner, worker: &mut Worker) {
     }
 }
 
-async fn work(runner: &dyn Runner, worker: &mut Worker) -> Result<Json, JobError> {
+/// Works, and begins anew when the store has lost the rows.
+async fn work_on(runner: &dyn Runner, worker: &mut Worker) -> Result<Json, JobError> {
+    let mut emptied = worker.job.emptied();
+    let mut input = None;
+    loop {
+        emptied.mark_unchanged();
+        let outcome = tokio::select! {
+            biased;
+            Ok(()) = emptied.changed() => None,
+            outcome = work(runner, worker, &mut input) => Some(outcome),
+        };
+        let is_short = match &outcome {
+            // A result says more than its rows: it must not be shown without them.
+            Some(Ok(_)) => count_rows(worker).await? != worker.row_count.load(Ordering::Relaxed),
+            _ => false,
+        };
+        match outcome {
+            None => tracing::warn!(job.id = %worker.job.id(), "the store has lost a job's rows"),
+            Some(_) if is_short => return Err(rows_lost()),
+            Some(outcome) => return outcome,
+        }
+    }
+}
+
+async fn count_rows(worker: &Worker) -> Result<u64, JobError> {
+    let job = &worker.job;
+    worker
+        .until_answered(|| async { Ok(job.rows(0, 0).await?.total) })
+        .await
+}
+
+fn rows_lost() -> JobError {
+    let message = "The store has lost rows of the result".to_owned();
+    JobError::Failed(Failure::new("RESULTS_LOST", message))
+}
+
+/// One attempt. `held` is the input as it was found before: the store may have lost it since.
+async fn work(
+    runner: &dyn Runner,
+    worker: &mut Worker,
+    held: &mut Option<Input>,
+) -> Result<Json, JobError> {
     worker.begin().await?;
     let (job, worker) = (&worker.job, &*worker);
-    let row_count = worker
-        .until_answered(|| async { Ok(job.rows(0, 0).await?.total) })
-        .await?;
-    let input = worker
+    let row_count = count_rows(worker).await?;
+    let stored = worker
         .until_answered(|| async { Ok(job.input().await?) })
         .await?;
     if worker.should_stop() {
         return Err(JobError::Stopped);
     }
-    let context = JobContext::new(worker.clone(), row_count);
+    let before = worker.row_count.swap(row_count, Ordering::Relaxed);
+    if row_count > 0 && row_count < before {
+        // Those that are left are not the first ones.
+        return Err(rows_lost());
+    }
+    let input = stored.or_else(|| held.take());
+    held.clone_from(&input);
+    let context = JobContext::new(worker.clone());
     let run = AssertUnwindSafe(async { runner.run(context, input).await }).catch_unwind();
     tokio::select! {
         outcome = run => outcome.unwrap_or_else(|panic| {
@@ -131,7 +182,7 @@ async fn conclude(worker: &Worker, outcome: Result<Json, JobError>) {
     }
 }
 
-fn failed(failure: crate::job::Failure) -> Report {
+fn failed(failure: Failure) -> Report {
     Report {
         status: Some(State::Failed),
         error: Some(failure),

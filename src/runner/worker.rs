@@ -1,6 +1,9 @@
 //! A built-in worker's side of its job: reports that are repeated until they are committed.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +36,8 @@ pub(super) struct Worker {
     pub(super) attempt: u32,
     /// How many nodes have taken the job so far.
     turns: u64,
+    /// How many result rows there are, by what was read and appended here.
+    pub(super) row_count: Arc<AtomicU64>,
     /// The job was cancelled, removed or ended.
     stop: CancellationToken,
     /// The server is shutting down.
@@ -44,6 +49,7 @@ impl Worker {
         Self {
             attempt: job.job().face.attempt,
             turns: 0,
+            row_count: Arc::default(),
             stop: job.stop_signal(),
             drain,
             job,

@@ -16,8 +16,8 @@ use crate::{
     },
 };
 
-/// How long the start waits for a Redis that is not there yet: machines and containers that start
-/// together do so in any order.
+/// How long the start waits for a Redis or a PostgreSQL that is not there yet: machines and containers
+/// that start together do so in any order.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Most names of each sort that the embedded store remembers: those of removed jobs, reserved keys,
@@ -54,7 +54,10 @@ pub(super) async fn open_store(config: &Config) -> anyhow::Result<Opened> {
         StoreBackend::Embedded => Arc::new(open_file(embedded_settings(config)).await?),
         StoreBackend::Redis => {
             let redis = Arc::new(Redis::open(redis_settings(config)).await?);
-            let pushed = Some(PushedReports::of(Arc::clone(&redis)));
+            let pushed = Some(PushedReports::of(
+                Arc::clone(&redis),
+                config.limits.ndjson_line_bytes,
+            ));
             let store = redis;
             return Ok(Opened { store, pushed });
         }
@@ -113,6 +116,7 @@ fn postgres_settings(config: &Config) -> PostgresSettings {
         listen_url: (!listen_url.is_empty()).then(|| listen_url.to_owned()),
         max_connections: postgres.max_connections,
         patience: config.store.timeout(),
+        start_patience: START_PATIENCE,
         events_per_job: config.events.max_count,
         event_bytes_per_job: config.events.max_bytes,
     }

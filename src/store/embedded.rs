@@ -410,7 +410,7 @@ impl Store for Embedded {
         let put = PutIfAbsent {
             key: key.to_owned(),
             value: value.to_vec(),
-            until: ttl.map(|ttl| now.plus_seconds(ttl.as_secs())),
+            until: ttl.map(|ttl| now.plus(ttl)),
             now,
         };
         let there = self.ask(|reply| Errand::Put(put, reply)).await?;

@@ -26,8 +26,8 @@ pub struct Measured {
     store: Arc<dyn Store>,
     metrics: StoreMetrics,
     patience: Option<Duration>,
-    /// Whether the last ping of a shared store failed: until one succeeds nothing else is asked, so
-    /// that whoever waits is told soon. It guards nothing, hence relaxed.
+    /// Whether the last ping of a shared store was not answered: until one is, nothing else is asked,
+    /// so that whoever waits is told soon. It guards nothing, hence relaxed.
     is_away: AtomicBool,
 }
 
@@ -67,7 +67,8 @@ impl Measured {
                 .unwrap_or_else(|_| unavailable("no answer in time")),
         };
         if is_ping && self.patience.is_some() {
-            self.is_away.store(outcome.is_err(), Ordering::Relaxed);
+            let is_away = matches!(outcome, Err(StoreError::Unavailable(_)));
+            self.is_away.store(is_away, Ordering::Relaxed);
         }
         self.metrics
             .took(operation, begin.elapsed(), outcome.is_err());

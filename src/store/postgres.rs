@@ -23,24 +23,22 @@ use std::{
 };
 
 use async_trait::async_trait;
-use sqlx::{error::BoxDynError, postgres::PgRow};
+use sqlx::error::BoxDynError;
 use uuid::Uuid;
 
 use super::{
     Commit, Committed, Created, Filter, Former, Input, JobCounts, KeptEvents, Loaded, Position,
-    Rows, Shared, Store, StoreError,
+    RESERVATION_SECONDS, Rows, Shared, Store, StoreError,
 };
 use crate::job::{Job, JobId, Origin, Seq, State, Timestamp};
 use announcer::Announcer;
-use client::Client;
+use client::{Client, Repeat};
 use listener::Listener;
 use outcome::Outcome;
 use row::{Columns, JOB, stored, unreadable};
+use sql::Literal;
 
 pub use open::OpenError;
-
-/// How long a reserved key stays bound, in seconds: as long as a job remembers a report id.
-const RESERVATION_SECONDS: u64 = 86_400;
 
 /// How old the numbers of jobs may be: counting goes through an index of all of them.
 const COUNTS_AGE: Duration = Duration::from_secs(5);
@@ -56,6 +54,8 @@ pub struct PostgresSettings {
     pub max_connections: u32,
     /// How long an operation has.
     pub patience: Duration,
+    /// How long a PostgreSQL that is not there yet is waited for at the start.
+    pub start_patience: Duration,
     /// Kept events per job.
     pub events_per_job: usize,
     /// Bytes of kept events per job.
@@ -87,20 +87,17 @@ impl fmt::Debug for PostgresSettings {
 }
 
 impl Postgres {
-    /// How long a commit waits in the database for its turn. Shorter than whoever waits for the
-    /// answer does, so that nothing is done after it was given up.
-    fn lock_patience(&self) -> usize {
-        let patience = self.settings.patience.mul_f32(0.8).as_millis();
-        usize::try_from(patience).unwrap_or(usize::MAX).max(1)
-    }
-
-    async fn stored(&self, statement: String) -> Result<Option<PgRow>, StoreError> {
-        Ok(self.client.fetch(statement).await?.pop())
+    /// In milliseconds, how long a change may wait in the database for a lock, for the functions that
+    /// take it. Far shorter than whoever waits for the answer does, so that nothing is done after it
+    /// was given up.
+    fn lock_timeout(&self) -> Literal {
+        let longest = self.client.lock_timeout().as_millis();
+        sql::small_number(usize::try_from(longest).unwrap_or(1).max(1))
     }
 
     async fn count(&self) -> Result<JobCounts, StoreError> {
         let statement = "SELECT j.status, count(*) FROM progressd.jobs AS j GROUP BY j.status";
-        let rows = self.client.fetch(statement.to_owned()).await?;
+        let rows = self.client.read(statement.to_owned()).await?;
         let mut counts = JobCounts::default();
         for row in &rows {
             let mut columns = Columns::of(row);
@@ -117,8 +114,10 @@ impl Postgres {
 #[async_trait]
 impl Store for Postgres {
     async fn create(&self, job: &Job, input: Option<&Input>) -> Result<Created, StoreError> {
-        let call = sql::call("create", &write::creation(job, input, false));
-        match Outcome::of(&self.client, &call).await? {
+        let mut arguments = write::creation(job, input);
+        arguments.push(self.lock_timeout());
+        let call = sql::call("create", &arguments);
+        match Outcome::of(&self.client, &call, Repeat::Harmless).await? {
             Outcome::Done(seq) => Ok(Created::Done(seq)),
             // A statement may be done twice: then it has met itself.
             Outcome::Met(stored) if stored.job.origin.incarnation == job.origin.incarnation => {
@@ -144,8 +143,10 @@ impl Store for Postgres {
                 sql::micros(now.plus_seconds(RESERVATION_SECONDS)),
             ],
         );
-        let row = self.client.fetch_one(format!("SELECT {call}")).await?;
-        Columns::of(&row).job_id().map_err(unreadable)
+        let binding = self
+            .client
+            .write_one(format!("SELECT {call}"), Repeat::Harmless);
+        Columns::of(&binding.await?).job_id().map_err(unreadable)
     }
 
     async fn load(&self, job_id: &JobId, now: Timestamp) -> Result<Loaded, StoreError> {
@@ -159,7 +160,7 @@ impl Store for Postgres {
              WHERE j.job_id IS NOT NULL OR g.job_id IS NOT NULL",
             job_id = sql::text(job_id.as_str()),
         );
-        let Some(row) = self.stored(statement).await? else {
+        let Some(row) = self.client.fetch(statement).await?.pop() else {
             return Ok(Loaded::Unknown);
         };
         let read = || -> Result<_, BoxDynError> {
@@ -187,7 +188,7 @@ impl Store for Postgres {
              FROM progressd.inputs AS i JOIN progressd.jobs AS j USING (job_no) WHERE {}",
             is_job(origin)
         );
-        let row = self.stored(statement).await?;
+        let row = self.client.read(statement).await?.pop();
         row.map(|row| row::input(&row))
             .transpose()
             .map_err(unreadable)
@@ -198,13 +199,13 @@ impl Store for Postgres {
         arguments.extend([
             sql::small_number(self.settings.events_per_job),
             sql::number(self.settings.event_bytes_per_job as u64),
-            sql::small_number(self.lock_patience()),
+            self.lock_timeout(),
         ]);
         let call = sql::call("commit", &arguments);
         let prev = commit.job.seq;
         // Whatever comes of it, also when nobody waits for it any more: it may have been done.
         let announcement = self.announcer.announce_in_the_end(commit.job.id(), prev);
-        let outcome = Outcome::of_once(&self.client, &call).await?;
+        let outcome = Outcome::of(&self.client, &call, Repeat::Never).await?;
         match outcome {
             Outcome::Done(first) if commit.positions > 0 => {
                 announcement.make(Committed::seq_at(prev, first, commit.positions));
@@ -227,7 +228,7 @@ impl Store for Postgres {
             is_job(origin)
         );
         let mut kept = KeptEvents::default();
-        for row in &self.client.fetch(statement).await? {
+        for row in &self.client.read(statement).await? {
             let (dropped, event) = row::event(row).map_err(unreadable)?;
             kept.dropped = dropped;
             kept.events.extend(event);
@@ -243,7 +244,7 @@ impl Store for Postgres {
         now: Timestamp,
     ) -> Result<Vec<Arc<Job>>, StoreError> {
         let statement = list::newest(filter, before, limit, now);
-        Ok(row::jobs(&self.client.fetch(statement).await?))
+        Ok(row::jobs(&self.client.read(statement).await?))
     }
 
     async fn unfinished(
@@ -253,7 +254,7 @@ impl Store for Postgres {
         limit: usize,
     ) -> Result<Vec<Arc<Job>>, StoreError> {
         let statement = list::unfinished(kind, after, limit);
-        Ok(row::jobs(&self.client.fetch(statement).await?))
+        Ok(row::jobs(&self.client.read(statement).await?))
     }
 
     async fn rows(
@@ -271,7 +272,7 @@ impl Store for Postgres {
             sql::number(from.saturating_add(limit as u64)),
             is_job(origin)
         );
-        let rows = self.client.fetch(statement).await?;
+        let rows = self.client.read(statement).await?;
         let read = || -> Result<_, BoxDynError> {
             let mut found = Rows::default();
             for row in &rows {
@@ -293,13 +294,14 @@ impl Store for Postgres {
                 sql::uuid(origin.incarnation),
                 sql::micros(gone_until),
                 sql::text(&self.node),
+                self.lock_timeout(),
             ],
         );
-        // As long as a commit waits, and no longer, for a transaction that holds the row.
-        let patience = self.lock_patience();
-        let statement =
-            format!("SELECT {call} FROM set_config('lock_timeout', '{patience}ms', true)");
-        self.client.fetch(statement).await.map(drop)
+        // A second one finds the job removed.
+        let removing = self
+            .client
+            .write(format!("SELECT {call}"), Repeat::Harmless);
+        removing.await.map(drop)
     }
 
     async fn expire(
@@ -315,9 +317,13 @@ impl Store for Postgres {
                 sql::number(gone_seconds),
                 sql::small_number(limit),
                 sql::text(&self.node),
+                self.lock_timeout(),
             ],
         );
-        let row = self.client.fetch_one(format!("SELECT {call}")).await?;
+        let expiring = self
+            .client
+            .write_one(format!("SELECT {call}"), Repeat::Harmless);
+        let row = expiring.await?;
         let removed = Columns::of(&row).number().map_err(unreadable)?;
         Ok(usize::try_from(removed).unwrap_or(limit))
     }
@@ -329,7 +335,7 @@ impl Store for Postgres {
         ttl: Option<Duration>,
         now: Timestamp,
     ) -> Result<Arc<[u8]>, StoreError> {
-        let until = ttl.map(|ttl| now.plus_seconds(ttl.as_secs()));
+        let until = ttl.map(|ttl| now.plus(ttl));
         let call = sql::call(
             "put_if_absent",
             &[
@@ -340,7 +346,8 @@ impl Store for Postgres {
             ],
         );
         let statement = format!("SELECT encode({call}, 'hex')");
-        let row = self.client.fetch_one(statement).await?;
+        let putting = self.client.write_one(statement, Repeat::Harmless);
+        let row = putting.await?;
         let read = || -> Result<_, BoxDynError> {
             let text: &str = Columns::of(&row).take()?;
             Ok(hex::decode(text)?.into())

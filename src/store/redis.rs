@@ -18,6 +18,7 @@ mod marker;
 mod notices;
 mod pushed;
 mod read;
+mod rights;
 mod scripts;
 mod sharing;
 mod signals;
@@ -34,7 +35,7 @@ use uuid::Uuid;
 
 use super::{
     Commit, Committed, Created, Filter, Former, Input, JobCounts, KeptEvents, Loaded, Position,
-    Rows, Shared, Store, StoreError,
+    RESERVATION_SECONDS, Rows, Shared, Store, StoreError,
 };
 use crate::job::{Job, JobId, Origin, Seq, State, Timestamp};
 use address::Address;
@@ -45,14 +46,12 @@ use link::Link;
 use marker::Marker;
 use notices::Hearing;
 pub use pushed::{
-    PushedEntries, PushedEntry, PushedMessage, PushedMessages, PushedReports, RefusedReport,
+    PushedBatch, PushedEntries, PushedEntry, PushedMessage, PushedMessages, PushedReports,
+    RefusedReport,
 };
 use read::{Found, Held, JOB_FIELDS};
 use scripts::{Scripts, call};
 use signals::Signals;
-
-/// How long a reserved key stays bound, in seconds: as long as a job remembers a report id.
-const RESERVATION_SECONDS: u64 = 86_400;
 
 /// Where Redis is, and how it is used.
 #[derive(Clone)]
@@ -116,6 +115,9 @@ impl Redis {
         )
         .await
         .map_err(|failure| OpenError(failure.reason().to_owned()))?;
+        rights::check(&address, &keys, patience, give_up)
+            .await
+            .map_err(OpenError)?;
         let node = Uuid::now_v7();
         Ok(Self {
             address: Arc::clone(&address),
@@ -237,8 +239,8 @@ impl Store for Redis {
     ) -> Result<Vec<Arc<Job>>, StoreError> {
         let states = [State::Pending, State::Processing];
         let indexes = match kind {
-            Some(kind) => vec![self.keys.index("unfinished", kind)],
-            None => states.map(|state| self.keys.state(state)).into(),
+            Some(kind) => vec![vec![self.keys.index("unfinished", kind)]],
+            None => vec![states.map(|state| self.keys.state(state)).into()],
         };
         let from = Entry::after(after);
         let fits = |job: &Job| {
@@ -303,7 +305,17 @@ impl Store for Redis {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.link.call(cmd("PING")).await
+        let mut ping = call(&self.scripts.ping, &[self.keys.own("ping")]);
+        // To nobody: there is no job without a name.
+        ping.arg(self.keys.channel(""));
+        let Err(error) = self.link.call::<()>(ping).await else {
+            return Ok(());
+        };
+        // What can still be read, when its memory is full, say, is read.
+        match self.link.call::<()>(cmd("PING")).await {
+            Ok(()) => Err(StoreError::Unwritable(error.reason().to_owned())),
+            Err(error) => Err(error),
+        }
     }
 
     fn shared(&self) -> Option<&dyn Shared> {

@@ -5,7 +5,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{StreamSettings, jitter};
-use crate::frame::{RETRY_NEVER_MS, error_block};
+use crate::{
+    frame::{HEARTBEAT, RETRY_NEVER_MS, error_block},
+    hub::as_text,
+    view::{Control, View},
+};
 
 /// A stream's end outside its job's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +35,16 @@ struct Data<'a> {
 }
 
 impl StreamEnd {
-    /// The last block.
-    pub fn block(self, settings: &StreamSettings) -> String {
+    /// The last block; a view may have none for it.
+    pub fn block(self, settings: &StreamSettings, view: Option<&View>) -> Option<String> {
+        let retry_ms = match self {
+            Self::Timeout | Self::Internal => None,
+            Self::Draining => Some(spread_ms(settings.retry, settings.drain)),
+            Self::TokenExpired | Self::Removed => Some(RETRY_NEVER_MS),
+        };
+        if let Some(view) = view {
+            return view.control_block(self.control(), retry_ms);
+        }
         let (message, code) = match self {
             Self::Timeout => ("Stream timeout", "STREAM_TIMEOUT"),
             Self::Draining => ("Server is shutting down", "DRAINING"),
@@ -40,12 +52,17 @@ impl StreamEnd {
             Self::TokenExpired => ("Token expired", "TOKEN_EXPIRED"),
             Self::Removed => ("Job gone", "JOB_GONE"),
         };
-        let retry_ms = match self {
-            Self::Timeout | Self::Internal => None,
-            Self::Draining => Some(spread_ms(settings.retry, settings.drain)),
-            Self::TokenExpired | Self::Removed => Some(RETRY_NEVER_MS),
-        };
-        error_block(&data(message, code), retry_ms)
+        Some(error_block(&data(message, code), retry_ms))
+    }
+
+    fn control(self) -> Control {
+        match self {
+            Self::Timeout => Control::Timeout,
+            Self::Draining => Control::Drain,
+            Self::Internal => Control::Internal,
+            Self::TokenExpired => Control::Expiry,
+            Self::Removed => Control::Removal,
+        }
     }
 }
 
@@ -53,6 +70,13 @@ impl StreamEnd {
 /// never does after a status other than 200.
 pub fn refusal_block(message: &str, code: &str, retry: Duration) -> String {
     error_block(&data(message, code), Some(jitter::jittered_retry_ms(retry)))
+}
+
+/// The same in the words of a view: its block for such an end or, when it has none, no more than a sign of life.
+pub fn refusal_through(view: &View, control: Option<Control>, retry: Duration) -> String {
+    let retry_ms = Some(jitter::jittered_retry_ms(retry));
+    let block = control.and_then(|control| view.control_block(control, retry_ms));
+    block.unwrap_or_else(|| as_text(&HEARTBEAT).to_owned())
 }
 
 fn data(message: &str, code: &str) -> String {

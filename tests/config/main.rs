@@ -5,6 +5,7 @@
 mod keys;
 mod lists;
 mod server;
+mod views;
 
 use std::{
     ffi::OsString,

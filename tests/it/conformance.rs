@@ -182,6 +182,7 @@ macro_rules! store_conforms {
                 a_key_is_bound_for_a_day
                 a_value_is_put_once
                 a_value_leaves_when_its_time_is_over
+                a_value_stays_for_parts_of_a_second_too
                 a_value_without_an_end_stays
                 one_of_many_who_put_at_once_wins_and_all_see_it
                 one_of_many_who_bind_at_once_wins_and_all_see_it
@@ -251,6 +252,7 @@ macro_rules! shared_conforms {
                 a_job_that_is_there_is_not_put_back
                 a_job_that_was_removed_is_not_put_back
                 an_older_state_of_a_job_gives_way_to_the_one_that_is_put_back
+                events_that_were_lost_with_a_jobs_newest_state_count_as_dropped
                 a_later_sign_of_life_stands
                 answers_are_found_by_their_report_ids
             );

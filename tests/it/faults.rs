@@ -3,10 +3,34 @@
 //! The tests run in a short form. `scripts/faults` runs them for long: `PROGRESSD_FAULT_ROUNDS`,
 //! `PROGRESSD_FAULT_WATCHERS` and so on say how long, and `PROGRESSD_FAULT_SEED` repeats what chance decided.
 
+/// Runs tests over each of the stores that nodes share.
+macro_rules! over_shared_stores {
+    ($($test:ident)*) => {
+        mod redis {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::$test(super::Backing::redis().await).await;
+                }
+            )*
+        }
+        mod postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    super::$test(super::Backing::postgres().await).await;
+                }
+            )*
+        }
+    };
+}
+
 mod backing;
 mod check;
 mod clocks;
+mod distance;
 mod kills;
+mod lost_answers;
 mod node;
 mod nodes;
 mod poll;

@@ -120,7 +120,9 @@ impl Watcher {
             Appetite::Everything => usize::MAX,
         };
         let mut frames = Vec::new();
-        match std::task::ready!(self.reader.poll_read(context, most_bytes, &mut frames)) {
+        match std::task::ready!(self.reader.poll_read(context, most_bytes, |frame: &Frame| {
+            frames.push(frame.clone())
+        })) {
             Got::Frames => {
                 assert!(!frames.is_empty());
                 for frame in frames {

@@ -30,3 +30,4 @@ mod stream_body;
 mod stream_wire;
 mod support;
 mod tls;
+mod views;

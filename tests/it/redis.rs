@@ -1,8 +1,11 @@
 //! Redis as the store of several nodes: what they share, what they do when it fails, and what it
 //! costs to ask it.
 
+mod backlog;
 mod cost;
 mod faults;
+mod full;
+mod goes_back;
 mod parts;
 mod pushed;
 mod start;

@@ -1,5 +1,7 @@
 //! Two nodes over one store: what one does the other shows, also when notices are late or lost.
 
+mod emptied;
+mod leases;
 mod runners;
 
 use std::{sync::Arc, time::Duration};
@@ -237,6 +239,29 @@ async fn a_job_costs_one_subscription_however_many_watch_and_none_without_watche
         nodes.view.followed() == 0
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_job_that_nobody_watches_any_more_is_left_alone_although_it_is_reported_on() {
+    let nodes = Nodes::start().await;
+    nodes.here.create(json!({"job_id": "j"})).await;
+    for round in 1..3 {
+        let mut stream = nodes.there.watch("j").await;
+        stream.next().await;
+        assert_eq!(nodes.view.subscriptions(), 1);
+        nodes
+            .here
+            .report("j", json!({"processed_count": round}))
+            .await;
+        let is_counted = |status: &Value| status["processed_count"] == round;
+        stream.status_where(is_counted).await;
+        drop(stream);
+        until("the end of the subscription", async || {
+            nodes.there.report("j", json!({})).await;
+            nodes.view.followed() == 0
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

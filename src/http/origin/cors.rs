@@ -37,13 +37,22 @@ pub(in crate::http) async fn share(
 ) -> Response {
     let origin = only_origin(request.headers()).cloned();
     let policy = app.policy();
+    let is_public = app.views.is_public(request.uri().path());
     let origin = origin.filter(|origin| policy.origins.allows(origin));
     request.extensions_mut().insert(policy);
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     // Always, since a cache in between may meet other origins than this one.
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
-    if let Some(origin) = origin {
+    if is_public {
+        // Without credentials, which browsers then keep to themselves.
+        for (name, value) in [
+            (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+            (header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    } else if let Some(origin) = origin {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         for (name, value) in [
             (header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true"),

@@ -58,6 +58,7 @@ fn app(settings: &str) -> (Arc<App>, DropGuard) {
         policy: ArcSwap::from_pointee(Policy::new(&config)),
         passes: Passes::new(store),
         usage: Usage::new(&config.limits),
+        views: config.views.clone(),
         streams: StreamSettings {
             retry: config.stream.retry(),
             heartbeat: config.stream.heartbeat(),

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{applied, created, report, shown};
+use super::{TICK, applied, created, report, shown};
 use crate::job::{Command, EventName, Job, Json, NewEvent, Refusal, State};
 
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ fn command(act: &Act, job: &Job) -> Option<Command> {
         }]),
         Act::Row => Command::Rows(vec![Json::of(&json!({})).expect("an object serializes")]),
         Act::Cancel => Command::Cancel,
-        Act::Tick => Command::Tick,
+        Act::Tick => TICK,
     })
 }
 

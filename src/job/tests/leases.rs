@@ -3,13 +3,11 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{after, applied, at, created, new_job, report, shown};
+use super::{TICK, after, applied, at, created, new_job, report, shown};
 use crate::job::{Command, Job, State};
 
 fn ticked(job: &Job, seconds: u64) -> Job {
-    applied(job, &Command::Tick, seconds)
-        .expect("time passes")
-        .0
+    applied(job, &TICK, seconds).expect("time passes").0
 }
 
 #[test]
@@ -95,6 +93,24 @@ fn a_job_without_any_report_is_given_up() {
 }
 
 #[test]
+fn silence_while_no_report_could_be_taken_is_not_the_workers() {
+    let job = after(
+        created(json!({"lease_seconds": 10, "fail_stalled_after_seconds": 5})),
+        [json!({})],
+    );
+    // Back after 100 seconds: the lease begins anew, and so does what comes after it.
+    let back = Command::Tick { since: at(100) };
+    let ticked = |seconds| applied(&job, &back, seconds).expect("time passes").0;
+    assert_eq!(ticked(101), job);
+    assert_eq!(job.next_deadline_since(at(100)), Some(at(110)));
+    assert!(ticked(110).face.stalled);
+    assert_eq!(ticked(115).face.state, State::Failed);
+    // A report since then counts for itself.
+    let (later, _) = applied(&job, &report(json!({})), 108).expect("allowed");
+    assert_eq!(later.next_deadline_since(at(100)), Some(at(118)));
+}
+
+#[test]
 fn an_abandonment_of_zero_seconds_is_never() {
     let mut job = new_job();
     let mut origin = (*job.origin).clone();
@@ -109,8 +125,9 @@ proptest! {
     #[test]
     fn a_tick_at_the_deadline_always_does_something(
         lease in 0..100_u64, fail_after in prop::option::of(0..100_u64), abandon in 0..200_u64,
-        is_processing: bool,
+        is_processing: bool, away in 0..300_u64,
     ) {
+        let since = at(away);
         let body = json!({"lease_seconds": lease, "fail_stalled_after_seconds": fail_after});
         let mut job = created(body);
         let mut origin = (*job.origin).clone();
@@ -120,11 +137,11 @@ proptest! {
             job = after(job, [json!({})]);
         }
         let mut ticks = 0;
-        while let Some(deadline) = job.next_deadline() {
+        while let Some(deadline) = job.next_deadline_since(since) {
             let bounds = crate::job::Bounds::default();
-            let change = crate::job::step(&job, &Command::Tick, &bounds, deadline).expect("time passes");
+            let change = crate::job::step(&job, &Command::Tick { since }, &bounds, deadline).expect("time passes");
             prop_assert!(change.is_status, "nothing happened at {deadline}");
-            prop_assert!(change.job.next_deadline().is_none_or(|next| next >= deadline));
+            prop_assert!(change.job.next_deadline_since(since).is_none_or(|next| next >= deadline));
             job = change.job;
             ticks += 1;
             prop_assert!(ticks <= 3);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{after, applied, at, created, new_job, report, shown};
+use super::{TICK, after, applied, at, created, new_job, report, shown};
 use crate::job::{Command, EventName, Failure, Job, Json, NewEvent, Refusal, State};
 
 fn event() -> Command {
@@ -105,10 +105,7 @@ fn nothing_changes_a_finished_job() {
                 "{command:?}"
             );
         }
-        assert_eq!(
-            applied(&job, &Command::Tick, 10_000_000),
-            Ok((job.clone(), false))
-        );
+        assert_eq!(applied(&job, &TICK, 10_000_000), Ok((job.clone(), false)));
         assert_eq!(job.next_deadline(), None);
     }
 }

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{after, applied, at, created, new_job, report, shown};
-use crate::job::{Command, Job, State};
+use super::{TICK, after, applied, at, created, new_job, report, shown};
+use crate::job::{Job, State};
 
 /// A job that has counted ten units a second for a minute, of a thousand.
 fn under_way() -> Job {
@@ -30,7 +30,7 @@ fn the_end_clears_both() {
 
 #[test]
 fn stalling_clears_both() {
-    let (job, is_status) = applied(&under_way(), &Command::Tick, 120).expect("time passes");
+    let (job, is_status) = applied(&under_way(), &TICK, 120).expect("time passes");
     assert!(is_status && job.face.stalled);
     assert_eq!(shown(&job, "rate_per_second"), Value::Null);
     assert_eq!(shown(&job, "eta_seconds"), Value::Null);
@@ -76,7 +76,7 @@ fn a_total_that_is_cleared_takes_its_remaining_time_along() {
 fn both_depend_on_the_reports_alone() {
     let once = under_way();
     let ticked = (1..=60).fold(created(json!({"total_count": 1_000})), |job, second| {
-        let (job, _) = applied(&job, &Command::Tick, second).expect("time passes");
+        let (job, _) = applied(&job, &TICK, second).expect("time passes");
         let count = report(json!({"processed_count": second * 10}));
         applied(&job, &count, second).expect("allowed").0
     });

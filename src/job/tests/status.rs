@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{after, applied, created, new_job, report, shown};
+use super::{TICK, after, applied, created, new_job, report, shown};
 use crate::job::{Command, Job, Seq, Status};
 
 fn with_seq(job: &Job, seq: u64) -> Job {
@@ -176,8 +176,7 @@ fn every_status_has_the_same_fields_in_the_same_order() {
             .collect()
     };
     let expected = fields(&new_job());
-    let (stalled, _) =
-        applied(&after(new_job(), [json!({})]), &Command::Tick, 500).expect("time passes");
+    let (stalled, _) = applied(&after(new_job(), [json!({})]), &TICK, 500).expect("time passes");
     let (cancelled, _) = applied(&new_job(), &Command::Cancel, 1).expect("allowed");
     for job in [
         stalled,

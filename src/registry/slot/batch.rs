@@ -29,6 +29,8 @@ pub(super) struct Batch {
     positions: u64,
     events: Vec<(u64, NewEvent)>,
     rows: Vec<Json>,
+    /// Whether some of the rows came without a report id.
+    has_nameless_rows: bool,
     remembered: Vec<(ReportId, u64, Answer)>,
     outcomes: Vec<Outcome>,
     /// By which its commit is known again.
@@ -75,6 +77,7 @@ impl Batch {
             positions: 0,
             events: Vec::new(),
             rows: Vec::new(),
+            has_nameless_rows: false,
             remembered: Vec::new(),
             outcomes: Vec::with_capacity(requests.len()),
             nonce: Uuid::now_v7(),
@@ -118,6 +121,7 @@ impl Batch {
             }
             Command::Rows(rows) => {
                 self.rows.extend_from_slice(rows);
+                self.has_nameless_rows |= request.report_id.is_none();
                 self.positions += u64::from(change.is_status);
             }
             _ => self.positions += u64::from(change.is_status),
@@ -165,6 +169,12 @@ impl Batch {
         is_done
             .then(|| Seq::new(stored.job.seq.get().saturating_sub(before_last)))
             .flatten()
+    }
+
+    /// Whether the store would do it a second time when it has done it already and was given another
+    /// commit since: rows take no position, so that no seq tells of them.
+    pub(super) fn may_be_done_twice(&self) -> bool {
+        self.positions == 0 && self.has_nameless_rows
     }
 
     pub(super) fn commit(&self) -> Commit<'_> {

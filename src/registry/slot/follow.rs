@@ -36,15 +36,39 @@ impl Slot {
         if self.job().is_finished() {
             return Ok(());
         }
-        {
+        let mut is_fresh = false;
+        loop {
             // Held across the subscription: whoever comes meanwhile waits for the same one.
             let mut following = self.following.lock().await;
+            // Under it: `unfollow` leaves alone what somebody is about to watch.
+            self.lock().watched_at = Instant::now();
             if following.is_none() {
                 *following = Some(shared.follow(self.job_id()).await?);
                 self.is_followed.store(true, Ordering::Release);
+            } else if is_fresh {
+                return Ok(());
             }
+            drop(following);
+            self.freshen(inner).await?;
+            is_fresh = true;
         }
-        self.freshen(inner).await
+    }
+
+    /// Has the store tell no more of a job that nobody has watched here for so long, however much
+    /// is reported on it. A runner stays in the picture: others may cancel its job.
+    pub(in crate::registry) fn unfollow(&self, patience: Duration) {
+        let Ok(mut following) = self.following.try_lock() else {
+            return;
+        };
+        let is_wanted = self.hub.watchers() > 0 || self.stop.get().is_some();
+        let mut desk = self.lock();
+        if is_wanted {
+            desk.watched_at = Instant::now();
+        } else if desk.watched_at + patience <= Instant::now() {
+            drop(desk);
+            self.is_followed.store(false, Ordering::Release);
+            *following = None;
+        }
     }
 
     /// Whether others' changes are noticed.
@@ -96,10 +120,9 @@ impl Slot {
     pub(in crate::registry) async fn tick(self: &Arc<Self>, inner: &Arc<Inner>) {
         // Signs of life that another node took carry no seq.
         if self.refresh(inner).await.is_ok() {
-            drop(
-                self.enqueue(inner, Errand::Apply(Command::Tick), None)
-                    .await,
-            );
+            let since = inner.reachable_since();
+            let tick = Errand::Apply(Command::Tick { since });
+            drop(self.enqueue(inner, tick, None).await);
         }
     }
 

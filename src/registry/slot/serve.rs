@@ -17,6 +17,9 @@ use crate::{
 /// node that is farther from the store loses often against one that is near.
 const CONFLICT_PATIENCE: Duration = Duration::from_secs(5);
 
+/// A store that takes longer than this to fail is not asked once more: whoever waits has waited enough.
+const QUICK: Duration = Duration::from_secs(1);
+
 /// How long a writer pauses at most before it tries again.
 const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 
@@ -118,6 +121,12 @@ impl Slot {
                     }
                     Err(error) => return answer_all(inner, requests, &error),
                 },
+                // It was removed, or a store that nodes share has lost it and is given it again.
+                Ok(Committed::Missing) if inner.is_shared() && !self.job().is_finished() => {
+                    if let Err(error) = self.reread(inner).await {
+                        return answer_all(inner, requests, &error);
+                    }
+                }
                 Ok(Committed::Missing) => {
                     self.forget(inner);
                     return answer_all(inner, requests, &RegistryError::Gone);
@@ -139,6 +148,7 @@ impl Slot {
             Some(Committed::Done { prev, first })
         };
         let mut failed: Option<StoreError> = None;
+        let begin = Instant::now();
         loop {
             let error = match (inner.store.commit(batch.commit()).await, failed.take()) {
                 (Ok(Committed::Conflict(stored)), first_error) => {
@@ -151,6 +161,9 @@ impl Slot {
                     };
                 }
                 (Ok(committed), _) => return Ok(committed),
+                (Err(error), _) if inner.is_shared() && begin.elapsed() > QUICK => {
+                    return Err(error);
+                }
                 (Err(error), None) if inner.is_shared() => error,
                 (Err(error), _) => {
                     let stored = self.load(inner).await;
@@ -163,7 +176,7 @@ impl Slot {
             if let Some(done) = done(&stored) {
                 return Ok(done);
             }
-            if stored.job.seq != prev {
+            if stored.job.seq != prev || batch.may_be_done_twice() {
                 return Err(error);
             }
             failed = Some(error);

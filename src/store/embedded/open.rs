@@ -119,6 +119,8 @@ pub(super) fn over(
         .map_err(|error| OpenError::System(path.clone(), "read", error))?;
     let mut file = database(&storage, settings).map_err(|error| sentence(path, "opened", error))?;
     if length == 0 {
+        // Made by somebody else, or cut off: progressd puts no file there that is not whole.
+        tracing::warn!(path = %path.display(), "the store's file is empty: it begins anew");
         begin_tables(&file).map_err(|fault| of_fault(path, "created", fault))?;
     }
     check_format(&file, path)?;

@@ -74,7 +74,7 @@ impl Work<'_, '_> {
         let name = job.id().as_str();
         gone.set(name, &former, Some(until), Account { count, weight })?;
         let account = Account { count, weight };
-        gone.forget(Timestamp::from_micros(0), self.limits.names, 1, account)?;
+        gone.forget(Timestamp::ZERO, self.limits.names, 1, account)?;
         Ok(())
     }
 
@@ -250,7 +250,7 @@ impl Work<'_, '_> {
         let name = job_id.as_str().as_bytes();
         reservations.set(key, name, Some(until), Account { count, weight })?;
         let account = Account { count, weight };
-        reservations.forget(Timestamp::from_micros(0), self.limits.names, 1, account)?;
+        reservations.forget(Timestamp::ZERO, self.limits.names, 1, account)?;
         self.is_changed = true;
         Ok(job_id.clone())
     }

@@ -50,7 +50,7 @@ impl Values {
             }
             Entry::Vacant(entry) => {
                 if let Some(ttl) = ttl {
-                    let end = now.plus_seconds(ttl.as_secs());
+                    let end = now.plus(ttl);
                     self.by_end.insert((end, Arc::clone(entry.key())));
                 }
                 Ok(Arc::clone(entry.insert(Arc::from(value))))

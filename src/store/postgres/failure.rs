@@ -1,5 +1,7 @@
 //! What a failure of the database means.
 
+use std::io::ErrorKind;
+
 use sqlx::{
     Error,
     postgres::{PgDatabaseError, PgSeverity},
@@ -14,6 +16,8 @@ pub(super) enum Verdict {
     ConnectionLost,
     /// The same once more: it met another transaction.
     Collision,
+    /// Nothing was done: somebody's transaction holds a row.
+    Held,
     /// It failed.
     Final,
 }
@@ -29,10 +33,21 @@ pub(super) fn verdict(error: &Error) -> Verdict {
     match database_error.code() {
         // A serialization failure, a deadlock.
         "40001" | "40P01" => Verdict::Collision,
+        "55P03" => Verdict::Held,
         // Shutdowns, crashes, and what poolers say when their connection is lost.
         code if code.starts_with("57P") || code.starts_with("08") => Verdict::ConnectionLost,
         _ if is_fatal(database_error) => Verdict::ConnectionLost,
         _ => Verdict::Final,
+    }
+}
+
+/// Whether a server may be there later that let nobody in: it is not there, or it starts, or it ends.
+pub(super) fn may_pass(error: &Error, is_by_socket: bool) -> bool {
+    match error {
+        // Of a file that the URL names; or of the socket, which is there once the server is.
+        Error::Io(error) if error.kind() == ErrorKind::NotFound => is_by_socket,
+        Error::Io(error) => error.kind() != ErrorKind::PermissionDenied,
+        error => code(error).is_some_and(|code| matches!(code, "57P01" | "57P02" | "57P03")),
     }
 }
 
@@ -54,6 +69,7 @@ pub(super) fn describe(error: &Error) -> String {
         None => match error {
             Error::Io(error) => format!("connection to PostgreSQL: {error}"),
             Error::Tls(error) => format!("TLS to PostgreSQL: {error}"),
+            Error::PoolTimedOut => "PostgreSQL: no connection was free in time".to_owned(),
             error => format!("PostgreSQL: {error}"),
         },
     }

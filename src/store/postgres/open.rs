@@ -1,6 +1,10 @@
 //! The start: is the database there, is it one that will do, and does it have our tables?
 
-use std::{str::FromStr as _, sync::Mutex, time::Duration};
+use std::{
+    str::FromStr as _,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use sqlx::{
     ConnectOptions as _, Connection as _, Error, PgConnection,
@@ -21,6 +25,9 @@ const OLDEST: i32 = 140_000;
 
 /// How long the database has to let us in, or another node to make the tables.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two looks whether a server is there that was not: a start need not be quicker than that.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// For `pg_advisory_xact_lock`: whoever makes the tables has it. The letters of "progress".
 const MIGRATION_LOCK: i64 = 0x7072_6f67_7265_7373;
@@ -108,7 +115,8 @@ pub enum OpenError {
 }
 
 impl Postgres {
-    /// Opens the database, makes or renews the tables in it, and begins to listen.
+    /// Opens the database, makes or renews the tables in it, and begins to listen. One that is not there
+    /// yet, or has not started yet, is waited for.
     ///
     /// # Errors
     /// It will not do; the sentence says why.
@@ -121,25 +129,18 @@ impl Postgres {
             }
             None => ("store.postgres.url", options.clone()),
         };
-        let prepared = tokio::time::timeout(PATIENCE, prepare(listen_key, &listen_options)).await;
-        prepared.unwrap_or_else(|_| Err(late(listen_key)))?;
-        let client = Client::new(options.clone(), settings.max_connections);
-        let look = client.fetch("SELECT seq FROM progressd.jobs LIMIT 0".to_owned());
-        match tokio::time::timeout(PATIENCE, look).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => {
-                return Err(OpenError::Unreachable {
-                    key: "store.postgres.url",
-                    reason: error.to_string(),
-                });
-            }
-            Err(_) => return Err(late("store.postgres.url")),
-        }
+        let give_up = Instant::now() + settings.start_patience;
+        let connection = connect(listen_key, &listen_options, give_up).await?;
+        in_time(listen_key, prepare(listen_key, connection)).await?;
+        let connection = connect("store.postgres.url", &options, give_up).await?;
+        in_time("store.postgres.url", look(connection)).await?;
+        let (most, patience) = (settings.max_connections, settings.patience);
+        let client = Client::new(options.clone(), most, patience);
         // A connection of its own, so that news do not queue up with what they tell of.
-        let herald = Client::new(options.clone(), 1);
+        let herald = Client::new(options.clone(), 1, PATIENCE);
         let node = Uuid::now_v7().simple().to_string();
         let listener = Listener::start(listen_options, node.clone());
-        listener.warn_if_deaf(Client::new(options, 1));
+        listener.warn_if_deaf(Client::new(options, 1, PATIENCE));
         Ok(Self {
             listener,
             announcer: Announcer::start(herald, node.clone()),
@@ -151,10 +152,49 @@ impl Postgres {
     }
 }
 
-fn late(key: &'static str) -> OpenError {
+/// Connects, once PostgreSQL is there and has started, or when it is `give_up`.
+async fn connect(
+    key: &'static str,
+    options: &PgConnectOptions,
+    give_up: Instant,
+) -> Result<PgConnection, OpenError> {
+    let is_by_socket = options.get_socket().is_some() || options.get_host().starts_with('/');
+    let mut is_told = false;
+    loop {
+        let connecting = async { Ok(options.connect().await) };
+        let error = match in_time(key, connecting).await? {
+            Ok(connection) => return Ok(connection),
+            Err(error) => error,
+        };
+        if !failure::may_pass(&error, is_by_socket) || Instant::now() >= give_up {
+            return Err(unreachable(key, &error));
+        }
+        if !is_told {
+            let reason = failure::describe(&error);
+            tracing::warn!(reason, "waiting for PostgreSQL");
+            is_told = true;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn in_time<T>(
+    key: &'static str,
+    work: impl Future<Output = Result<T, OpenError>>,
+) -> Result<T, OpenError> {
+    let done = tokio::time::timeout(PATIENCE, work).await;
+    done.unwrap_or_else(|_| {
+        Err(OpenError::Unreachable {
+            key,
+            reason: format!("no answer within {} seconds", PATIENCE.as_secs()),
+        })
+    })
+}
+
+fn unreachable(key: &'static str, error: &Error) -> OpenError {
     OpenError::Unreachable {
         key,
-        reason: format!("no answer within {} seconds", PATIENCE.as_secs()),
+        reason: failure::describe(error),
     }
 }
 
@@ -179,15 +219,21 @@ fn parse(key: &'static str, url: &str) -> Result<PgConnectOptions, OpenError> {
 }
 
 /// Looks at the database and makes what is missing in it.
-async fn prepare(key: &'static str, options: &PgConnectOptions) -> Result<(), OpenError> {
-    let unreachable = |error: Error| OpenError::Unreachable {
-        key,
-        reason: failure::describe(&error),
-    };
-    let mut connection = options.connect().await.map_err(unreachable)?;
+async fn prepare(key: &'static str, mut connection: PgConnection) -> Result<(), OpenError> {
+    let unreachable = |error: Error| unreachable(key, &error);
     check(&mut connection, unreachable).await?;
     migrate(&mut connection, unreachable).await?;
     // It has done its work, however it ends.
+    let _ = connection.close().await;
+    Ok(())
+}
+
+/// Reads what every call reads.
+async fn look(mut connection: PgConnection) -> Result<(), OpenError> {
+    let looked = raw_sql("SELECT seq FROM progressd.jobs LIMIT 0")
+        .fetch_all(&mut connection)
+        .await;
+    looked.map_err(|error| unreachable("store.postgres.url", &error))?;
     let _ = connection.close().await;
     Ok(())
 }

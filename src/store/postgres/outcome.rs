@@ -3,7 +3,7 @@
 use sqlx::{error::BoxDynError, postgres::PgRow};
 
 use super::{
-    client::Client,
+    client::{Client, Repeat},
     row::{Columns, JOB, stored, unreadable},
 };
 use crate::{
@@ -22,15 +22,13 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    /// Calls a function that makes a change, twice if need be: what it does is known by its name.
-    pub(super) async fn of(client: &Client, call: &str) -> Result<Self, StoreError> {
-        let row = client.fetch_one(statement(call)).await?;
-        Self::read(&row).map_err(unreadable)
-    }
-
-    /// The same, sent once.
-    pub(super) async fn of_once(client: &Client, call: &str) -> Result<Self, StoreError> {
-        let row = client.fetch_one_once(statement(call)).await?;
+    /// Calls a function that makes a change.
+    pub(super) async fn of(
+        client: &Client,
+        call: &str,
+        repeat: Repeat,
+    ) -> Result<Self, StoreError> {
+        let row = client.write_one(statement(call), repeat).await?;
         Self::read(&row).map_err(unreadable)
     }
 

@@ -8,12 +8,13 @@ use uuid::Uuid;
 
 use super::{
     Postgres,
+    client::Repeat,
     row::{self, Columns, unreadable},
     sql, write,
 };
 use crate::{
     job::{Job, JobId, Ledger, Origin, ReportId, Seq, Timestamp},
-    store::{Commit, Following, Notice, Shared, Store as _, StoreError},
+    store::{Following, Notice, Shared, StoreError},
 };
 
 #[async_trait]
@@ -48,7 +49,10 @@ impl Shared for Postgres {
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<JobId>, StoreError> {
         let call = sql::call("due", &[sql::micros(now), sql::small_number(limit)]);
-        let rows = self.client.fetch(format!("SELECT {call}")).await?;
+        let looking = self
+            .client
+            .write(format!("SELECT {call}"), Repeat::Harmless);
+        let rows = looking.await?;
         let job_ids = rows.iter().map(|row| Columns::of(row).job_id());
         job_ids.collect::<Result<_, _>>().map_err(unreadable)
     }
@@ -68,7 +72,10 @@ impl Shared for Postgres {
                 sql::number(u64::try_from(ttl.as_micros()).unwrap_or(u64::MAX)),
             ],
         );
-        let row = self.client.fetch_one(format!("SELECT {call}")).await?;
+        let claiming = self
+            .client
+            .write_one(format!("SELECT {call}"), Repeat::Harmless);
+        let row = claiming.await?;
         let read = || -> Result<_, BoxDynError> {
             let fence: Option<i64> = Columns::of(&row).take()?;
             Ok(fence.map(u64::try_from).transpose()?)
@@ -85,7 +92,10 @@ impl Shared for Postgres {
                 sql::uuid(node),
             ],
         );
-        self.client.fetch(format!("SELECT {call}")).await.map(drop)
+        let releasing = self
+            .client
+            .write(format!("SELECT {call}"), Repeat::Harmless);
+        releasing.await.map(drop)
     }
 
     async fn answers(&self, job: &Origin, report_ids: &[ReportId]) -> Result<Ledger, StoreError> {
@@ -108,31 +118,10 @@ impl Shared for Postgres {
     }
 
     async fn restore(&self, job: &Job) -> Result<(), StoreError> {
-        let call = sql::call("create", &write::creation(job, None, true));
-        let statement = format!("SELECT (r.stored).incarnation, (r.stored).seq FROM {call} AS r");
-        let row = self.client.fetch_one(statement).await?;
-        let read = || -> Result<_, BoxDynError> {
-            let mut columns = Columns::of(&row);
-            let incarnation: Option<Uuid> = columns.take()?;
-            let seq: Option<i64> = columns.take()?;
-            let seq = seq.map(u64::try_from).transpose()?.and_then(Seq::new);
-            Ok(seq.filter(|seq| incarnation == Some(job.origin.incarnation) && *seq < job.seq))
-        };
-        let Some(seq) = read().map_err(unreadable)? else {
-            return Ok(());
-        };
-        // A copy that was behind took its place: the state that it had not heard of comes on top.
-        let job = Job { seq, ..job.clone() };
-        let commit = Commit {
-            job: &job,
-            positions: 1,
-            events: &[],
-            rows: &[],
-            answers: &[],
-            now: job.updated_at,
-            nonce: Uuid::now_v7(),
-            is_replaceable: false,
-        };
-        self.commit(commit).await.map(drop)
+        let mut arguments = write::return_of(job);
+        arguments.extend([sql::text(&self.node), self.lock_timeout()]);
+        let statement = format!("SELECT {}", sql::call("put_back", &arguments));
+        let putting_back = self.client.write(statement, Repeat::Never);
+        putting_back.await.map(drop)
     }
 }

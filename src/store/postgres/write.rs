@@ -68,8 +68,8 @@ struct AnswerText<'a> {
     cancel_requested: bool,
 }
 
-/// The arguments of `progressd.create`. With a seq, the job is put back as it is.
-pub(super) fn creation(job: &Job, input: Option<&Input>, is_put_back: bool) -> Vec<Literal> {
+/// The arguments of `progressd.create`.
+pub(super) fn creation(job: &Job, input: Option<&Input>) -> Vec<Literal> {
     let (data, result) = contents(job);
     vec![
         origin(&job.origin),
@@ -78,8 +78,22 @@ pub(super) fn creation(job: &Job, input: Option<&Input>, is_put_back: bool) -> V
         result,
         sql::maybe(input, |input| sql::text(input.format.as_str())),
         sql::maybe(input, |input| sql::bytes(&input.content)),
-        sql::maybe(is_put_back.then_some(job.seq), |seq| sql::number(seq.get())),
-        sql::flag(is_put_back),
+        sql::null(),
+        sql::flag(false),
+        sql::micros(job.origin.created_at),
+    ]
+}
+
+/// The arguments of `progressd.put_back` that say what is put back.
+pub(super) fn return_of(job: &Job) -> Vec<Literal> {
+    let (data, result) = contents(job);
+    vec![
+        origin(&job.origin),
+        face(job),
+        data,
+        result,
+        sql::number(job.seq.get()),
+        sql::uuid(Uuid::now_v7()),
         sql::micros(job.origin.created_at),
     ]
 }

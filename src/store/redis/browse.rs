@@ -25,6 +25,10 @@ use crate::{
 /// much of a result.
 const SLICE: usize = 100;
 
+/// The most entries that are read at a time without their jobs, to see which of them another index
+/// has too: some milliseconds of Redis' time.
+const LARGEST_SLICE: usize = 2_000;
+
 /// Entries that are looked after at a time, once a second on every node: only a node that died in
 /// the middle of a change leaves something to mend.
 const UPKEEP_SLICE: usize = 20;
@@ -41,6 +45,9 @@ struct Merged {
     parts: Vec<Part>,
     direction: Direction,
 }
+
+/// An entry with the indexes that it was found in.
+type Placed = (Entry, Vec<String>);
 
 /// One of them.
 struct Part {
@@ -74,12 +81,12 @@ impl Merged {
         }
     }
 
-    /// The next entries; none at the end. Each with the indexes that it was found in.
-    async fn next(&mut self, redis: &Redis) -> Result<Vec<(Entry, Vec<String>)>, StoreError> {
-        let mut taken: Vec<(Entry, Vec<String>)> = Vec::new();
-        while taken.len() < SLICE {
+    /// The next entries, so many; none at the end.
+    async fn next(&mut self, redis: &Redis, slice: usize) -> Result<Vec<Placed>, StoreError> {
+        let mut taken: Vec<Placed> = Vec::new();
+        while taken.len() < slice {
             for part in &mut self.parts {
-                part.fill(redis, self.direction).await?;
+                part.fill(redis, self.direction, slice).await?;
             }
             let firsts = self.parts.iter().filter_map(|part| part.read.front());
             let next = match self.direction {
@@ -102,15 +109,20 @@ impl Merged {
 }
 
 impl Part {
-    async fn fill(&mut self, redis: &Redis, direction: Direction) -> Result<(), StoreError> {
+    async fn fill(
+        &mut self,
+        redis: &Redis,
+        direction: Direction,
+        slice: usize,
+    ) -> Result<(), StoreError> {
         if self.is_over || !self.read.is_empty() {
             return Ok(());
         }
         let entries: Vec<String> = redis
             .link
-            .call(range(&self.index, &self.from, direction, SLICE))
+            .call(range(&self.index, &self.from, direction, slice))
             .await?;
-        self.is_over = entries.len() < SLICE;
+        self.is_over = entries.len() < slice;
         if let Some(last) = entries.last() {
             self.from = format!("({last}");
         }
@@ -132,33 +144,46 @@ fn range(index: &str, from: &str, direction: Direction, limit: usize) -> Cmd {
 }
 
 impl Redis {
-    /// The jobs of some indexes that fit, in order, from a bound on.
+    /// The jobs that fit, in order, from a bound on: those that are in one index at least of each
+    /// choice.
     pub(super) async fn browse(
         &self,
-        indexes: Vec<String>,
+        choices: Vec<Vec<String>>,
         from: &str,
         direction: Direction,
         limit: usize,
         fits: impl Fn(&Job) -> bool,
     ) -> Result<Vec<Arc<Job>>, StoreError> {
         let mut found = Vec::new();
-        let mut merged = Merged::new(indexes, from, direction);
+        let mut choices = choices.into_iter();
+        let mut merged = Merged::new(choices.next().unwrap_or_default(), from, direction);
+        let others: Vec<Vec<String>> = choices.collect();
+        let mut slice = SLICE;
+        let mut met = VecDeque::new();
         while found.len() < limit {
-            let entries = merged.next(self).await?;
-            if entries.is_empty() {
-                break;
+            if met.is_empty() {
+                let entries = merged.next(self, slice).await?;
+                if entries.is_empty() {
+                    break;
+                }
+                met.extend(self.in_all(entries, &others).await?);
+                if !others.is_empty() {
+                    // Indexes that hardly meet are read on in larger steps.
+                    slice = (slice * 2).min(LARGEST_SLICE);
+                }
             }
+            let entries: Vec<Placed> = met.drain(..met.len().min(SLICE)).collect();
             let jobs = self.held(entries.iter().map(|(entry, _)| entry)).await?;
             let mut outdated = redis::pipe();
             for ((entry, indexes), held) in entries.iter().zip(jobs) {
                 let job = match held {
                     Seen::Job(stored) if fits(&stored.job) => stored.job,
                     Seen::Job(stored) => {
-                        self.doubt(&mut outdated, entry, indexes, Some(&stored.job));
+                        self.doubt(&mut outdated, entry, indexes, &stored.job);
                         continue;
                     }
-                    Seen::Other(_) => {
-                        self.doubt(&mut outdated, entry, indexes, None);
+                    Seen::Other(former) => {
+                        self.doubt_all(&mut outdated, entry, indexes, former.as_deref());
                         continue;
                     }
                     Seen::Unreadable => continue,
@@ -172,8 +197,43 @@ impl Redis {
         Ok(found)
     }
 
-    /// The smallest choice of indexes that has every job which a filter matches.
-    pub(super) async fn indexes_for(&self, filter: &Filter) -> Result<Vec<String>, StoreError> {
+    /// Those of some entries that are in an index of each choice.
+    async fn in_all(
+        &self,
+        mut entries: Vec<Placed>,
+        choices: &[Vec<String>],
+    ) -> Result<Vec<Placed>, StoreError> {
+        for choice in choices {
+            if entries.is_empty() {
+                break;
+            }
+            let mut pipeline = redis::pipe();
+            // The first one again at last: a job may go from one state to another meanwhile, and is
+            // in both while it does.
+            let again = choice.first().filter(|_| choice.len() > 1);
+            for index in choice.iter().chain(again) {
+                let scores = pipeline.cmd("ZMSCORE").arg(index);
+                for (entry, _) in &entries {
+                    scores.arg(entry.as_str());
+                }
+            }
+            let scores: Vec<Vec<Option<f64>>> = self.link.run(&pipeline).await?;
+            let is_there = |place: usize| {
+                scores
+                    .iter()
+                    .any(|of| of.get(place).is_some_and(Option::is_some))
+            };
+            let mut places = 0..entries.len();
+            entries.retain(|_| places.next().is_some_and(is_there));
+        }
+        Ok(entries)
+    }
+
+    /// Choices of indexes, each of which has every job that a filter matches; the smallest first.
+    pub(super) async fn indexes_for(
+        &self,
+        filter: &Filter,
+    ) -> Result<Vec<Vec<String>>, StoreError> {
         let keys = &self.keys;
         let values = [
             ("owner", filter.owner.as_deref()),
@@ -191,8 +251,8 @@ impl Redis {
             choices.push(wanted.map(|state| keys.state(state)).collect());
         }
         match choices.len() {
-            0 => return Ok(vec![keys.own("index:all")]),
-            1 => return Ok(choices.remove(0)),
+            0 => return Ok(vec![vec![keys.own("index:all")]]),
+            1 => return Ok(choices),
             _ => {}
         }
         let mut pipeline = redis::pipe();
@@ -201,10 +261,13 @@ impl Redis {
         }
         let sizes: Vec<u64> = self.link.run(&pipeline).await?;
         let mut sizes = sizes.into_iter();
-        let size = |choice: &Vec<String>| sizes.by_ref().take(choice.len()).sum::<u64>();
-        let sizes: Vec<u64> = choices.iter().map(size).collect();
-        let smallest = (0..choices.len()).min_by_key(|choice| sizes[*choice]);
-        Ok(choices.swap_remove(smallest.unwrap_or(0)))
+        let mut size = |choice: &Vec<String>| sizes.by_ref().take(choice.len()).sum::<u64>();
+        let mut sized: Vec<(u64, Vec<String>)> = choices
+            .into_iter()
+            .map(|choice| (size(&choice), choice))
+            .collect();
+        sized.sort();
+        Ok(sized.into_iter().map(|(_, choice)| choice).collect())
     }
 
     /// What the jobs' own keys hold, in one round trip.
@@ -242,19 +305,36 @@ impl Redis {
         Ok(held.collect())
     }
 
-    /// Takes entries out that have been wrong for a while: `job` is what they should stand for.
-    fn doubt(
+    /// Takes a job out of indexes that it has not belonged in for a while.
+    fn doubt(&self, pipeline: &mut redis::Pipeline, entry: &Entry, indexes: &[String], job: &Job) {
+        for index in indexes {
+            if !self.belongs(index, job) && self.upkeep.doubts.is_certain(index, entry) {
+                index::remove(pipeline, index, entry);
+            }
+        }
+    }
+
+    /// Takes an entry out whose job has been gone for a while: of all indexes that it can be in, as
+    /// far as it is known what the job was.
+    fn doubt_all(
         &self,
         pipeline: &mut redis::Pipeline,
         entry: &Entry,
         indexes: &[String],
-        job: Option<&Job>,
+        former: Option<&Origin>,
     ) {
+        let doubts = &self.upkeep.doubts;
+        let mut is_known = false;
         for index in indexes {
-            let is_right = job.is_some_and(|job| self.belongs(index, job));
-            if !is_right && self.upkeep.doubts.is_certain(index, entry) {
+            if doubts.is_certain(index, entry) {
+                is_known = true;
                 index::remove(pipeline, index, entry);
             }
+        }
+        match former {
+            _ if !is_known => {}
+            Some(origin) => index::forget(pipeline, &self.keys, origin),
+            None => index::forget_entry(pipeline, &self.keys, entry),
         }
     }
 
@@ -293,21 +373,15 @@ impl Redis {
         for (entry, held) in entries.iter().zip(self.held(entries.iter()).await?) {
             match held {
                 Seen::Job(stored) => {
-                    self.doubt(
-                        &mut pipeline,
-                        entry,
-                        std::slice::from_ref(&index),
-                        Some(&stored.job),
-                    );
-                    index::prepare(&mut pipeline, keys, &stored.job);
+                    let indexes = std::slice::from_ref(&index);
+                    self.doubt(&mut pipeline, entry, indexes, &stored.job);
+                    index::announce(&mut pipeline, keys, &stored.job);
                 }
-                Seen::Other(Some(origin)) if self.upkeep.doubts.is_certain(&index, entry) => {
-                    index::forget(&mut pipeline, keys, &origin);
+                Seen::Other(former) => {
+                    let indexes = std::slice::from_ref(&index);
+                    self.doubt_all(&mut pipeline, entry, indexes, former.as_deref());
                 }
-                Seen::Other(Some(_)) | Seen::Unreadable => {}
-                Seen::Other(None) => {
-                    self.doubt(&mut pipeline, entry, std::slice::from_ref(&index), None);
-                }
+                Seen::Unreadable => {}
             }
         }
         self.link.tell(pipeline).await;

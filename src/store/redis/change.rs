@@ -25,7 +25,19 @@ impl Redis {
         let mut pipeline = redis::pipe();
         index::announce(&mut pipeline, &self.keys, job);
         pipeline.add_command(self.call_create(job, input));
-        let (answer,): (Vec<String>,) = self.link.run(&pipeline).await?;
+        let answer: (Vec<String>,) = match self.link.run(&pipeline).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                // Some of it may have been done: a job that an index does not have, or the other
+                // way round.
+                let mut pipeline = redis::pipe();
+                pipeline.add_command(self.call_remove(&job.origin, 0, None));
+                index::forget(&mut pipeline, &self.keys, &job.origin);
+                self.link.tell(pipeline).await;
+                return Err(error);
+            }
+        };
+        let (answer,) = answer;
         match answer.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["exists", document, seq, nonce, reported] => {
                 // Its entries were for nothing.

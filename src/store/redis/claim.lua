@@ -1,6 +1,7 @@
--- Takes a lease, or renews it; answers its number, which rises with every change of hands.
+#!lua flags=allow-oom
+-- Takes a claim, or renews it; answers its number, which rises with every change of hands.
 --
--- KEYS  1 lease, and, when it is that of a job, 2 the job
+-- KEYS  1 claim, and, when it is that of a job, 2 the job
 -- ARGV  1 node  2 milliseconds  3 the job's incarnation
 if KEYS[2] and redis.call('HGET', KEYS[2], 'incarnation') ~= ARGV[3] then
   return false

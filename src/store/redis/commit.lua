@@ -1,3 +1,4 @@
+#!lua
 -- Applies a change to a job, whole or not at all.
 --
 -- KEYS  1 job, 2 events, 3 rows, 4 ledger, 5 the ledger's ages
@@ -81,18 +82,23 @@ if event_count > 0 then
       told[#told + 1] = part
     end
   end
-  local count, dropped = redis.call('XLEN', events), held[5]
+  local count, leaving = redis.call('XLEN', events), nil
   while count > 0 and (count > tonumber(ARGV[13]) or bytes > tonumber(ARGV[14])) do
     for _, entry in ipairs(redis.call('XRANGE', events, '-', '+', 'COUNT', 16)) do
       if count > tonumber(ARGV[13]) or bytes > tonumber(ARGV[14]) then
         count = count - 1
         bytes = bytes - OVERHEAD - #entry[2][2] - #entry[2][4]
-        dropped = string.match(entry[1], '^%d+')
+        leaving = string.match(entry[1], '^%d+')
       end
     end
-    redis.call('XTRIM', events, 'MINID', string.format('%d', dropped + 1))
+    redis.call('XTRIM', events, 'MINID', string.format('%d', leaving + 1))
   end
-  redis.call('HSET', job, 'event_bytes', string.format('%d', bytes), 'dropped', dropped or '0')
+  local dropped = held[5] or '0'
+  -- One that was put back has lost later events than those that it still has.
+  if leaving and tonumber(leaving) > tonumber(dropped) then
+    dropped = leaving
+  end
+  redis.call('HSET', job, 'event_bytes', string.format('%d', bytes), 'dropped', dropped)
 end
 
 -- In slices, since a call takes no more arguments than Lua's stack has room for.

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Forgets readers of a stream that left nothing behind and are long gone. In one with the look at what they left,
 -- since what a reader has not finished is lost with it.
 --

@@ -1,6 +1,7 @@
+#!lua
 -- Puts a new job unless one of its name is there.
 --
--- KEYS  1 job, 2 events, 3 rows, 4 ledger, 5 its ages, 6 input, 7 lease
+-- KEYS  1 job, 2 events, 3 rows, 4 ledger, 5 its ages, 6 input, 7 claim
 -- ARGV  1 incarnation  2 document  3 origin  4 state  5 next deadline  6 now
 --       7 whether there is an input, 8 the input  9 channel  10 node
 local held = redis.call('HMGET', KEYS[1], 'incarnation', 'expires', 'seq', 'document', 'nonce', 'origin',

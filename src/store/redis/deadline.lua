@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Looks at a job that the index says is due. When it is not, its next commit has to name its deadline to the index
 -- again, since its entry there is about to be moved.
 --

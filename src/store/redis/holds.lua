@@ -1,6 +1,7 @@
--- Whether a lease is still held by a node under the number that it was given.
+#!lua flags=no-writes
+-- Whether a claim is still held by a node under the number that it was given.
 --
--- KEYS  1 lease
+-- KEYS  1 claim
 -- ARGV  1 node  2 number
 local held = redis.call('HMGET', KEYS[1], 'node', 'until', 'number')
 local time = redis.call('TIME')

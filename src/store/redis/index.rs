@@ -87,6 +87,14 @@ pub(super) fn forget(pipeline: &mut Pipeline, keys: &Keys, origin: &Origin) {
     }
 }
 
+/// Takes an entry of which nothing else is known out of all indexes that any job can be in.
+pub(super) fn forget_entry(pipeline: &mut Pipeline, keys: &Keys, entry: &Entry) {
+    let states = State::ALL.map(|state| keys.state(state)).into_iter();
+    for index in states.chain([keys.own("index:all"), keys.due(), keys.expiry()]) {
+        remove(pipeline, index, entry);
+    }
+}
+
 pub(super) fn remove(pipeline: &mut Pipeline, index: impl AsRef<str>, entry: &Entry) {
     let index = index.as_ref();
     pipeline.cmd("ZREM").arg(index).arg(entry.as_str()).ignore();

@@ -52,7 +52,7 @@ impl Keys {
             self.of_job(job_id, "ledger"),
             self.of_job(job_id, "ledger:ages"),
             self.of_job(job_id, "input"),
-            self.of_job(job_id, "lease"),
+            self.of_job(job_id, "claim"),
         ]
     }
 
@@ -79,6 +79,16 @@ impl Keys {
     /// The job that a channel is about.
     pub(super) fn job_of_channel<'a>(&self, channel: &'a str) -> Option<&'a str> {
         channel.strip_prefix(&self.channel(""))
+    }
+
+    /// What the channels of pushed messages begin with.
+    pub(super) fn pushed_to(&self) -> String {
+        self.own("report:")
+    }
+
+    /// All of these channels, as a pattern.
+    pub(super) fn pushed_messages(&self) -> String {
+        format!("{}*", literal(&self.pushed_to()))
     }
 
     /// Every index that a job is in for as long as it is there.
@@ -154,6 +164,18 @@ impl Entry {
             |position| format!("({}~", start(position)),
         )
     }
+}
+
+/// A text as a pattern that only it matches.
+fn literal(text: &str) -> String {
+    let mut pattern = String::new();
+    for letter in text.chars() {
+        if matches!(letter, '*' | '?' | '[' | ']' | '^' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(letter);
+    }
+    pattern
 }
 
 fn start(position: &Position) -> String {

@@ -8,9 +8,11 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use redis::{Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, cmd};
 use tokio::{
     sync::watch,
+    task::coop::unconstrained,
     time::{Instant, sleep, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -147,15 +149,21 @@ impl Link {
         }
     }
 
-    /// Has Redis do what nobody waits for; when it is not done, nothing is lost for long.
+    /// Has Redis do what nobody waits for, before all that it is asked later; when it is not done,
+    /// nothing is lost for long.
     pub(super) async fn tell(&self, mut pipeline: Pipeline) {
         if let Ok(line) = self.line().await
             && !pipeline.is_empty()
         {
             pipeline.ignore_errors();
-            tokio::spawn(async move {
+            let mut telling = Box::pin(unconstrained(async move {
                 let _: RedisResult<redis::Value> = query(&line, &pipeline).await;
-            });
+            }));
+            // The first poll takes the place among the requests of this connection, and it has to
+            // happen here, since tasks begin in any order.
+            if telling.as_mut().now_or_never().is_none() {
+                tokio::spawn(telling);
+            }
         }
     }
 
@@ -175,13 +183,21 @@ impl Link {
 }
 
 /// Runs a pipeline, until the connection breaks.
-async fn query<T: FromRedisValue>(line: &Line, pipeline: &Pipeline) -> RedisResult<T> {
+pub(super) async fn query<T: FromRedisValue>(line: &Line, pipeline: &Pipeline) -> RedisResult<T> {
     let mut connection = line.connection();
     tokio::select! {
         biased;
-        outcome = pipeline.query_async(&mut connection) => outcome,
+        outcome = pipeline.query_async(&mut connection) => outcome.map_err(first_of),
         () = line.broken().cancelled() => Err(broken()),
     }
+}
+
+/// What Redis said to the first command that it refused: of a pipeline's error as a whole nothing
+/// can be told.
+fn first_of(error: RedisError) -> RedisError {
+    let refusals = error.clone().into_server_errors().unwrap_or_default();
+    let first = refusals.first().map(|(_, first)| first.clone().into());
+    first.unwrap_or(error)
 }
 
 fn broken() -> RedisError {

@@ -44,18 +44,17 @@ impl Marker {
         }
     }
 
-    /// Sets it where it is missing, and says so when it is another than before.
+    /// Sets it where it is missing, and says so when it is another than before. One that is there is
+    /// only read: a Redis whose memory is full can still be asked.
     pub(super) async fn set(&self, line: &Line) -> RedisResult<()> {
         let mut connection = line.connection();
-        let fresh = Uuid::now_v7().to_string();
-        let found: Option<String> = cmd("SET")
-            .arg(&self.key)
-            .arg(&fresh)
-            .arg("NX")
-            .arg("GET")
-            .query_async(&mut connection)
-            .await?;
-        let found = found.unwrap_or(fresh);
+        let mut get = cmd("GET");
+        let get = get.arg(&self.key);
+        let found: Option<String> = get.query_async(&mut connection).await?;
+        let found = match found {
+            Some(found) => found,
+            None => self.put(line).await?,
+        };
         let seen = {
             let mut known = self.known.lock().expect("no section under it panics");
             known.replace(found.clone())
@@ -65,5 +64,19 @@ impl Marker {
             self.signals.emptied();
         }
         Ok(())
+    }
+
+    /// Puts one where there is none; the one that is there then.
+    async fn put(&self, line: &Line) -> RedisResult<String> {
+        let mut connection = line.connection();
+        let fresh = Uuid::now_v7().to_string();
+        let found: Option<String> = cmd("SET")
+            .arg(&self.key)
+            .arg(&fresh)
+            .arg("NX")
+            .arg("GET")
+            .query_async(&mut connection)
+            .await?;
+        Ok(found.unwrap_or(fresh))
     }
 }

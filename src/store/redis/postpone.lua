@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Moves an entry of the index of deadlines, unless somebody has done so meanwhile.
 --
 -- KEYS  1 index

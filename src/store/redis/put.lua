@@ -1,3 +1,4 @@
+#!lua
 -- Puts a value unless one is there; answers the one that is there then.
 --
 -- KEYS  1 value

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Removes a job; its name is known as gone for a time. With a time of now, only when its retention has ended.
 --
 -- KEYS  as for create.lua

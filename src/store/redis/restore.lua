@@ -1,3 +1,4 @@
+#!lua
 -- Puts a job back as it is, unless another of its name, or a newer state, is there, or it was removed.
 --
 -- KEYS  as for create.lua

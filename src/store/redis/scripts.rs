@@ -1,4 +1,9 @@
 //! The scripts that Redis runs: each is the whole of one change, so that nobody sees half of it.
+//!
+//! Their first line makes Redis look before it begins whether it may change anything. Without one
+//! it would look at the single commands, and, once one of them has freed memory, at none any more:
+//! a script would be half done, or done beyond `maxmemory`. Those that put nothing new, and the
+//! claims of nodes, are done also when the memory is full (`allow-oom`).
 
 use redis::{Cmd, Pipeline, Script, ToRedisArgs, cmd};
 
@@ -16,10 +21,12 @@ pub(super) struct Scripts {
     pub(super) deadline: Script,
     pub(super) postpone: Script,
     pub(super) consumers: Script,
+    pub(super) entries: Script,
+    pub(super) ping: Script,
 }
 
 /// The text of each, in the order of the fields above.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 13] = [
     include_str!("commit.lua"),
     include_str!("create.lua"),
     include_str!("restore.lua"),
@@ -31,6 +38,8 @@ const SOURCES: [&str; 11] = [
     include_str!("deadline.lua"),
     include_str!("postpone.lua"),
     include_str!("consumers.lua"),
+    include_str!("entries.lua"),
+    include_str!("ping.lua"),
 ];
 
 impl Scripts {
@@ -47,6 +56,8 @@ impl Scripts {
             deadline,
             postpone,
             consumers,
+            entries,
+            ping,
         ] = SOURCES.map(Script::new);
         Self {
             commit,
@@ -60,6 +71,8 @@ impl Scripts {
             deadline,
             postpone,
             consumers,
+            entries,
+            ping,
         }
     }
 

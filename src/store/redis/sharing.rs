@@ -1,4 +1,4 @@
-//! What nodes do in Redis together: notices, deadlines, leases, and the way back from an empty one.
+//! What nodes do in Redis together: notices, deadlines, claims, and the way back from an empty one.
 
 use std::time::Duration;
 
@@ -191,7 +191,7 @@ impl Shared for Redis {
         node: Uuid,
         ttl: Duration,
     ) -> Result<Option<u64>, StoreError> {
-        let mut claim = call(&self.scripts.claim, &self.lease_keys(job));
+        let mut claim = call(&self.scripts.claim, &self.claim_keys(job));
         claim
             .arg(node.to_string())
             .arg(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX))
@@ -200,7 +200,7 @@ impl Shared for Redis {
     }
 
     async fn release(&self, job: &Origin, node: Uuid) -> Result<(), StoreError> {
-        let mut release = call(&self.scripts.release, &self.lease_keys(job));
+        let mut release = call(&self.scripts.release, &self.claim_keys(job));
         release.arg(node.to_string()).arg(incarnation(job));
         self.link.call(release).await
     }
@@ -245,8 +245,8 @@ impl Shared for Redis {
 }
 
 impl Redis {
-    fn lease_keys(&self, job: &Origin) -> [String; 2] {
+    fn claim_keys(&self, job: &Origin) -> [String; 2] {
         let job_id = &job.job_id;
-        [self.keys.of_job(job_id, "lease"), self.keys.job(job_id)]
+        [self.keys.of_job(job_id, "claim"), self.keys.job(job_id)]
     }
 }

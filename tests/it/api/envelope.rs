@@ -19,7 +19,7 @@ const ROUTES: [(&str, &str); 12] = [
     ("/api/v1/jobs/a/stream", "GET, HEAD"),
     ("/api/v1/jobs/a/events", "POST"),
     ("/api/v1/jobs/a/cancel", "POST"),
-    ("/api/v1/jobs/a/results", "GET, HEAD"),
+    ("/api/v1/jobs/a/results", "GET, HEAD, POST"),
     ("/api/v1/jobs/a/download", "GET, HEAD"),
     ("/api/v1/reports", "POST"),
     ("/healthz", "GET, HEAD"),

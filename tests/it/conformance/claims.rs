@@ -217,6 +217,9 @@ pub(super) async fn a_lost_job_is_put_back_as_it_was(backend: &dyn Backend) {
         // The other node holds it too, and is too late.
         done("putting back", shared(there).restore(&held)).await;
         assert_holds(&stored(there, name).await, &held);
+        // Which events it had nobody knows.
+        let kept = kept_after(there, &held.origin, Seq::ZERO).await;
+        assert_eq!((kept.events.len(), kept.dropped), (0, held.seq));
         assert_eq!(listed(there, &Default::default(), None, 1).await, [name]);
         let next = commit(there, &Proposal::on(&held).row(&json!({}))).await;
         assert_eq!(next.seq, held.seq);
@@ -261,10 +264,38 @@ pub(super) async fn an_older_state_of_a_job_gives_way_to_the_one_that_is_put_bac
     };
     done("putting back", shared(there).restore(&held)).await;
     let back = stored(here, "a").await.job;
-    assert!(back.seq >= held.seq);
+    assert_eq!(back.seq, held.seq, "equal seq, equal bytes");
     assert_eq!(back.face, held.face);
     let next = commit(here, &Proposal::on(&back).event("e", &json!(1))).await;
     assert!(next.seq > back.seq);
+}
+
+pub(super) async fn events_that_were_lost_with_a_jobs_newest_state_count_as_dropped(
+    backend: &dyn Backend,
+) {
+    let (here, there) = (&**backend.store(), &*other(backend).await);
+    let old = created(here, "a").await;
+    let old = commit(here, &Proposal::on(&old).event("e", &json!("kept"))).await;
+    let held = Proposal::on(&old)
+        .message("after an event that is lost")
+        .job;
+    let held = Job {
+        seq: Seq::new(old.seq.get() + 5_000).expect("a seq"),
+        ..held
+    };
+    done("putting back", shared(there).restore(&held)).await;
+    for (after, is_lost) in [(Seq::ZERO, true), (old.seq, true), (held.seq, false)] {
+        let kept = kept_after(here, &old.origin, after).await;
+        assert_eq!(kept.dropped > after, is_lost);
+    }
+    // Also when older ones leave, of which the store knows.
+    let back = stored(here, "a").await.job;
+    let events = (0..1_000).fold(Proposal::on(&back), |proposal, number| {
+        proposal.event("e", &json!(number))
+    });
+    commit(here, &events).await;
+    let kept = kept_after(here, &old.origin, old.seq).await;
+    assert_eq!((kept.events.len(), kept.dropped), (1_000, held.seq));
 }
 
 pub(super) async fn a_later_sign_of_life_stands(backend: &dyn Backend) {

@@ -78,6 +78,23 @@ pub(super) async fn a_value_leaves_when_its_time_is_over(backend: &dyn Backend) 
     assert_eq!(put(store, "k", b"4", None).await, b"3");
 }
 
+pub(super) async fn a_value_stays_for_parts_of_a_second_too(backend: &dyn Backend) {
+    if !backend.goes_by_callers_clock() {
+        return;
+    }
+    let store = &**backend.store();
+    let begin = now();
+    let ttl = Some(Duration::from_millis(1_500));
+    let put = async |value: &[u8], millis: u64| {
+        let at = begin.plus(Duration::from_millis(millis));
+        let found = done("a value", store.put_if_absent("k", value, ttl, at)).await;
+        found.to_vec()
+    };
+    assert_eq!(put(b"1", 0).await, b"1");
+    assert_eq!(put(b"2", 1_400).await, b"1");
+    assert_eq!(put(b"3", 1_600).await, b"3");
+}
+
 pub(super) async fn a_value_without_an_end_stays(backend: &dyn Backend) {
     let store = &**backend.store();
     assert_eq!(put(store, "k", b"1", None).await, b"1");

@@ -28,27 +28,6 @@ store.timeout_ms = 800
 update_interval_ms = 0
 ";
 
-macro_rules! over_shared_stores {
-    ($($test:ident)*) => {
-        mod redis {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $test() {
-                    super::$test(super::Backing::redis().await).await;
-                }
-            )*
-        }
-        mod postgres {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $test() {
-                    super::$test(super::Backing::postgres().await).await;
-                }
-            )*
-        }
-    };
-}
-
 over_shared_stores! {
     losing_the_store_shows_is_answered_honestly_and_heals
     a_change_whose_answer_was_lost_counts_once

@@ -1,6 +1,9 @@
 //! Jobs of a runner's that last as long as the faults do, and what must be there of them afterwards.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -48,20 +51,26 @@ impl Run {
         Self { name, list }
     }
 
-    /// Waits for its end; then every address must have been checked, once, in the list's order.
+    /// Waits for its end, as long as it goes on; then every address must have been checked, once, in
+    /// the list's order.
     pub(super) async fn check(&self, world: &World, patience: Duration) {
-        let ending = async {
-            loop {
-                let status = read(world, &format!("/jobs/{}/status", self.name)).await;
-                match status["status"].as_str() {
-                    Some("completed") => return,
-                    Some("failed" | "cancelled") => panic!("{status}"),
-                    _ => tokio::time::sleep(Duration::from_millis(100)).await,
-                }
+        let (mut count, mut moved_at) = (Value::Null, Instant::now());
+        loop {
+            let status = read(world, &format!("/jobs/{}/status", self.name)).await;
+            match status["status"].as_str() {
+                Some("completed") => break,
+                Some("failed" | "cancelled") => panic!("{status}"),
+                _ => tokio::time::sleep(Duration::from_millis(100)).await,
             }
-        };
-        let is_ended = tokio::time::timeout(patience, ending).await;
-        is_ended.unwrap_or_else(|_| panic!("{} has not ended", self.name));
+            if status["processed_count"] != count {
+                (count, moved_at) = (status["processed_count"].clone(), Instant::now());
+            }
+            assert!(
+                moved_at.elapsed() < patience,
+                "{} stands still: {status}",
+                self.name
+            );
+        }
         let mut found = Vec::new();
         for page in 1.. {
             let path = format!("/jobs/{}/results?per_page=1000&page={page}", self.name);

@@ -4,50 +4,9 @@ use std::{path::Path, process::Stdio};
 
 use progressd::auth::KeyHash;
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
-    process::Command,
-    task::JoinHandle,
-};
+use tokio::process::Command;
 
-use crate::support::{in_time, server::TestServer};
-
-/// Serves one empty page at every path, on a port of its own; ends when dropped.
-struct Pages {
-    port: u16,
-    serving: JoinHandle<()>,
-}
-
-impl Pages {
-    async fn start() -> Self {
-        const PAGE: &str =
-            "HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n<!doctype html><title>page</title>";
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let port = listener.local_addr().expect("a bound socket").port();
-        let serving = tokio::spawn(async move {
-            while let Ok((mut socket, _)) = listener.accept().await {
-                tokio::spawn(async move {
-                    let mut head = [0; 4096];
-                    // The whole of a browser's head fits into one read; what it says does not matter.
-                    let _ = socket.read(&mut head).await;
-                    let _ = socket.write_all(PAGE.as_bytes()).await;
-                });
-            }
-        });
-        Self { port, serving }
-    }
-
-    fn url(&self, host: &str) -> String {
-        format!("http://{host}:{}/", self.port)
-    }
-}
-
-impl Drop for Pages {
-    fn drop(&mut self) {
-        self.serving.abort();
-    }
-}
+use crate::support::{in_time, pages::Pages, server::TestServer};
 
 /// What a page at each of `pages` can do with job `secret` of the server: see `tests/clients/pages.mjs`.
 async fn visit(server: &str, pages: &[String], options: &[&str]) -> Vec<Value> {

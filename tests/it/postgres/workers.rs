@@ -340,8 +340,8 @@ async fn a_role_that_may_write_a_workers_columns_can_do_what_a_worker_does_and_n
         "UPDATE progressd.jobs SET named_columns = 1",
         "DELETE FROM progressd.jobs",
         "SELECT * FROM progressd.put_values",
-        "SELECT progressd.remove('j', gen_random_uuid(), 0, '')",
-        "SELECT progressd.expire(9000000000000000, 0, 10, '')",
+        "SELECT progressd.remove('j', gen_random_uuid(), 0, '', 1)",
+        "SELECT progressd.expire(9000000000000000, 0, 10, '', 1)",
         "SET progressd.writer = 'server'; UPDATE progressd.jobs SET owner = 'me'",
     ] {
         let (code, message) = try_execute(&mut worker, sql).await.expect_err(sql);

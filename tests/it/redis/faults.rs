@@ -49,12 +49,12 @@ async fn report_until_taken(server: &TestServer, report: Value) {
     .await;
 }
 
-async fn is_ready(server: &TestServer) -> bool {
+pub(super) async fn is_ready(server: &TestServer) -> bool {
     server.get("/readyz").await.status == StatusCode::OK
 }
 
 /// A job, and somebody who watches it on each node.
-async fn watched(nodes: &Nodes) -> [SseStream; 2] {
+pub(super) async fn watched(nodes: &Nodes) -> [SseStream; 2] {
     nodes.here.create(json!({"job_id": "j"})).await;
     nodes.here.report("j", json!({"processed_count": 1})).await;
     let mut streams = [nodes.here.watch("j").await, nodes.there.watch("j").await];
@@ -65,7 +65,7 @@ async fn watched(nodes: &Nodes) -> [SseStream; 2] {
 }
 
 /// Ends the job at one node; every watcher gets that as its last block, and nothing twice.
-async fn ends(server: &TestServer, streams: &mut [SseStream]) {
+pub(super) async fn ends(server: &TestServer, streams: &mut [SseStream]) {
     report_until_taken(server, json!({"processed_count": 9})).await;
     report_until_taken(server, json!({"status": "completed", "report_id": "end"})).await;
     for stream in streams {

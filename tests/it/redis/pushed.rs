@@ -16,13 +16,13 @@ use crate::support::{
 const METRIC: &str = "progressd_pushed_reports_total";
 
 /// Who pushes: it knows a Redis and a prefix, and nothing of progressd.
-struct Pusher {
+pub(super) struct Pusher {
     client: MultiplexedConnection,
     prefix: String,
 }
 
 impl Pusher {
-    async fn new(redis: &RedisServer, prefix: &str) -> Self {
+    pub(super) async fn new(redis: &RedisServer, prefix: &str) -> Self {
         Self {
             client: redis.client().await,
             prefix: prefix.to_owned(),
@@ -30,11 +30,11 @@ impl Pusher {
     }
 
     /// Adds an entry to the stream; its id.
-    async fn add(&mut self, report: &Value) -> String {
+    pub(super) async fn add(&mut self, report: &Value) -> String {
         self.add_text(&report.to_string()).await
     }
 
-    async fn add_text(&mut self, report: &str) -> String {
+    pub(super) async fn add_text(&mut self, report: &str) -> String {
         let stream = format!("{}reports", self.prefix);
         let mut add = redis::cmd("XADD");
         add.arg(stream).arg("*").arg("report").arg(report);
@@ -43,16 +43,20 @@ impl Pusher {
 
     /// Publishes a report; how many have heard it.
     async fn publish(&mut self, job_id: &str, report: &Value) -> u64 {
+        self.publish_text(job_id, &report.to_string()).await
+    }
+
+    pub(super) async fn publish_text(&mut self, job_id: &str, report: &str) -> u64 {
         let channel = format!("{}report:{job_id}", self.prefix);
         let mut publish = redis::cmd("PUBLISH");
-        publish.arg(channel).arg(report.to_string());
+        publish.arg(channel).arg(report);
         publish
             .query_async(&mut self.client)
             .await
             .expect("a number")
     }
 
-    async fn length(&mut self, stream: &str) -> u64 {
+    pub(super) async fn length(&mut self, stream: &str) -> u64 {
         let mut length = redis::cmd("XLEN");
         length.arg(format!("{}{stream}", self.prefix));
         length
@@ -62,7 +66,7 @@ impl Pusher {
     }
 
     /// The fields of what was refused.
-    async fn refused(&mut self) -> Vec<Vec<String>> {
+    pub(super) async fn refused(&mut self) -> Vec<Vec<String>> {
         let mut range = redis::cmd("XRANGE");
         range
             .arg(format!("{}reports:refused", self.prefix))
@@ -76,7 +80,7 @@ impl Pusher {
             .collect()
     }
 
-    async fn set(&mut self, key: &str, fields: &[(&str, &str)]) {
+    pub(super) async fn set(&mut self, key: &str, fields: &[(&str, &str)]) {
         let mut set = redis::cmd("HSET");
         set.arg(format!("{}{key}", self.prefix)).arg(fields);
         let () = set.query_async(&mut self.client).await.expect("a number");
@@ -84,7 +88,7 @@ impl Pusher {
 }
 
 /// How many reports took a way to an outcome, on all of some nodes.
-async fn counted(servers: &[&TestServer], way: &str, outcome: &str) -> f64 {
+pub(super) async fn counted(servers: &[&TestServer], way: &str, outcome: &str) -> f64 {
     let mut sum = 0.0;
     for server in servers {
         let labels = [("way", way), ("outcome", outcome)];
@@ -303,7 +307,7 @@ async fn a_message_is_applied_by_one_node_and_by_the_other_once_that_has_left() 
 }
 
 #[tokio::test]
-async fn a_node_that_has_lost_the_lease_applies_nothing_that_it_hears() {
+async fn a_node_that_has_lost_the_claim_applies_nothing_that_it_hears() {
     let redis = RedisServer::shared().await;
     let prefix = own_prefix();
     let server = TestServer::with(&format!("{}{TOML}", redis.toml(&prefix))).await;
@@ -329,7 +333,7 @@ async fn a_node_that_has_lost_the_lease_applies_nothing_that_it_hears() {
     })
     .await;
     assert_eq!(server.status("j").await["processed_count"], 1);
-    // Nobody listens any more until the lease is free.
+    // Nobody listens any more until the claim is free.
     until("the end of the subscription", async || {
         let mut pusher = Pusher::new(redis, &prefix).await;
         pusher.publish("k", &one).await == 0

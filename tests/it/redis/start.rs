@@ -182,3 +182,43 @@ async fn a_replica_is_no_store() {
     let told = refusal(redis.settings(&own_prefix())).await;
     assert_eq!(told, "Redis: it is a replica, which takes no changes");
 }
+
+#[tokio::test]
+async fn a_right_that_is_missing_ends_the_start_and_is_named() {
+    let redis = RedisServer::start().await;
+    let prefix = own_prefix();
+    let password = "the-password-of-bob";
+    secrets::register(password);
+    let url = redis
+        .url()
+        .replace("redis://", &format!("redis://bob:{password}@"));
+    let cases = [
+        (format!("~{prefix}*"), format!("+publish &{prefix}*")),
+        (
+            format!("~{prefix}* &{prefix}* -subscribe"),
+            format!("+subscribe &{prefix}*"),
+        ),
+        (
+            format!("~{prefix}* &{prefix}*"),
+            format!("+psubscribe &{prefix}report:*"),
+        ),
+    ];
+    for (rights, wanted) in cases {
+        // What is taken away comes last.
+        let () = redis
+            .ask(&format!(
+                "ACL SETUSER bob reset on >{password} +@all {rights}"
+            ))
+            .await;
+        let settings = RedisSettings {
+            url: url.clone(),
+            start_patience: Duration::from_secs(3_600),
+            ..redis.settings(&prefix)
+        };
+        let told = refusal(settings).await;
+        assert!(
+            told.ends_with(&format!("it needs the rights `{wanted}`")),
+            "{told}"
+        );
+    }
+}

@@ -76,6 +76,30 @@ async fn what_arrives_during_a_commit_folds_into_the_next() {
 }
 
 #[tokio::test]
+async fn fold_takes_no_more_bytes_than_a_store_does_beside_its_other_work() {
+    let stage = Stage::new();
+    let handle = stage.create(json!({"job_id": "j"})).await;
+    stage.store.commits.shut();
+    let send = || {
+        let big = NewEvent {
+            name: EventName::parse("big").expect("a valid name"),
+            data: Json::of(&"x".repeat(1024 * 1024)).expect("a string serializes"),
+        };
+        handle.submit(Command::Events(vec![big]), None)
+    };
+    let first = send();
+    stage.store.commits.until_arrivals(1).await;
+    let rest: Vec<_> = (0..5).map(|_| send()).collect();
+    stage.store.commits.open();
+    first.await.expect("committed");
+    for answer in join_all(rest).await {
+        answer.expect("committed");
+    }
+    // The first alone, then two megabytes at a time.
+    assert_eq!(stage.store.committed(), 4);
+}
+
+#[tokio::test]
 async fn without_a_pace_each_of_the_reports_that_folded_is_shown_between_its_events() {
     let stage = Stage::new();
     let handle = stage.create(json!({"job_id": "j"})).await;

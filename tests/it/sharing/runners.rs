@@ -9,9 +9,9 @@ use super::Nodes;
 use crate::support::{server::TestServer, until};
 
 /// No lookups, and slow enough to be caught in the middle.
-const SLOW: &str = "runner.email.dns = 'off'\nrunner.email.max_per_second = 100\n";
+pub(super) const SLOW: &str = "runner.email.dns = 'off'\nrunner.email.max_per_second = 100\n";
 
-async fn begin(server: &TestServer, job_id: &str, addresses: usize) {
+pub(super) async fn begin(server: &TestServer, job_id: &str, addresses: usize) {
     let mut list = String::new();
     for number in 0..addresses {
         writeln!(list, "person{number}@example.org").expect("a string takes all");
@@ -24,7 +24,7 @@ async fn begin(server: &TestServer, job_id: &str, addresses: usize) {
         .expect(StatusCode::CREATED);
 }
 
-async fn addresses_in_results(server: &TestServer, job_id: &str) -> Vec<String> {
+pub(super) async fn addresses_in_results(server: &TestServer, job_id: &str) -> Vec<String> {
     let path = format!("/api/v1/jobs/{job_id}/results?per_page=1000");
     let page = server.get(&path).await.expect(StatusCode::OK).json();
     let rows = page["results"].as_array().expect("rows");
@@ -82,4 +82,18 @@ async fn a_cancellation_asked_of_one_node_stops_the_runner_of_the_other() {
     cancel.expect(StatusCode::ACCEPTED);
     let last = super::to_the_end(&mut stream).await.pop();
     assert_eq!(last.expect("an end").json()["status"], "cancelled");
+}
+
+#[tokio::test]
+async fn a_job_that_cannot_be_had_keeps_no_other_from_being_taken_over() {
+    let nodes = Nodes::with(&format!("{SLOW}runner.email.max_concurrent_jobs = 1\n")).await;
+    nodes.hall.refuse_claims_of("first");
+    begin(&nodes.here, "first", 10).await;
+    // Behind the first in the queue of its node.
+    begin(&nodes.here, "second", 10).await;
+    until("the end of the second", async || {
+        nodes.there.status("second").await["status"] == "completed"
+    })
+    .await;
+    assert_eq!(nodes.there.status("first").await["status"], "pending");
 }

@@ -16,7 +16,7 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::watch,
+    sync::{Semaphore, watch},
     task::{JoinHandle, JoinSet},
 };
 
@@ -39,6 +39,31 @@ pub(crate) enum Fault {
     Slice(usize),
     /// A request that has these bytes in it goes through, and its connection is cut when the answer comes.
     LoseAnswer(&'static [u8]),
+    /// The same, but the connection is not cut before the fault is another.
+    KeepAnswer(&'static [u8]),
+    /// A request that has these bytes in it waits until it is let go, or the fault is another.
+    KeepRequest(&'static [u8]),
+}
+
+impl Fault {
+    /// By what it knows the requests that it is about.
+    fn mark(&self) -> Option<&'static [u8]> {
+        match self {
+            Self::LoseAnswer(mark) | Self::KeepAnswer(mark) | Self::KeepRequest(mark) => Some(mark),
+            _ => None,
+        }
+    }
+}
+
+/// What became of marked requests.
+#[derive(Debug)]
+struct Marked {
+    /// How many answers were lost.
+    lost: AtomicUsize,
+    /// How many requests were kept waiting.
+    kept: AtomicUsize,
+    /// Those that may go on.
+    passes: Semaphore,
 }
 
 /// A running proxy; it and its connections end when dropped.
@@ -46,7 +71,7 @@ pub(crate) enum Fault {
 pub(crate) struct FaultProxy {
     pub(crate) address: SocketAddr,
     faults: watch::Sender<Fault>,
-    lost: Arc<AtomicUsize>,
+    marked: Arc<Marked>,
     serving: JoinHandle<()>,
 }
 
@@ -55,17 +80,21 @@ impl FaultProxy {
     pub(crate) async fn before(upstream: SocketAddr, fault: Fault) -> Self {
         let address = free_address();
         let faults = watch::Sender::new(fault.clone());
-        let lost = Arc::default();
+        let marked = Arc::new(Marked {
+            lost: AtomicUsize::new(0),
+            kept: AtomicUsize::new(0),
+            passes: Semaphore::new(0),
+        });
         let serving = tokio::spawn(serve(
             address,
             upstream,
             faults.subscribe(),
-            Arc::clone(&lost),
+            Arc::clone(&marked),
         ));
         let proxy = Self {
             address,
             faults,
-            lost,
+            marked,
             serving,
         };
         proxy.set(fault).await;
@@ -84,7 +113,17 @@ impl FaultProxy {
 
     /// How many answers were lost so far.
     pub(crate) fn lost(&self) -> usize {
-        self.lost.load(Ordering::SeqCst)
+        self.marked.lost.load(Ordering::SeqCst)
+    }
+
+    /// How many requests were kept waiting so far.
+    pub(crate) fn kept(&self) -> usize {
+        self.marked.kept.load(Ordering::SeqCst)
+    }
+
+    /// Lets the request go on that has waited longest.
+    pub(crate) fn let_one_go(&self) {
+        self.marked.passes.add_permits(1);
     }
 }
 
@@ -98,7 +137,7 @@ async fn serve(
     address: SocketAddr,
     upstream: SocketAddr,
     mut faults: watch::Receiver<Fault>,
-    lost: Arc<AtomicUsize>,
+    marked: Arc<Marked>,
 ) {
     loop {
         if until_down_is(false, &mut faults).await.is_none() {
@@ -111,7 +150,8 @@ async fn serve(
         let accepting = async {
             loop {
                 let (client, _) = listener.accept().await.expect("a listener that accepts");
-                connections.spawn(connect(client, upstream, faults.clone(), Arc::clone(&lost)));
+                let marked = Arc::clone(&marked);
+                connections.spawn(connect(client, upstream, faults.clone(), marked));
             }
         };
         let mut watched = faults.clone();
@@ -136,7 +176,7 @@ async fn connect(
     client: TcpStream,
     upstream: SocketAddr,
     mut faults: watch::Receiver<Fault>,
-    lost: Arc<AtomicUsize>,
+    marked: Arc<Marked>,
 ) {
     // A server that is not there closes the door as it would without a proxy.
     let Ok(server) = TcpStream::connect(upstream).await else {
@@ -151,18 +191,17 @@ async fn connect(
     let mut requests = Pump {
         faults: faults.clone(),
         is_doomed: &is_doomed,
+        marked: &marked,
     };
     let mut answers = Pump {
         faults: faults.clone(),
         is_doomed: &is_doomed,
+        marked: &marked,
     };
     // Whichever ends first takes the other, and both sockets, with it.
     let is_reset = tokio::select! {
         () = requests.pass_requests(&mut from_client, &mut to_server) => false,
-        is_lost = answers.pass_answers(&mut from_server, &mut to_client) => {
-            lost.fetch_add(usize::from(is_lost), Ordering::SeqCst);
-            is_lost
-        }
+        is_lost = answers.pass_answers(&mut from_server, &mut to_client) => is_lost,
         reset = faults.wait_for(|fault| *fault == Fault::Reset) => reset.is_ok(),
     };
     if is_reset {
@@ -178,6 +217,7 @@ struct Pump<'a> {
     faults: watch::Receiver<Fault>,
     /// The next answer is lost.
     is_doomed: &'a AtomicBool,
+    marked: &'a Marked,
 }
 
 impl Pump<'_> {
@@ -187,7 +227,8 @@ impl Pump<'_> {
         let mut tail = Vec::new();
         while let Ok(read @ 1..) = from.read(&mut buffer).await {
             let piece = &buffer[..read];
-            let Fault::LoseAnswer(marked) = self.passable().await else {
+            let fault = self.passable().await;
+            let Some(mark) = fault.mark() else {
                 tail.clear();
                 if self.pass(piece, to).await.is_err() {
                     return;
@@ -195,10 +236,13 @@ impl Pump<'_> {
                 continue;
             };
             tail.extend_from_slice(piece);
-            if tail.windows(marked.len()).any(|window| window == marked) {
-                self.is_doomed.store(true, Ordering::SeqCst);
+            if tail.windows(mark.len()).any(|window| window == mark) {
+                match fault {
+                    Fault::KeepRequest(_) => self.keep_waiting().await,
+                    _ => self.is_doomed.store(true, Ordering::SeqCst),
+                }
             }
-            tail.drain(..tail.len().saturating_sub(marked.len() - 1));
+            tail.drain(..tail.len().saturating_sub(mark.len() - 1));
             if to.write_all(piece).await.is_err() {
                 return;
             }
@@ -211,6 +255,9 @@ impl Pump<'_> {
         while let Ok(read @ 1..) = from.read(&mut buffer).await {
             self.passable().await;
             if self.is_doomed.load(Ordering::SeqCst) {
+                self.marked.lost.fetch_add(1, Ordering::SeqCst);
+                let is_over = |fault: &Fault| !matches!(fault, Fault::KeepAnswer(_));
+                let _ = self.faults.wait_for(is_over).await;
                 return true;
             }
             if self.pass(&buffer[..read], to).await.is_err() {
@@ -218,6 +265,16 @@ impl Pump<'_> {
             }
         }
         false
+    }
+
+    /// Keeps a request waiting.
+    async fn keep_waiting(&mut self) {
+        self.marked.kept.fetch_add(1, Ordering::SeqCst);
+        let is_over = |fault: &Fault| !matches!(fault, Fault::KeepRequest(_));
+        tokio::select! {
+            pass = self.marked.passes.acquire() => pass.expect("it is never closed").forget(),
+            _ = self.faults.wait_for(is_over) => {}
+        }
     }
 
     /// Waits while nothing passes; the fault after that.

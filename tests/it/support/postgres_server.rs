@@ -223,6 +223,7 @@ impl Database {
             listen_url: None,
             max_connections: 4,
             patience: Duration::from_secs(5),
+            start_patience: Duration::ZERO,
             events_per_job: 1_000,
             event_bytes_per_job: 1 << 20,
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use progressd::store::{Redis, RedisSettings};
-use redis::{FromRedisValue, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, FromRedisValue, aio::MultiplexedConnection};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -209,7 +209,11 @@ impl RedisServer {
                 },
             )?,
         };
-        client.get_multiplexed_async_connection().await
+        // Who asks has a time limit of its own.
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
     }
 
     fn process(&self) -> u32 {

@@ -23,10 +23,12 @@ use super::jobs::roomy_limits;
 
 /// What all nodes share.
 pub(crate) struct Hall {
-    memory: Memory,
+    memory: Mutex<Arc<Memory>>,
     desks: Mutex<Vec<Arc<Desk>>>,
     mood: Mutex<Mood>,
     claims: Mutex<HashMap<Uuid, Claim>>,
+    /// The job that no node is given, since the store fails.
+    refused: Mutex<Option<String>>,
 }
 
 /// What becomes of notices.
@@ -66,10 +68,11 @@ pub(crate) struct Node {
 impl Hall {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            memory: Memory::new(roomy_limits()),
+            memory: Mutex::new(Arc::new(Memory::new(roomy_limits()))),
             desks: Mutex::default(),
             mood: Mutex::new(Mood::Prompt),
             claims: Mutex::default(),
+            refused: Mutex::default(),
         })
     }
 
@@ -92,6 +95,29 @@ impl Hall {
             desk,
             ahead,
         })
+    }
+
+    /// From now on the store fails whoever claims this job.
+    pub(crate) fn refuse_claims_of(&self, job_id: &str) {
+        *lock(&self.refused) = Some(job_id.to_owned());
+    }
+
+    fn memory(&self) -> Arc<Memory> {
+        Arc::clone(&lock(&self.memory))
+    }
+
+    /// Loses everything, without a word.
+    pub(crate) fn lose_everything(&self) {
+        *lock(&self.memory) = Arc::new(Memory::new(roomy_limits()));
+        lock(&self.claims).clear();
+    }
+
+    /// Tells every node that everything is lost.
+    pub(crate) fn tell_of_the_loss(&self) {
+        for desk in &*lock(&self.desks) {
+            lock(&desk.notices).push_back(Notice::Emptied);
+            desk.arrived.notify_one();
+        }
     }
 
     /// What becomes of notices from now on. What was held back arrives once the mood is prompt.
@@ -144,23 +170,23 @@ impl Node {
 #[async_trait]
 impl Store for Node {
     async fn create(&self, job: &Job, input: Option<&Input>) -> Result<Created, StoreError> {
-        self.hall.memory.create(job, input).await
+        self.hall.memory().create(job, input).await
     }
 
     async fn reserve(&self, key: &str, job: &JobId, now: Timestamp) -> Result<JobId, StoreError> {
-        self.hall.memory.reserve(key, job, now).await
+        self.hall.memory().reserve(key, job, now).await
     }
 
     async fn load(&self, job_id: &JobId, now: Timestamp) -> Result<Loaded, StoreError> {
-        self.hall.memory.load(job_id, now).await
+        self.hall.memory().load(job_id, now).await
     }
 
     async fn input(&self, origin: &Origin) -> Result<Option<Input>, StoreError> {
-        self.hall.memory.input(origin).await
+        self.hall.memory().input(origin).await
     }
 
     async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
-        let committed = self.hall.memory.commit(commit).await?;
+        let committed = self.hall.memory().commit(commit).await?;
         if let Committed::Done { prev, first } = committed
             && commit.positions > 0
         {
@@ -184,7 +210,7 @@ impl Store for Node {
     }
 
     async fn events_after(&self, origin: &Origin, after: Seq) -> Result<KeptEvents, StoreError> {
-        self.hall.memory.events_after(origin, after).await
+        self.hall.memory().events_after(origin, after).await
     }
 
     async fn list(
@@ -194,7 +220,7 @@ impl Store for Node {
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<Arc<Job>>, StoreError> {
-        self.hall.memory.list(filter, before, limit, now).await
+        self.hall.memory().list(filter, before, limit, now).await
     }
 
     async fn unfinished(
@@ -203,7 +229,7 @@ impl Store for Node {
         after: Option<&Position>,
         limit: usize,
     ) -> Result<Vec<Arc<Job>>, StoreError> {
-        self.hall.memory.unfinished(kind, after, limit).await
+        self.hall.memory().unfinished(kind, after, limit).await
     }
 
     async fn rows(
@@ -212,17 +238,17 @@ impl Store for Node {
         from: u64,
         limit: usize,
     ) -> Result<Option<Rows>, StoreError> {
-        self.hall.memory.rows(origin, from, limit).await
+        self.hall.memory().rows(origin, from, limit).await
     }
 
     async fn remove(&self, origin: &Origin, gone_until: Timestamp) -> Result<(), StoreError> {
-        self.hall.memory.remove(origin, gone_until).await?;
+        self.hall.memory().remove(origin, gone_until).await?;
         self.tell_others(&origin.job_id, &Notice::Touched(origin.job_id.clone()));
         Ok(())
     }
 
     async fn expire(&self, now: Timestamp, gone: u64, limit: usize) -> Result<usize, StoreError> {
-        self.hall.memory.expire(now, gone, limit).await
+        self.hall.memory().expire(now, gone, limit).await
     }
 
     async fn put_if_absent(
@@ -232,11 +258,11 @@ impl Store for Node {
         ttl: Option<Duration>,
         now: Timestamp,
     ) -> Result<Arc<[u8]>, StoreError> {
-        self.hall.memory.put_if_absent(key, value, ttl, now).await
+        self.hall.memory().put_if_absent(key, value, ttl, now).await
     }
 
     async fn counts(&self) -> Result<JobCounts, StoreError> {
-        self.hall.memory.counts().await
+        self.hall.memory().counts().await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -304,6 +330,9 @@ impl Shared for Node {
         node: Uuid,
         ttl: Duration,
     ) -> Result<Option<u64>, StoreError> {
+        if lock(&self.hall.refused).as_deref() == Some(job.job_id.as_str()) {
+            return Err(StoreError::Unavailable("as the test has it".to_owned()));
+        }
         let mut claims = lock(&self.hall.claims);
         let now = Instant::now();
         let claim = claims.entry(job.incarnation).or_insert(Claim {
@@ -342,10 +371,23 @@ impl Shared for Node {
         })
     }
 
-    async fn restore(&self, _job: &Job) -> Result<(), StoreError> {
-        Err(StoreError::Unavailable(
-            "memory is never emptied".to_owned(),
-        ))
+    /// With a later seq: memory gives its own.
+    async fn restore(&self, job: &Job) -> Result<(), StoreError> {
+        let memory = self.hall.memory();
+        let Created::Done(seq) = memory.create(job, None).await? else {
+            return Ok(());
+        };
+        let commit = Commit {
+            job: &Job { seq, ..job.clone() },
+            positions: 1,
+            events: &[],
+            rows: &[],
+            answers: &[],
+            now: Timestamp::from_micros(job.seq.get() + 1),
+            nonce: Uuid::now_v7(),
+            is_replaceable: false,
+        };
+        memory.commit(commit).await.map(drop)
     }
 }
 
