@@ -13,10 +13,10 @@ use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::serve;
 use crate::support::{
     in_time,
     postgres_server::{Database, database, execute},
-    server::TestServer,
     until,
 };
 
@@ -25,15 +25,6 @@ const LONG: Duration = Duration::from_secs(10);
 
 /// Whoever is kept waiting by nobody has an answer well before.
 const SHORT: Duration = Duration::from_secs(3);
-
-async fn serve(database: &Database, timeout: Duration) -> TestServer {
-    let toml = format!(
-        "{}store.timeout_ms = {}\nstream.update_interval_ms = 0\n",
-        database.keys(),
-        timeout.as_millis()
-    );
-    TestServer::with(&toml).await
-}
 
 fn now() -> Timestamp {
     let since = SystemTime::UNIX_EPOCH.elapsed();
