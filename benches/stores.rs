@@ -164,6 +164,7 @@ async fn restart(file: &Path, count: usize) -> anyhow::Result<()> {
             &file.file_name().unwrap_or_default().to_string_lossy(),
         );
         let config = Config::from_toml(&toml)?;
+        until_free(file).await?;
         let begin = Instant::now();
         let server = Server::start(&config).await?;
         println!(
@@ -172,6 +173,17 @@ async fn restart(file: &Path, count: usize) -> anyhow::Result<()> {
             fs::metadata(file)?.blocks() * 512 / count as u64,
         );
         server.drain().await;
+    }
+    Ok(())
+}
+
+/// Waits until the server before has let go of the file: a hundred thousand jobs leave memory first.
+async fn until_free(file: &Path) -> anyhow::Result<()> {
+    let file = fs::File::open(file)?;
+    let latest = Instant::now() + Duration::from_secs(30);
+    while let Err(error) = file.try_lock() {
+        anyhow::ensure!(Instant::now() < latest, "the file is not free: {error}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Ok(())
 }

@@ -51,6 +51,7 @@ DECLARE
     wanted record;
     at timestamptz := progressd.moment(now);
     before_it bigint;
+    removed uuid;
     created progressd.jobs;
 BEGIN
     PERFORM set_config('progressd.writer', 'server', true),
@@ -101,7 +102,11 @@ BEGIN
         EXIT WHEN FOUND;
         -- Another creation was quicker.
     END LOOP;
-    DELETE FROM progressd.gone AS g WHERE g.job_id = wanted.job_id;
+    DELETE FROM progressd.gone AS g WHERE g.job_id = wanted.job_id RETURNING g.incarnation INTO removed;
+    IF removed = wanted.incarnation THEN
+        -- Nobody has waited for this any more: it was made by a second call, and removed, before.
+        RAISE EXCEPTION 'the job % was made and removed before', wanted.job_id;
+    END IF;
     IF content IS NOT NULL THEN
         INSERT INTO progressd.inputs VALUES (created.job_no, format, content);
     END IF;

@@ -54,10 +54,7 @@ impl App {
         principal: &Principal,
         job_id: &str,
     ) -> Result<JobHandle, ApiError> {
-        // A name that no job can have is the name of no job.
-        let job_id = JobId::parse(job_id).map_err(|_| ApiError::new(ErrorCode::JobNotFound))?;
-        let found = self.registry.find_fresh(&job_id).await;
-        self.permit(policy, principal, &job_id, found).await
+        self.job_that(policy, principal, job_id, |_| true).await
     }
 
     /// The same through a view, to which jobs of other kinds do not exist.
@@ -71,10 +68,22 @@ impl App {
         principal: &Principal,
         job_id: &str,
     ) -> Result<JobHandle, ApiError> {
+        let is_shown = |job: &Job| view.shows(job);
+        self.job_that(policy, principal, job_id, is_shown).await
+    }
+
+    async fn job_that(
+        &self,
+        policy: &Policy,
+        principal: &Principal,
+        job_id: &str,
+        exists: impl FnOnce(&Job) -> bool,
+    ) -> Result<JobHandle, ApiError> {
+        // A name that no job can have is the name of no job.
         let job_id = JobId::parse(job_id).map_err(|_| ApiError::new(ErrorCode::JobNotFound))?;
         let found = self.registry.find_fresh(&job_id).await;
-        // Before whose it is: of another kind's job not even that is said.
-        let found = found.and_then(|job| match view.shows(&job.job()) {
+        // Before whose it is: of a job that does not exist here not even that is said.
+        let found = found.and_then(|job| match exists(&job.job()) {
             true => Ok(job),
             false => Err(RegistryError::NotFound),
         });

@@ -1,9 +1,14 @@
 //! Lines of NDJSON, as they come with the pieces of a request's body.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use tokio_util::codec::{Decoder as _, LinesCodec, LinesCodecError};
 
 use super::{ApiError, ErrorCode};
+
+/// The longest silence of a client in a body of lines; a blank one breaks it as well as any other.
+pub(super) const LONGEST_SILENCE: Duration = Duration::from_secs(300);
 
 /// Cuts a body into its lines, which have a longest length.
 #[derive(Debug)]

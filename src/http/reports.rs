@@ -4,7 +4,7 @@
 //! So a client that does not read its answer stops its own reports and nobody else's, and one
 //! that leaves takes everything with it but the reports that are under way.
 
-use std::{collections::HashSet, convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::HashSet, convert::Infallible, sync::Arc};
 
 use axum::{
     body::{Body, BodyDataStream, Bytes},
@@ -24,7 +24,7 @@ use super::{
     ApiError, App, ErrorCode, Policy,
     body::{Media, unsupported},
     limits::BodyShare,
-    ndjson::Lines,
+    ndjson::{LONGEST_SILENCE, Lines},
     openapi::operations as op,
     permit::{Permit, Write},
 };
@@ -33,9 +33,6 @@ use crate::{
     job::{Answer, Command, JobId, Report},
     registry::{RegistryError, Submission},
 };
-
-/// The longest silence of a client; a blank line breaks it as well as any other.
-const LONGEST_SILENCE: Duration = Duration::from_secs(300);
 
 /// Refused lines that are told one by one; more are only counted.
 const MOST_REFUSALS: u64 = 1_000;

@@ -75,6 +75,15 @@ struct Desk {
     used_at: Instant,
     /// When somebody last watched, or was about to; see [`Slot::unfollow`].
     watched_at: Instant,
+    /// The commits of late; see [`Slot::leave_a_turn`].
+    streak: Option<Streak>,
+}
+
+/// Commits with hardly a pause between them: when the first and the newest of them began.
+#[derive(Clone, Copy)]
+struct Streak {
+    begin: Instant,
+    end: Instant,
 }
 
 /// Something that waits for the desk.
@@ -211,6 +220,7 @@ impl Slot {
                 heard: 0,
                 used_at: Instant::now(),
                 watched_at: Instant::now(),
+                streak: None,
             }),
             stop: OnceLock::new(),
             following: tokio::sync::Mutex::default(),

@@ -85,16 +85,17 @@ async fn work_on(runner: &dyn Runner, worker: &mut Worker) -> Result<Json, JobEr
             Ok(()) = emptied.changed() => None,
             outcome = work(runner, worker, &mut input) => Some(outcome),
         };
-        let is_short = match &outcome {
-            // A result says more than its rows: it must not be shown without them.
-            Some(Ok(_)) => count_rows(worker).await? != worker.row_count.load(Ordering::Relaxed),
-            _ => false,
+        let Some(outcome) = outcome else {
+            tracing::warn!(job.id = %worker.job.id(), "the store has lost a job's rows");
+            continue;
         };
-        match outcome {
-            None => tracing::warn!(job.id = %worker.job.id(), "the store has lost a job's rows"),
-            Some(_) if is_short => return Err(rows_lost()),
-            Some(outcome) => return outcome,
-        }
+        let result = outcome?;
+        // It says more than its rows, and must not be shown without them.
+        let row_count = count_rows(worker).await?;
+        return match row_count == worker.row_count.load(Ordering::Relaxed) {
+            true => Ok(result),
+            false => Err(rows_lost()),
+        };
     }
 }
 

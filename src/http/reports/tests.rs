@@ -1,5 +1,7 @@
 //! How silence ends a request, and what one holds that waits, on a clock of the test's own.
 
+use std::time::Duration;
+
 use arc_swap::ArcSwap;
 use axum::{
     extract::Request,

@@ -1,7 +1,7 @@
 //! `POST …/results`: rows from a worker outside, as an array that is taken whole or as lines that are
 //! taken as they come.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     body::{Body, BodyDataStream},
@@ -19,7 +19,7 @@ use crate::{
         body::{Media, report_id, unsupported},
         credentials::ended,
         limits::BodyShare,
-        ndjson::Lines,
+        ndjson::{LONGEST_SILENCE, Lines},
         openapi::operations as op,
         permit::{Target, Write},
         query::Query,
@@ -34,9 +34,6 @@ const PORTION_ROWS: usize = 1_000;
 
 /// How many bytes of rows make a portion full before that.
 const PORTION_BYTES: usize = 512 * 1024;
-
-/// The longest silence of a client between two pieces of its body.
-const LONGEST_SILENCE: Duration = Duration::from_secs(300);
 
 /// The answer: how many rows the request brought, and the job after them.
 #[derive(Serialize)]

@@ -11,6 +11,7 @@ use std::{
 use reqwest::StatusCode;
 use serde_json::json;
 
+use super::serve;
 use crate::support::{
     in_time,
     postgres_server::{Database, database, execute},
@@ -26,15 +27,6 @@ const LONG: Duration = Duration::from_secs(10);
 
 /// Whoever does not want the row must have its answer well before.
 const SHORT: Duration = Duration::from_secs(4);
-
-async fn serve(database: &Database, timeout: Duration) -> TestServer {
-    let toml = format!(
-        "{}store.timeout_ms = {}\nstream.update_interval_ms = 0\n",
-        database.keys(),
-        timeout.as_millis()
-    );
-    TestServer::with(&toml).await
-}
 
 /// How many of the nodes' statements there are of which this holds.
 async fn statements(database: &Database, condition: &str) -> usize {

@@ -6,17 +6,17 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_util::future::join_all;
 use progressd::{
     job::{Job, JobId, NewJob, Seq, State, Timestamp},
-    store::{Commit, Created, Filter, Postgres, PostgresSettings, Shared as _, Store},
+    store::{Commit, Created, Filter, Loaded, Postgres, PostgresSettings, Shared as _, Store},
 };
 use reqwest::StatusCode;
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::serve;
 use crate::support::{
     in_time,
     postgres_server::{Database, database, execute},
-    server::TestServer,
     until,
 };
 
@@ -25,15 +25,6 @@ const LONG: Duration = Duration::from_secs(10);
 
 /// Whoever is kept waiting by nobody has an answer well before.
 const SHORT: Duration = Duration::from_secs(3);
-
-async fn serve(database: &Database, timeout: Duration) -> TestServer {
-    let toml = format!(
-        "{}store.timeout_ms = {}\nstream.update_interval_ms = 0\n",
-        database.keys(),
-        timeout.as_millis()
-    );
-    TestServer::with(&toml).await
-}
 
 fn now() -> Timestamp {
     let since = SystemTime::UNIX_EPOCH.elapsed();
@@ -264,4 +255,20 @@ async fn every_operation_ends_within_its_patience_whatever_it_tries_again() {
     let begin = Instant::now();
     store.ping().await.expect("an answer");
     assert!(begin.elapsed() < SHORT, "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_creation_that_the_database_comes_to_after_its_jobs_removal_makes_nothing() {
+    let store = database().await.store().await;
+    let job = begun(&store, "j").await;
+    let removal = store.remove(&job.origin, now().plus_seconds(60));
+    removal.await.expect("a removal");
+    // As of a node that has given up waiting, and asked once more, before.
+    let late = store.create(&job, None).await;
+    late.expect_err("it was made and removed");
+    let found = store.load(job.id(), now()).await.expect("an answer");
+    assert!(matches!(found, Loaded::Gone(_)), "{found:?}");
+    // Another job may have the name.
+    let other = begun(&store, "j").await;
+    assert!(other.seq > job.seq);
 }

@@ -1,5 +1,7 @@
 //! A store that has lost everything: what the nodes hold goes on, and says what is lost.
 
+use std::sync::Arc;
+
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -11,6 +13,7 @@ use crate::support::{
     people,
     server::{Answer, TestServer},
     shared_memory::Hall,
+    sse::SseStream,
     until,
 };
 
@@ -48,14 +51,20 @@ async fn what_was_signed_before_stays_good_on_every_node() {
     assert_eq!(status_with(&here, &after).await, StatusCode::OK);
 }
 
-#[tokio::test]
-async fn runner_begins_anew_and_every_row_is_there_once() {
+/// A node whose runner is in the middle of 200 addresses, and the stream of that job.
+async fn in_the_middle() -> (Arc<Hall>, TestServer, SseStream) {
     let hall = Hall::new();
     let node = TestServer::over(hall.node(), &format!("{TOML}{SLOW}")).await;
     begin(&node, "j", 200).await;
     let mut stream = node.watch("j").await;
     let has_begun = |status: &Value| status["processed_count"].as_u64() > Some(20);
     stream.status_where(has_begun).await;
+    (hall, node, stream)
+}
+
+#[tokio::test]
+async fn runner_begins_anew_and_every_row_is_there_once() {
+    let (hall, node, mut stream) = in_the_middle().await;
     hall.lose_everything();
     hall.tell_of_the_loss();
     let blocks = super::to_the_end(&mut stream).await;
@@ -74,12 +83,7 @@ async fn runner_begins_anew_and_every_row_is_there_once() {
 
 #[tokio::test]
 async fn runner_that_is_told_of_nothing_does_not_pass_half_its_rows_for_all() {
-    let hall = Hall::new();
-    let node = TestServer::over(hall.node(), &format!("{TOML}{SLOW}")).await;
-    begin(&node, "j", 200).await;
-    let mut stream = node.watch("j").await;
-    let has_begun = |status: &Value| status["processed_count"].as_u64() > Some(20);
-    stream.status_where(has_begun).await;
+    let (hall, _node, mut stream) = in_the_middle().await;
     hall.lose_everything();
     let blocks = super::to_the_end(&mut stream).await;
     let last = blocks.last().expect("an end").json();
