@@ -181,6 +181,11 @@ impl StreamConfig {
         Duration::from_secs(self.max_duration_seconds)
     }
 
+    /// `rewind_ms`
+    pub fn rewind(&self) -> Duration {
+        Duration::from_millis(self.rewind_ms)
+    }
+
     /// `drain_seconds`
     pub fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_seconds)

@@ -115,11 +115,9 @@ async fn select(
     query: &Query,
 ) -> Result<Selection, ApiError> {
     let principal = &permit.principal;
-    let mut names = HashSet::new();
-    let names: Vec<_> = query
-        .all("job")
-        .filter(|name| names.insert(*name))
-        .collect();
+    let mut seen = HashSet::new();
+    let names = query.all("job").filter(|name| seen.insert(*name));
+    let names: Vec<String> = names.map(String::from).collect();
     if names.is_empty() {
         if principal.bond().is_some() {
             let message = "This token is for one job alone";
@@ -137,8 +135,8 @@ async fn select(
             format!("does not go with {filter}"),
         ));
     }
-    let look = |name| async move {
-        let found = match app.job(&permit.policy, principal, name).await {
+    let look = |name: String| async move {
+        let found = match app.job(&permit.policy, principal, &name).await {
             Ok(job) => Ok(job),
             Err(error) => match error.code() {
                 code @ (ErrorCode::JobNotFound | ErrorCode::JobGone | ErrorCode::Forbidden) => {
@@ -147,10 +145,7 @@ async fn select(
                 _ => return Err(error),
             },
         };
-        Ok(Named {
-            name: String::from(name),
-            found,
-        })
+        Ok(Named { name, found })
     };
     let named: Vec<Named> = stream::iter(names)
         .map(look)

@@ -29,11 +29,10 @@ use futures_util::{
 use super::{
     StreamEnd, StreamOptions, StreamSettings, jittered_retry_ms,
     upkeep::{Due, Upkeep},
-    with_gap,
 };
 use crate::{
     frame::{Ending, Frame, FrameKind, RETRY_NEVER_MS},
-    hub::Snapshot,
+    hub::{Snapshot, as_text},
     job::{Job, JobId, Seq, Status},
     metrics::{OpenStream, StreamReason},
     registry::{Attachment, LifecycleEvent, LifecycleEvents, Registry, RegistryError},
@@ -342,7 +341,7 @@ impl MultiStream {
                 ..
             }) => {
                 let json = match has_gap {
-                    true => with_gap(&snapshot.json),
+                    true => Status::json_with(as_text(&snapshot.json), "\"gap\":true").into(),
                     false => snapshot.json,
                 };
                 (json, missed, live)
@@ -545,7 +544,8 @@ impl MultiStream {
         self.phase = Phase::Over(reason.into());
         let (piece, blocks) = self.piece();
         let mut out = Vec::from(piece);
-        out.extend_from_slice(reason.block(&self.settings).as_bytes());
+        let block = reason.block(&self.settings, None);
+        out.extend_from_slice(block.unwrap_or_default().as_bytes());
         (out.into(), blocks + 1)
     }
 }

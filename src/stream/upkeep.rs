@@ -73,20 +73,29 @@ impl Upkeep {
         is_revoked.then_some(StreamEnd::TokenExpired)
     }
 
-    /// What is due next. Cancel-safe.
+    /// What is due next, the end first. Cancel-safe.
     pub(super) fn poll_due(&mut self, context: &mut Context<'_>) -> Poll<Due> {
+        match self.end(context) {
+            Some(end) => Poll::Ready(Due::End(end)),
+            None => self.poll_timer(context),
+        }
+    }
+
+    /// What is due next by the clock. Cancel-safe.
+    pub(super) fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<Due> {
         loop {
-            if let Some(end) = self.end(context) {
-                return Poll::Ready(Due::End(end));
-            }
             ready!(self.timer.as_mut().poll(context));
             let now = Instant::now();
+            let (latest_end, reason) = self.latest_end;
+            if now >= latest_end {
+                return Poll::Ready(Due::End(reason));
+            }
             let is_silent = now >= self.silent_since + self.patience;
             if is_silent {
                 self.silent_since = now;
             }
             // Bytes move the silence, not the timer: it looks again when the silence could be over.
-            let next_wake = (self.silent_since + self.patience).min(self.latest_end.0);
+            let next_wake = (self.silent_since + self.patience).min(latest_end);
             self.timer.as_mut().reset(next_wake.into());
             if is_silent {
                 return Poll::Ready(Due::Heartbeat(match self.has_visible_heartbeat {

@@ -150,7 +150,7 @@ mod tests {
                 address: address.parse().expect("an address"),
                 is_https: false,
             },
-            job_id: JobId::parse(job_id).expect("a name"),
+            job_id: Some(JobId::parse(job_id).expect("a name")),
         }
     }
 
