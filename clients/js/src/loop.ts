@@ -48,7 +48,7 @@ export async function run(
   let cursor = options.lastEventId;
   let retry = 1_000;
   let failures = 0;
-  // Streams in a row that were answered and brought nothing.
+  // Streams in a row that were answered and brought no block.
   let hollow = 0;
   // A line fell silent, and no later one has shown that it does not.
   let isSuspect = false;
@@ -63,6 +63,7 @@ export async function run(
   let startedAt = 0;
   let heardAt = 0;
   let pieces = 0;
+  let isHollow = false;
   let isSilent = false;
   let isResync = false;
   let silence: ReturnType<typeof setTimeout> | undefined;
@@ -108,7 +109,6 @@ export async function run(
     }
     let code: string | undefined;
     let hint = 0;
-    let hasBlocks = false;
 
     const heard = () => {
       if (pieces++) {
@@ -124,7 +124,7 @@ export async function run(
       if (value === undefined || feed.isOver()) {
         return;
       }
-      hasBlocks = true;
+      isHollow = false;
       if (feed.take(event || 'message', value, id)) {
         failures = hollow = 0;
         isPolling = false;
@@ -138,6 +138,7 @@ export async function run(
     expect(firstByteMs);
     if (canStream) {
       const response = await get(url, attempt.signal, { Accept: 'text/event-stream, */*' });
+      isHollow = true;
       // 204: everything was seen, if not by this watch. The status has it.
       mustPoll = response.status === 204;
       if (response.body && response.headers.get('content-type')?.startsWith('text/event-stream')) {
@@ -173,14 +174,10 @@ export async function run(
     if (hint >= NEVER) {
       return;
     }
-    retry = hint || retry;
-    if (hasBlocks) {
-      return retry;
+    if (isHollow || !pieces) {
+      throw new Passing(0);
     }
-    if (hollow++) {
-      fallBack();
-    }
-    return backoff(failures++, retry);
+    return (retry = hint || retry);
   };
 
   /** Asks once. The wait until the next attempt. */
@@ -226,7 +223,7 @@ export async function run(
     attempt = new AbortController();
     startedAt = Date.now();
     pieces = 0;
-    isSilent = isResync = false;
+    isSilent = isResync = isHollow = false;
     try {
       // Not even a caller's function that never answers holds it up.
       const aborted = new Promise<never>((_, reject) => attempt.signal.addEventListener('abort', reject));
@@ -243,6 +240,9 @@ export async function run(
         }
         isSuspect = true;
       } else if (!isResync) {
+        if (isHollow && hollow++) {
+          fallBack();
+        }
         longPoll >>= 1;
         const asked = error instanceof Passing ? error.wait : 0;
         isFirm = asked > 0;
