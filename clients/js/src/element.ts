@@ -55,6 +55,14 @@ export class JobProgress extends Base {
     this.#start();
   }
 
+  get src(): string {
+    return this.getAttribute('src') ?? '';
+  }
+
+  set src(src: string) {
+    this.setAttribute('src', src);
+  }
+
   disconnectedCallback(): void {
     this.#watch?.close();
   }
@@ -67,7 +75,7 @@ export class JobProgress extends Base {
 
   #start(): void {
     this.#watch?.close();
-    const src = this.getAttribute('src');
+    const { src } = this;
     if (!src) {
       return;
     }

@@ -88,8 +88,8 @@ export function watchJobs(url: string | URL, options: WatchJobsOptions = {}): Wa
             call(options.onEvent, { event, ...data });
           }
         } else {
-          // Without a job it is about the stream; with one it is that job's failure, which its status tells too.
-          return event !== 'error' || !!data.job_id;
+          // An error of no job is the stream's own.
+          return event !== 'error';
         }
         return true;
       },

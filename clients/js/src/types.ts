@@ -9,7 +9,7 @@ export interface Status {
   kind: string | null;
   status: JobState;
   total_count: number | null;
-  processed_count: number;
+  processed_count: number | null;
   unit: string | null;
   /** 0 to 100. */
   progress_percentage: number | null;
@@ -92,7 +92,7 @@ export interface WatchOptions {
   events?: string[];
 }
 
-/** What `watchJobs` takes besides. */
+/** What `watchJobs` takes besides. To its `onEvent` a job's failure is an event too: `error`, with the last status's seq. */
 export interface WatchJobsOptions extends WatchOptions {
   /** Everything that matches has been told: what a page shows beyond it is out of date, and was told as removed. */
   onSynced?: (jobs: number) => void;

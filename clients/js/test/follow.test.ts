@@ -206,7 +206,7 @@ test('a reader that is slow gets the newest instead of every one', async () => {
   await record.done();
   const read: number[] = [];
   for await (const status of record.watch) {
-    read.push(status.processed_count);
+    read.push(status.processed_count!);
   }
   expect(record.counts().length).toBeGreaterThan(150);
   expect(read.length).toBeLessThanOrEqual(64);

@@ -36,7 +36,7 @@ const worksThrough = async (record: Record, id: string) => {
 
 test.each<[string, Fault]>([
   ['buffers', { kind: 'buffer' }],
-  ['passes the head and buffers the rest', { kind: 'stall', after: 0 }],
+  ['passes the head and buffers the rest', { kind: 'stall', blocks: 0 }],
   ['never answers', { kind: 'hang' }],
   ['cuts every block', { kind: 'cut', after: 100 }],
   ['answers something else', { kind: 'answer', status: 200, headers: { 'Content-Type': 'text/html' }, body: '<p>Log in' }],
@@ -69,7 +69,7 @@ test('a stream that goes silent is opened anew, and polled when that one goes si
   await server.create({ job_id: 'silent' });
   await server.event('silent', 'line', 1);
   // The first block passes, and nothing after it, heartbeats included.
-  front.fault = ({ path }) => (path.endsWith('/stream') ? { kind: 'stall', after: 1_200 } : undefined);
+  front.fault = ({ path }) => (path.endsWith('/stream') ? { kind: 'stall', blocks: 1 } : undefined);
   const record = new Record(at(front.url, 'silent'), { ...IMPATIENT, heartbeatMs: 400 });
   await record.isIn('polling');
   expect(record.states).toEqual(['connecting', 'live', 'connecting', 'live', 'polling']);
@@ -81,8 +81,9 @@ test('heartbeats keep a stream without news', async () => {
   await server.create({ job_id: 'quiet' });
   const record = new Record(at(front.url, 'quiet'), { heartbeatMs: 1_400 });
   await record.isIn('live');
-  // Three heartbeats of a second each, and more than the silence that is allowed.
-  await new Promise((resolve) => setTimeout(resolve, 3_500));
+  // A second each: more than the silence that is allowed.
+  const before = front.heartbeats;
+  await until('heartbeats', () => front.heartbeats === before + 3);
   await worksThrough(record, 'quiet');
   expect(record.states).toEqual(['connecting', 'live', 'done']);
   expect(front.requests).toHaveLength(1);

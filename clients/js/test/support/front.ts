@@ -13,8 +13,8 @@ export type Fault =
   | { kind: 'hang' }
   /** The answer is cut off after so many bytes of its body. */
   | { kind: 'cut'; after: number }
-  /** The answer stops after so many bytes of its body, and the connection stays. */
-  | { kind: 'stall'; after: number }
+  /** The answer stops after so many blocks, and the connection stays. */
+  | { kind: 'stall'; blocks: number }
   /** The body comes byte by byte. */
   | { kind: 'trickle' }
   /** Something else answers. */
@@ -39,6 +39,8 @@ export class Front {
   url = '';
   /** Every request so far. */
   readonly requests: Request[] = [];
+  /** How many heartbeats were passed on. */
+  heartbeats = 0;
   /** By path. */
   readonly pages = new Map<string, Page>();
   /** Decides what happens to a request. */
@@ -79,6 +81,8 @@ export class Front {
 
   #serve(incoming: http.IncomingMessage, outgoing: http.ServerResponse): void {
     const { pathname, searchParams } = new URL(incoming.url!, this.url);
+    // Each request has a connection of its own: an old one might close in the moment in which it is used again.
+    outgoing.shouldKeepAlive = false;
     const page = this.pages.get(pathname);
     if (page) {
       outgoing.writeHead(200, { 'Content-Type': page.type, ...page.headers }).end(page.body);
@@ -103,8 +107,12 @@ export class Front {
     const forwarded = http.request(new URL(incoming.url!, this.upstream()), {
       method: incoming.method,
       headers: incoming.headers,
+      agent: false,
     });
-    forwarded.on('response', (answer) => pass(answer, outgoing, fault));
+    forwarded.on('response', (answer) => {
+      answer.on('data', (piece) => (this.heartbeats += Number(/^(:|event: heartbeat)\n/.test(String(piece)))));
+      pass(answer, outgoing, fault);
+    });
     forwarded.on('error', () => outgoing.destroy());
     outgoing.on('close', () => forwarded.destroy());
     incoming.pipe(forwarded);
@@ -128,11 +136,18 @@ function pass(answer: http.IncomingMessage, outgoing: http.ServerResponse, fault
       for (const byte of piece) {
         outgoing.write(Buffer.of(byte));
       }
-    } else if (fault?.kind === 'cut' || fault?.kind === 'stall') {
+    } else if (fault?.kind === 'cut') {
       outgoing.write(piece.subarray(0, Math.max(0, fault.after - passed)));
       passed += piece.length;
-      if (fault.kind === 'cut' && passed >= fault.after) {
+      if (passed >= fault.after) {
         outgoing.socket?.end();
+      }
+    } else if (fault?.kind === 'stall') {
+      // A piece is one or more whole blocks, or a heartbeat.
+      for (const block of String(piece).split(/(?<=\n\n)/)) {
+        if (passed++ < fault.blocks) {
+          outgoing.write(block);
+        }
       }
     } else {
       outgoing.write(piece);

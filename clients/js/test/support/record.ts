@@ -40,7 +40,7 @@ export class Record {
     await until(state, () => this.states.at(-1) === state);
   }
 
-  counts(): number[] {
+  counts(): (number | null)[] {
     return this.statuses.map((status) => status.processed_count);
   }
 }

@@ -12,7 +12,7 @@ import { inTime } from './until.js';
 const PROGRAM = process.env.PROGRESSD_BIN ?? fileURLToPath(new URL('../../../../target/debug/progressd', import.meta.url));
 
 /** Every report is sent, and clients come back after 160 to 240 ms. */
-export const QUICK = '[stream]\nupdate_interval_ms = 0\nretry_ms = 200\nheartbeat_seconds = 1\n';
+export const QUICK = '[stream]\nupdate_interval_ms = 0\nretry_ms = 200\nheartbeat_seconds = 1\ndrain_seconds = 1\n';
 
 /** A server of the test's own; its store outlives a restart. */
 export class Server {

@@ -1,0 +1,330 @@
+// The same in a real browser: the module that the server serves, the element, the hook, cookies, and `EventSource`.
+
+import { readFile } from 'node:fs/promises';
+import { build } from 'esbuild';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { type Browser, type BrowserPage, launch, open } from './support/browser.js';
+import { Front } from './support/front.js';
+import { PEOPLE, WORKER } from './support/people.js';
+import { QUICK, Server } from './support/server.js';
+import { until } from './support/until.js';
+
+const here = (path: string) => new URL(path, import.meta.url).pathname;
+
+let browser: Browser;
+let server: Server;
+let front: Front;
+let page: BrowserPage;
+let complaints: string[];
+
+beforeAll(async () => {
+  browser = await launch();
+  server = await Server.start();
+  front = await Front.start(() => server.url);
+  front.pages.set('/client.js', { type: 'text/javascript', body: await readFile(here('../../../assets/client.js')) });
+  front.pages.set('/start.js', { type: 'text/javascript', body: "import * as client from '/client.js'; window.client = client;" });
+});
+afterEach(async () => {
+  await page.close();
+  front.requests.length = 0;
+  front.fault = () => undefined;
+});
+afterAll(async () => {
+  await browser.close();
+  await front.stop();
+  await server.remove();
+});
+
+const START = '<script type="module" src="/start.js"></script>';
+
+/** Begins a watch in the page, which keeps what it is told. */
+const follow = (url: string, options: object = {}) =>
+  page.evaluate(
+    ([url, options]) => {
+      const { watchJob } = (window as any).client;
+      const told = { statuses: [] as any[], events: [] as any[], states: [] as string[], error: null as any };
+      (window as any).told = told;
+      watchJob(url, {
+        ...options,
+        onStatus: (status: any) => told.statuses.push(status),
+        onEvent: (event: any) => told.events.push(event),
+        onState: (state: string) => told.states.push(state),
+        onError: ({ status, code }: any) => (told.error = { status, code }),
+      });
+    },
+    [url, options] as const,
+  );
+const told = () => page.evaluate(() => (window as any).told);
+const isIn = (state: string) => until(state, async () => (await told()).states.at(-1) === state);
+const at = (id: string) => `/api/v1/jobs/${id}`;
+
+describe('the module', () => {
+  test('follows a job through a cut and a restart to its end', async () => {
+    await server.create({ job_id: 'm1' });
+    ({ page, complaints } = await open(browser, front, START));
+    await follow(at('m1'));
+    await isIn('live');
+    await server.event('m1', 'line', 1);
+    front.cut();
+    await server.event('m1', 'line', 2);
+    await until('the return', async () => (await told()).events.length === 2);
+    await server.stop('SIGKILL');
+    await isIn('connecting');
+    await server.resume();
+    await server.event('m1', 'line', 3);
+    await server.report('m1', { status: 'completed' });
+    await isIn('done');
+    const { statuses, events } = await told();
+    expect(events.map(({ data }: any) => data)).toEqual([1, 2, 3]);
+    expect(statuses.at(-1)).toEqual(await server.call('GET', at('m1').slice('/api/v1'.length)));
+  });
+
+  test('polls where a proxy buffers', async () => {
+    await server.create({ job_id: 'm2' });
+    front.fault = ({ path }) => (path.endsWith('/stream') ? { kind: 'buffer' } : undefined);
+    ({ page, complaints } = await open(browser, front, START));
+    await follow(at('m2'), { firstByteMs: 300 });
+    await isIn('polling');
+    await server.report('m2', { processed_count: 4 });
+    await until('the count', async () => (await told()).statuses.at(-1)?.processed_count === 4);
+    await server.report('m2', { status: 'completed' });
+    await isIn('done');
+    expect((await told()).states).toEqual(['connecting', 'polling', 'done']);
+    expect(complaints).toEqual([]);
+  });
+
+  test('is brought up to date when the page was frozen and is seen again', async () => {
+    await server.create({ job_id: 'm3' });
+    front.fault = () => (front.streams().length === 1 ? { kind: 'stall', blocks: 1 } : undefined);
+    ({ page, complaints } = await open(browser, front, START));
+    await follow(at('m3'));
+    await isIn('live');
+    await server.report('m3', { processed_count: 7 });
+    await until('the present state', async () => {
+      await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+      return (await told()).statuses.at(-1)?.processed_count === 7;
+    });
+    expect(front.streams()).toHaveLength(2);
+  });
+});
+
+describe('an EventSource', () => {
+  const options = { transport: 'eventsource', events: ['line'] };
+
+  test('follows a job through a cut to its end', async () => {
+    await server.create({ job_id: 'e1' });
+    ({ page, complaints } = await open(browser, front, START));
+    await follow(at('e1'), options);
+    await isIn('live');
+    await server.event('e1', 'line', 1);
+    await until('the event', async () => (await told()).events.length === 1);
+    front.cut();
+    await server.event('e1', 'line', 2);
+    await until('the return', async () => (await told()).events.length === 2);
+    await server.event('e1', 'line', 3);
+    await server.event('e1', 'error', 'not the end');
+    await server.report('e1', { status: 'failed', error: 'No more' });
+    await isIn('done');
+    const { events, statuses } = await told();
+    expect(events.map(({ data }: any) => data)).toEqual([1, 2, 3, 'not the end']);
+    expect(statuses.at(-1).error.message).toBe('No more');
+    expect(front.requests.every(({ path, headers }) => path.endsWith('/stream') && headers.accept === 'text/event-stream')).toBe(true);
+  });
+
+  test('that gives up is explained by the status', async () => {
+    ({ page, complaints } = await open(browser, front, START));
+    await follow(at('nobody'), options);
+    await isIn('failed');
+    expect((await told()).error).toEqual({ status: 404, code: 'JOB_NOT_FOUND' });
+    await server.create({ job_id: 'e2' });
+    const { seq } = await server.report('e2', { status: 'completed' });
+    await follow(at('e2'), { ...options, lastEventId: seq });
+    await isIn('done');
+    expect((await told()).statuses).toHaveLength(1);
+  });
+
+  test('is kept by heartbeats', async () => {
+    await server.create({ job_id: 'e3' });
+    ({ page, complaints } = await open(browser, front, START));
+    await follow(at('e3'), { ...options, heartbeatMs: 1_400 });
+    await isIn('live');
+    const before = front.heartbeats;
+    await until('heartbeats', () => front.heartbeats >= before + 3);
+    expect((await told()).states).toEqual(['connecting', 'live']);
+    expect(front.requests).toHaveLength(1);
+  });
+});
+
+describe('a ticket', () => {
+  test('is bought once: its cookie carries the returns', async () => {
+    const closed = await Server.start(`${QUICK}\n${PEOPLE}`, WORKER);
+    const before = await Front.start(() => closed.url);
+    front.pages.forEach((page, path) => before.pages.set(path, page));
+    try {
+      await closed.create({ job_id: 't1' });
+      ({ page, complaints } = await open(browser, before, START));
+      const { ticket } = await closed.call('POST', '/jobs/t1/ticket');
+      await page.evaluate((ticket) => {
+        const { watchJob } = (window as any).client;
+        const told = { bought: 0, states: [] as string[] };
+        (window as any).told = told;
+        watchJob('/api/v1/jobs/t1', {
+          ticket: () => {
+            told.bought++;
+            return ticket;
+          },
+          onState: (state: string) => told.states.push(state),
+        });
+      }, ticket);
+      await isIn('live');
+      before.cut();
+      await until('the return', async () => (await told()).states.filter((state: string) => state === 'live').length === 2);
+      await closed.report('t1', { status: 'completed' });
+      await isIn('done');
+      expect((await told()).bought).toBe(1);
+      expect(before.streams().map(({ query }) => query.has('ticket'))).toEqual([true, false]);
+    } finally {
+      await before.stop();
+      await closed.remove();
+    }
+  });
+});
+
+describe('the element', () => {
+  /** What assistive technology is told, and what is seen. */
+  const look = async (selector = 'job-progress') => {
+    const cdp = await page.context().newCDPSession(page);
+    const { root } = await cdp.send('DOM.getDocument');
+    const { nodeId } = await cdp.send('DOM.querySelector', { nodeId: root.nodeId, selector });
+    const { nodes } = await cdp.send('Accessibility.getPartialAXTree', { nodeId, fetchRelatives: false });
+    const properties = Object.fromEntries((nodes[0].properties ?? []).map(({ name, value }: any) => [name, value.value]));
+    const seen = await page.evaluate((selector) => {
+      const element = document.querySelector(selector)!;
+      const [bar, label] = ['bar', 'label'].map((part) => element.shadowRoot!.querySelector<HTMLElement>(`[part=${part}]`)!);
+      const attributes = Object.fromEntries([...element.attributes].map(({ name, value }) => [name, value]));
+      const share = bar!.offsetWidth / bar!.parentElement!.offsetWidth;
+      return { attributes, label: label!.textContent, share, color: getComputedStyle(bar!).backgroundColor };
+    }, selector);
+    return { role: nodes[0].role.value, name: nodes[0].name?.value, value: nodes[0].value?.value, properties, ...seen };
+  };
+  const has = (attribute: string, value: string) =>
+    until(`${attribute}=${value}`, async () => (await look()).attributes[attribute] === value);
+
+  test('shows a job from its beginning to its end, to everybody, under a strict policy', async () => {
+    await server.create({ job_id: 'el1' });
+    front.pages.set('/listen.js', {
+      type: 'text/javascript',
+      body: `window.heard = [];
+        for (const name of ['status', 'event', 'done', 'error'])
+          document.querySelector('job-progress').addEventListener(name, ({ type, detail }) => heard.push([type, detail.status ?? detail.data]));`,
+    });
+    const body = `<script type="module" src="/client.js"></script><job-progress src="${at('el1')}"></job-progress><script src="/listen.js"></script>`;
+    ({ page, complaints } = await open(browser, front, body));
+    await has('status', 'pending');
+    const before = await look();
+    expect([before.role, before.name, before.attributes['aria-valuenow'], before.label]).toEqual(['progressbar', 'Progress', undefined, 'pending']);
+    expect(before.share).toBe(1);
+    await server.event('el1', 'log', 'Opened list.csv');
+    await server.report('el1', { total_count: 8, processed_count: 3, step: 'Checking', message: 'gmail.com' });
+    await has('aria-valuenow', '37.5');
+    const between = await look();
+    expect(between.label).toBe('37.5 % · Checking: gmail.com');
+    expect(between.properties).toMatchObject({ valuemin: 0, valuemax: 100 });
+    expect(between.attributes).toMatchObject({ role: 'progressbar', state: 'live', status: 'processing', 'aria-valuetext': between.label });
+    await until('the bar', async () => Math.abs((await look()).share - 0.375) < 0.01);
+    await server.report('el1', { status: 'completed' });
+    await has('state', 'done');
+    expect((await look()).attributes).toMatchObject({ status: 'completed', 'aria-valuenow': '100' });
+    await until('its last word', () => page.evaluate(() => (window as any).heard.at(-1)[0] === 'done'));
+    const heard: string[][] = await page.evaluate(() => (window as any).heard);
+    expect(heard.filter(([type]) => type !== 'status')).toEqual([['event', 'Opened list.csv'], ['done', 'completed']]);
+    expect(complaints).toEqual([]);
+  });
+
+  test('shows why a job failed, and why it cannot be shown', async () => {
+    await server.create({ job_id: 'el2' });
+    await server.report('el2', { status: 'failed', error: 'Line 3 is no address' });
+    const body = `<script type="module" src="/client.js"></script><job-progress src="${at('el2')}" aria-label="Import"></job-progress>`;
+    ({ page, complaints } = await open(browser, front, body));
+    await has('state', 'done');
+    const failed = await look();
+    expect([failed.name, failed.label]).toEqual(['Import', 'failed · Line 3 is no address']);
+    await page.evaluate((src) => document.querySelector('job-progress')!.setAttribute('src', src), at('nobody'));
+    await has('state', 'failed');
+    await server.create({ job_id: 'el3', total_count: 2 });
+    await page.evaluate((src) => document.querySelector('job-progress')!.setAttribute('src', src), at('el3'));
+    await has('aria-valuenow', '0');
+    await page.evaluate(() => document.querySelector('job-progress')!.remove());
+    await until('its leaving', async () => (await server.watchers('el3')) === 0);
+  });
+
+  test('takes its credential from an attribute or from options, and looks as the page wants', async () => {
+    await server.create({ job_id: 'el4', total_count: 2 });
+    const body = `<script type="module" src="/client.js"></script><job-progress token="abc" src="${at('el4')}"></job-progress>`;
+    ({ page, complaints } = await open(browser, front, body));
+    await has('aria-valuenow', '0');
+    expect(front.requests[0]!.headers.authorization).toBe('Bearer abc');
+    await page.evaluate((src) => {
+      document.querySelector('job-progress')!.remove();
+      const element = document.createElement('job-progress') as any;
+      element.options = { headers: { 'X-Own': 'yes' } };
+      element.src = src;
+      element.style.setProperty('--job-progress-color', 'rgb(1, 2, 3)');
+      document.body.append(element);
+    }, at('el4'));
+    await has('aria-valuenow', '0');
+    expect(front.requests.at(-1)!.headers['x-own']).toBe('yes');
+    expect((await look()).color).toBe('rgb(1, 2, 3)');
+  });
+});
+
+describe('the hook', () => {
+  beforeAll(async () => {
+    const { outputFiles } = await build({
+      entryPoints: [here('support/react-page.tsx')],
+      bundle: true,
+      format: 'iife',
+      jsx: 'automatic',
+      define: { 'process.env.NODE_ENV': '"development"' },
+      write: false,
+    });
+    front.pages.set('/react.js', { type: 'text/javascript', body: outputFiles[0]!.text });
+  });
+  const shown = () => page.evaluate(() => document.querySelector('#root')!.textContent);
+  const body = '<div id="root"></div><script src="/react.js"></script>';
+
+  test('shows a job, its events and its end, in strict mode', async () => {
+    await server.create({ job_id: 'h1', total_count: 4 });
+    ({ page, complaints } = await open(browser, front, body));
+    await page.evaluate((url) => (window as any).show(url), at('h1'));
+    await until('the beginning', async () => (await shown()) === 'live pending 0 % []');
+    for (let line = 1; line <= 4; line++) {
+      await server.event('h1', 'line', line);
+    }
+    await server.report('h1', { processed_count: 3 });
+    // It keeps the newest three.
+    await until('the middle', async () => (await shown()) === 'live processing 75 % [2,3,4]');
+    // Rendering anew, with new functions, does not begin anew.
+    const before = front.streams().length;
+    await page.evaluate((url) => (window as any).show(url), at('h1'));
+    await server.report('h1', { status: 'completed' });
+    await until('the end', async () => (await shown()) === 'done completed 100 % [2,3,4]');
+    expect(front.streams().length).toBe(before);
+    expect(complaints).toEqual([]);
+  });
+
+  test('changes jobs, tells what is wrong, and leaves with its component', async () => {
+    await server.create({ job_id: 'h2', total_count: 4 });
+    ({ page, complaints } = await open(browser, front, body));
+    await page.evaluate(() => (window as any).show(null));
+    await until('nothing', async () => (await shown()) === 'connecting');
+    expect(front.requests).toEqual([]);
+    await page.evaluate((url) => (window as any).show(url), at('nobody'));
+    await until('the error', async () => (await shown()) === 'failed Job not found');
+    await page.evaluate((url) => (window as any).show(url), at('h2'));
+    await until('the job', async () => (await shown()) === 'live pending 0 % []');
+    expect(await server.watchers('h2')).toBe(1);
+    await page.evaluate(() => (window as any).unmount());
+    await until('its leaving', async () => (await server.watchers('h2')) === 0);
+  });
+});

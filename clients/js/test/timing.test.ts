@@ -1,0 +1,144 @@
+// When the next try is made: with the clock and the network in the test's hand.
+
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { backoff, LONGEST_WAIT } from '../src/backoff.js';
+import { watchJob, type WatchOptions } from '../src/index.js';
+
+/** When requests were made, in milliseconds since the test began. */
+let requests: number[];
+let answer: () => Response;
+
+/** A page that can be looked at and away from. */
+const page = Object.assign(new EventTarget(), { hidden: false, baseURI: 'http://server.test/page' });
+
+beforeEach(() => {
+  vi.useFakeTimers({ now: 0 });
+  requests = [];
+  answer = () => {
+    throw new TypeError('no network');
+  };
+  vi.stubGlobal('document', page);
+  vi.stubGlobal('fetch', async () => {
+    requests.push(Date.now());
+    return answer();
+  });
+});
+afterEach(() => {
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+  vi.unstubAllGlobals();
+});
+
+const follow = (options: WatchOptions = {}) => watchJob('/api/v1/jobs/j', options);
+/** As far from each other as chance allows. */
+const atMost = () => vi.spyOn(Math, 'random').mockReturnValue(0.999_999_999);
+const block = (text: string) => new Response(text, { headers: { 'Content-Type': 'text/event-stream' } });
+const status = (more = '') => `event: status\ndata: {"job_id":"j","status":"processing","seq":1}\n${more}\n`;
+
+test('waits are anything up to a bound that doubles', () => {
+  for (let failures = 0; failures < 2_000; failures++) {
+    const waits = Array.from({ length: 20 }, () => backoff(failures, 1_000));
+    const bound = Math.min(LONGEST_WAIT, 1_000 * 2 ** failures);
+    expect(Math.min(...waits)).toBeGreaterThanOrEqual(0);
+    expect(Math.max(...waits)).toBeLessThanOrEqual(bound);
+    expect(new Set(waits).size).toBeGreaterThan(1);
+  }
+});
+
+test('tries rarely when the server is away for long', async () => {
+  atMost();
+  const watch = follow();
+  await vi.advanceTimersByTimeAsync(64_000);
+  expect(requests.map((at) => Math.round(at / 1_000))).toEqual([0, 1, 3, 7, 15, 31, 63]);
+  await vi.advanceTimersByTimeAsync(600_000);
+  expect(requests).toHaveLength(17);
+  watch.close();
+});
+
+test('a server that says when to come back is obeyed, even when the page is looked at', async () => {
+  answer = () => Response.json({ error: { code: 'TOO_MANY_STREAMS' } }, { status: 429, headers: { 'Retry-After': '30' } });
+  const watch = follow();
+  await vi.advanceTimersByTimeAsync(20_000);
+  page.dispatchEvent(new Event('visibilitychange'));
+  await vi.advanceTimersByTimeAsync(9_999);
+  expect(requests).toHaveLength(1);
+  await vi.advanceTimersByTimeAsync(1_001);
+  expect(requests).toHaveLength(2);
+  watch.close();
+});
+
+test('a stream that ends is opened anew after the time that the server named', async () => {
+  answer = () => block(status('retry: 4321\n'));
+  const watch = follow();
+  await vi.advanceTimersByTimeAsync(4_320);
+  expect(requests).toEqual([0]);
+  await vi.advanceTimersByTimeAsync(2);
+  expect(requests).toHaveLength(2);
+  watch.close();
+});
+
+test('a drain says when to come back, and what comes after it says so anew', async () => {
+  const drain = 'event: error\ndata: {"code":"DRAINING","message":"…"}\nretry: 9000\n\n';
+  answer = () => block(requests.length === 1 ? status('retry: 1000\n') + drain : status('retry: 2000\n'));
+  const watch = follow();
+  await vi.advanceTimersByTimeAsync(11_001);
+  expect(requests.map((at) => Math.round(at / 1_000))).toEqual([0, 9, 11]);
+  watch.close();
+});
+
+test('success makes the waits short again', async () => {
+  atMost();
+  const watch = follow();
+  await vi.advanceTimersByTimeAsync(7_000);
+  expect(requests).toHaveLength(4);
+  answer = () => block(status());
+  await vi.advanceTimersByTimeAsync(8_000);
+  answer = () => {
+    throw new TypeError('no network');
+  };
+  requests.length = 0;
+  await vi.advanceTimersByTimeAsync(7_999);
+  expect(requests.map((at) => at - requests[0]!).map((at) => Math.round(at / 1_000))).toEqual([0, 1, 3, 7]);
+  watch.close();
+});
+
+test('a page that is looked at, or is back on the network, does not wait', async () => {
+  atMost();
+  const watch = follow();
+  await vi.advanceTimersByTimeAsync(20_000);
+  const before = requests.length;
+  page.hidden = true;
+  page.dispatchEvent(new Event('visibilitychange'));
+  await vi.advanceTimersByTimeAsync(0);
+  expect(requests).toHaveLength(before);
+  page.hidden = false;
+  page.dispatchEvent(new Event('visibilitychange'));
+  await vi.advanceTimersByTimeAsync(0);
+  expect(requests).toHaveLength(before + 1);
+  watch.close();
+});
+
+test('an offline browser is said to be so', async () => {
+  vi.stubGlobal('navigator', { onLine: false });
+  const states: string[] = [];
+  const watch = follow({ onState: (state) => states.push(state) });
+  await vi.advanceTimersByTimeAsync(10);
+  expect(states).toEqual(['connecting', 'offline']);
+  watch.close();
+});
+
+test('a listener that throws harms nobody else', async () => {
+  // The test runner would take it for a failure of the test.
+  const others = process.listeners('uncaughtException');
+  process.removeAllListeners('uncaughtException');
+  const thrown = new Promise((resolve) => process.once('uncaughtException', resolve));
+  answer = () => block(status().replace('processing', 'completed'));
+  const watch = follow({
+    onStatus: () => {
+      throw new Error('of the page');
+    },
+  });
+  expect((await watch.done).status).toBe('completed');
+  expect(await thrown).toEqual(new Error('of the page'));
+  others.forEach((listener) => process.on('uncaughtException', listener));
+});
