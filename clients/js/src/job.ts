@@ -5,7 +5,8 @@ import { isFinished, type Status, type Watch, type WatchOptions } from './types.
 import { call, watch } from './watch.js';
 
 /** An address as a page means it. */
-export const absolute = (url: string | URL): URL => new URL(url, globalThis.document?.baseURI);
+export const absolute = (url: string | URL): URL => 
+  new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href);
 
 /**
  * Watches a job to its end. `url` is the job's address or that of its stream, `/api/v1/jobs/{id}` or

@@ -44,6 +44,9 @@ function progressStore(url: string | null | undefined, latest: { current: JobPro
       if (!url || progress.state === 'done') {
         return () => {};
       }
+      if (progress.error) {
+        progress = NOTHING;
+      }
       const { current } = latest;
       let isOpen = true;
       const show = (part: Partial<JobProgress>) => {

@@ -30,7 +30,11 @@ export const waitOf = (response: Response): number => {
   return Math.max(0, /^\d+$/.test(value) ? +value * 1000 : Date.parse(value) - Date.now()) || 0;
 };
 
-export function requester({ token, ticket, headers: own, credentials }: WatchOptions): Requester {
+/** `leaves` is called when a request has its credential and is about to be sent. */
+export function requester(
+  { token, ticket, headers: own, credentials }: WatchOptions,
+  leaves: () => void,
+): Requester {
   let needsTicket = !!ticket;
   let wasRefused = false;
 
@@ -41,6 +45,7 @@ export function requester({ token, ticket, headers: own, credentials }: WatchOpt
     }
     const bearer = await (typeof token === 'function' ? token(wasRefused) : token);
     signal.throwIfAborted();
+    leaves();
     return bearer;
   };
   const accepted = () => {

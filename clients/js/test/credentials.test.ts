@@ -99,6 +99,23 @@ test('a source of tokens that is in trouble is asked again, and may say that the
   expect(await failing.failure()).toBe(over);
 });
 
+test('a source of tokens may take its time', async () => {
+  await server.create({ job_id: 'patient', owner: 'ann' });
+  await server.report('patient', { status: 'completed' });
+  let calls = 0;
+  const record = new Record(at(server.url, 'patient'), {
+    firstByteMs: 1_000,
+    token: async () => {
+      calls++;
+      // Longer than the server may take: somebody signs in, say.
+      await new Promise((resolve) => setTimeout(resolve, 2_000));
+      return token(60);
+    },
+  });
+  expect((await record.done()).status).toBe('completed');
+  expect(calls).toBe(1);
+});
+
 test('closing does not wait for a source of tokens that never answers', async () => {
   const record = new Record(at(server.url, 'source'), { token: () => new Promise(() => {}) });
   record.watch.close();
