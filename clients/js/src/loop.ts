@@ -110,7 +110,7 @@ export async function run(
       url.searchParams.set('last_event_id', `${cursor}`);
     }
     let code: string | undefined;
-    let hint = 0;
+    let isLast = false;
 
     const heard = () => {
       if (pieces++) {
@@ -119,9 +119,10 @@ export async function run(
       }
       expect(heartbeatMs * 1.5);
     };
-    const take = ({ event, data, id, retry }: Block) => {
+    const take = ({ event, data, id, retry: hint = retry }: Block) => {
       cursor = id ?? cursor;
-      hint = retry ?? hint;
+      isLast = hint >= NEVER;
+      retry = isLast ? retry : hint;
       const value = parse(data);
       if (value === undefined || feed.isOver()) {
         return;
@@ -173,13 +174,13 @@ export async function run(
     if (mustPoll) {
       return 0;
     }
-    if (hint >= NEVER) {
+    if (isLast) {
       return;
     }
     if (isHollow || !pieces) {
       throw new Passing(0);
     }
-    return (retry = hint || retry);
+    return retry;
   };
 
   /** Asks once. The wait until the next attempt. */

@@ -146,10 +146,10 @@ describe('an EventSource', () => {
   test('is kept by heartbeats', async () => {
     await server.create({ job_id: 'e3' });
     ({ page, complaints } = await open(browser, front, START));
-    await follow(at('e3'), { ...options, heartbeatMs: 1_400 });
+    await follow(at('e3'), { ...options, heartbeatMs: 2_000 });
     await isIn('live');
     const before = front.heartbeats;
-    await until('heartbeats', () => front.heartbeats >= before + 3);
+    await until('heartbeats', () => front.heartbeats >= before + 4);
     expect((await told()).states).toEqual(['connecting', 'live']);
     expect(front.requests).toHaveLength(1);
   });

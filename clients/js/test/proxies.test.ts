@@ -70,7 +70,7 @@ test('a stream that goes silent is opened anew, and polled when that one goes si
   await server.event('silent', 'line', 1);
   // The first block passes, and nothing after it, heartbeats included.
   front.fault = ({ path }) => (path.endsWith('/stream') ? { kind: 'stall', blocks: 1 } : undefined);
-  const record = new Record(at(front.url, 'silent'), { ...IMPATIENT, heartbeatMs: 400 });
+  const record = new Record(at(front.url, 'silent'), { heartbeatMs: 400 });
   await record.isIn('polling');
   expect(record.states).toEqual(['connecting', 'live', 'connecting', 'live', 'polling']);
   expect(front.streams()).toHaveLength(2);
@@ -79,11 +79,11 @@ test('a stream that goes silent is opened anew, and polled when that one goes si
 
 test('heartbeats keep a stream without news', async () => {
   await server.create({ job_id: 'quiet' });
-  const record = new Record(at(front.url, 'quiet'), { heartbeatMs: 1_400 });
+  const record = new Record(at(front.url, 'quiet'), { heartbeatMs: 2_000 });
   await record.isIn('live');
   // A second each: more than the silence that is allowed.
   const before = front.heartbeats;
-  await until('heartbeats', () => front.heartbeats === before + 3);
+  await until('heartbeats', () => front.heartbeats === before + 4);
   await worksThrough(record, 'quiet');
   expect(record.states).toEqual(['connecting', 'live', 'done']);
   expect(front.requests).toHaveLength(1);

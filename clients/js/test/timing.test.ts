@@ -102,7 +102,7 @@ test('success makes the waits short again', async () => {
   watch.close();
 });
 
-test('a page that is looked at, or is back on the network, does not wait', async () => {
+test('a page that is looked at does not wait', async () => {
   atMost();
   const watch = follow();
   await vi.advanceTimersByTimeAsync(20_000);
@@ -115,6 +115,56 @@ test('a page that is looked at, or is back on the network, does not wait', async
   page.dispatchEvent(new Event('visibilitychange'));
   await vi.advanceTimersByTimeAsync(0);
   expect(requests).toHaveLength(before + 1);
+  watch.close();
+});
+
+test('a page that is back on the network does not wait', async () => {
+  vi.stubGlobal('addEventListener', page.addEventListener.bind(page));
+  atMost();
+  const watch = follow();
+  await vi.advanceTimersByTimeAsync(20_000);
+  const before = requests.length;
+  page.dispatchEvent(new Event('online'));
+  await vi.advanceTimersByTimeAsync(0);
+  expect(requests).toHaveLength(before + 1);
+  watch.close();
+  await vi.advanceTimersByTimeAsync(0);
+  page.dispatchEvent(new Event('online'));
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(requests).toHaveLength(before + 1);
+});
+
+test('a token that expires as soon as it is used is not renewed all the time', async () => {
+  answer = () => block(`${status('retry: 4000\n')}event: error\ndata: {"code":"TOKEN_EXPIRED"}\nretry: 3600000\n\n`);
+  const watch = follow({ token: () => 'the same one' });
+  await vi.advanceTimersByTimeAsync(20_001);
+  expect(requests.map((at) => Math.round(at / 1_000))).toEqual([0, 4, 8, 12, 16, 20]);
+  watch.close();
+});
+
+test('streams that do not get through are tried again, ever more rarely', async () => {
+  const streams: number[] = [];
+  vi.stubGlobal('fetch', (url: URL, { signal }: RequestInit) => {
+    if (url.pathname.endsWith('/stream')) {
+      streams.push(Date.now());
+      return new Promise((_, reject) => signal!.addEventListener('abort', () => reject(signal!.reason)));
+    }
+    return Promise.resolve(Response.json({ job_id: 'j', status: 'processing', seq: 1 }, { headers: { 'Retry-After': '5' } }));
+  });
+  const watch = follow();
+  await vi.advanceTimersByTimeAsync(3_600_000);
+  const minutes = streams.slice(1).map((at, index) => Math.floor((at - streams[index]!) / 60_000));
+  expect(minutes).toEqual([1, 2, 4, 8, 15, 15]);
+  watch.close();
+});
+
+test('a gap is told, though the status is the one that was told before', async () => {
+  const statuses: any[] = [];
+  answer = () => block(requests.length === 2 ? status().replace('"seq"', '"gap":true,"seq"') : status());
+  const watch = follow({ onStatus: (status) => statuses.push(status) });
+  await vi.advanceTimersByTimeAsync(4_000);
+  expect(requests.length).toBeGreaterThan(3);
+  expect(statuses.map(({ gap }) => gap)).toEqual([undefined, true]);
   watch.close();
 });
 
