@@ -1,0 +1,142 @@
+// What stands between a page and the server: a proxy that can do what bad ones do, at an address that stays the same
+// while the server comes and goes. It also serves the test's own pages.
+
+import { once } from 'node:events';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+/** What is done to one request or its answer. */
+export type Fault =
+  /** Nothing of the answer is passed on before it is whole. */
+  | { kind: 'buffer' }
+  /** Nothing at all comes, ever. */
+  | { kind: 'hang' }
+  /** The answer is cut off after so many bytes of its body. */
+  | { kind: 'cut'; after: number }
+  /** The answer stops after so many bytes of its body, and the connection stays. */
+  | { kind: 'stall'; after: number }
+  /** The body comes byte by byte. */
+  | { kind: 'trickle' }
+  /** Something else answers. */
+  | { kind: 'answer'; status: number; headers?: http.OutgoingHttpHeaders; body?: string };
+
+export interface Request {
+  method: string;
+  path: string;
+  query: URLSearchParams;
+  headers: http.IncomingHttpHeaders;
+  /** When it came. */
+  at: number;
+}
+
+export interface Page {
+  type: string;
+  body: string | Buffer;
+  headers?: http.OutgoingHttpHeaders;
+}
+
+export class Front {
+  url = '';
+  /** Every request so far. */
+  readonly requests: Request[] = [];
+  /** By path. */
+  readonly pages = new Map<string, Page>();
+  /** Decides what happens to a request. */
+  fault: (request: Request) => Fault | undefined = () => undefined;
+  readonly #server = http.createServer((incoming, outgoing) => this.#serve(incoming, outgoing));
+
+  private constructor(private readonly upstream: () => string) {}
+
+  /** In front of the server at the address that `upstream` says at the time. */
+  static async start(upstream: () => string): Promise<Front> {
+    const front = new Front(upstream);
+    front.#server.listen(0, '127.0.0.1');
+    await once(front.#server, 'listening');
+    front.url = `http://127.0.0.1:${(front.#server.address() as AddressInfo).port}`;
+    return front;
+  }
+
+  /** The requests for streams so far. */
+  streams(): Request[] {
+    return this.requests.filter(({ path }) => path.endsWith('/stream'));
+  }
+
+  /** The requests for statuses so far. */
+  polls(): Request[] {
+    return this.requests.filter(({ path }) => path.endsWith('/status'));
+  }
+
+  /** Cuts every connection. */
+  cut(): void {
+    this.#server.closeAllConnections();
+  }
+
+  async stop(): Promise<void> {
+    this.#server.close();
+    this.#server.closeAllConnections();
+    await once(this.#server, 'close');
+  }
+
+  #serve(incoming: http.IncomingMessage, outgoing: http.ServerResponse): void {
+    const { pathname, searchParams } = new URL(incoming.url!, this.url);
+    const page = this.pages.get(pathname);
+    if (page) {
+      outgoing.writeHead(200, { 'Content-Type': page.type, ...page.headers }).end(page.body);
+      return;
+    }
+    const request = {
+      method: incoming.method!,
+      path: pathname,
+      query: searchParams,
+      headers: incoming.headers,
+      at: Date.now(),
+    };
+    this.requests.push(request);
+    const fault = this.fault(request);
+    if (fault?.kind === 'hang') {
+      return;
+    }
+    if (fault?.kind === 'answer') {
+      outgoing.writeHead(fault.status, fault.headers).end(fault.body);
+      return;
+    }
+    const forwarded = http.request(new URL(incoming.url!, this.upstream()), {
+      method: incoming.method,
+      headers: incoming.headers,
+    });
+    forwarded.on('response', (answer) => pass(answer, outgoing, fault));
+    forwarded.on('error', () => outgoing.destroy());
+    outgoing.on('close', () => forwarded.destroy());
+    incoming.pipe(forwarded);
+  }
+}
+
+function pass(answer: http.IncomingMessage, outgoing: http.ServerResponse, fault: Fault | undefined): void {
+  const { 'transfer-encoding': _, connection: __, ...headers } = answer.headers;
+  const head = () => outgoing.writeHead(answer.statusCode!, headers);
+  answer.on('error', () => outgoing.destroy());
+  if (fault?.kind === 'buffer') {
+    const pieces: Buffer[] = [];
+    answer.on('data', (piece) => pieces.push(piece));
+    answer.on('end', () => head().end(Buffer.concat(pieces)));
+    return;
+  }
+  head().flushHeaders();
+  let passed = 0;
+  answer.on('data', (piece: Buffer) => {
+    if (fault?.kind === 'trickle') {
+      for (const byte of piece) {
+        outgoing.write(Buffer.of(byte));
+      }
+    } else if (fault?.kind === 'cut' || fault?.kind === 'stall') {
+      outgoing.write(piece.subarray(0, Math.max(0, fault.after - passed)));
+      passed += piece.length;
+      if (fault.kind === 'cut' && passed >= fault.after) {
+        outgoing.socket?.end();
+      }
+    } else {
+      outgoing.write(piece);
+    }
+  });
+  answer.on('end', () => outgoing.end());
+}
