@@ -11,12 +11,6 @@ import { MOODS, mentions, moodOf, type Mood, type Status } from './status';
 /** Jobs by name, each with its newest status. */
 const jobs = new Map<string, Signal<Status>>();
 
-/** Those that were looked up beyond the stream: finished long ago. */
-const older = new Set<string>();
-
-/** Jobs seen since the stream's present connection began. */
-let seenNow = new Set<string>();
-
 /** Counts what the list depends on. */
 const version = signal(0);
 
@@ -38,7 +32,6 @@ let isFrameAsked = false;
 
 /** Takes a status in with the next frame; a newer one of the same job replaces it. */
 export function put(status: Status): void {
-  seenNow.add(status.job_id);
   waiting.set(status.job_id, status);
   if (!isFrameAsked) {
     isFrameAsked = true;
@@ -70,37 +63,23 @@ function flush(): void {
 
 /** Takes in jobs that the list of the server brought, beyond those of the stream. */
 export function putOlder(statuses: Status[]): void {
-  for (const status of statuses) {
-    older.add(status.job_id);
-    put(status);
-  }
+  statuses.forEach(put);
 }
 
 export function remove(jobId: string): void {
   waiting.delete(jobId);
-  older.delete(jobId);
   if (jobs.delete(jobId)) version.value = version.peek() + 1;
 }
 
-/** A connection begins: it tells of everything once more. */
-export function begin(): void {
-  seenNow = new Set();
-}
-
-/** It has: what it did not tell of is out of date. */
+/** The server has told of everything; what it did not tell of any more was removed before. */
 export function synced(): void {
   flush();
-  for (const jobId of jobs.keys()) {
-    if (!seenNow.has(jobId) && !older.has(jobId)) jobs.delete(jobId);
-  }
   isSynced.value = true;
-  version.value = version.peek() + 1;
 }
 
 /** Forgets everything: another question is asked. */
 export function clear(): void {
   waiting.clear();
-  older.clear();
   jobs.clear();
   isSynced.value = false;
   version.value = version.peek() + 1;

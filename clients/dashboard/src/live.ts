@@ -1,11 +1,10 @@
 // What comes from the server by itself: one stream for all jobs, and that of the job whose page is open.
 
 import { effect, signal } from '@preact/signals';
-import { watchJob, watchJobs, type WatchState } from '../../js/src/index';
+import { WatchError, watchJob, watchJobs, type Status, type WatchState } from '../../js/src/index';
 import { refusal, token } from './api';
-import { begin as beginSnapshot, clear, put, query, remove, synced } from './board';
+import { clear, put, query, remove, synced } from './board';
 import { route } from './route';
-import type { Status } from './status';
 
 export interface Link {
   state: 'connecting' | 'live' | 'polling' | 'offline' | 'refused';
@@ -28,27 +27,31 @@ export function begin(): void {
   effect(() => {
     clear();
     const watch = watchJobs(`/api/v1/stream${address.value}`, {
-      token: token.value,
+      ...(token.value && { token: token.value }),
       onStatus: put,
-      onRemoved: (jobId) => remove(jobId),
+      onRemoved: ({ job_id: jobId }) => remove(jobId),
       onSynced: synced,
       onState: (state) => {
-        if (state === 'connecting') beginSnapshot();
-        link.value = { state: linkOf(state), detail: '' };
+        const shown = LINKS[state];
+        if (shown) link.value = { state: shown, detail: '' };
       },
-    });
-    watch.done.catch((error: Error & { status?: number }) => {
-      const isRefused = error.status === 401 || error.status === 403;
-      link.value = { state: isRefused ? 'refused' : 'offline', detail: error.message };
-      if (isRefused) refusal.value = token.peek() ? error.message : 'This server asks for a token.';
+      onError: (error) => {
+        const isRefused = error instanceof WatchError && (error.status === 401 || error.status === 403);
+        link.value = { state: isRefused ? 'refused' : 'offline', detail: error.message };
+        if (isRefused) refusal.value = token.peek() ? error.message : 'This server asks for a token.';
+      },
     });
     return () => watch.close();
   });
 }
 
-function linkOf(state: WatchState): Link['state'] {
-  return state === 'done' ? 'live' : state;
-}
+/** What is said of each state of a watch; its end is told with the reason. */
+const LINKS: Partial<Record<WatchState, Link['state']>> = {
+  connecting: 'connecting',
+  live: 'live',
+  polling: 'polling',
+  offline: 'offline',
+};
 
 export interface LogLine {
   seq: number;
@@ -66,21 +69,21 @@ interface Follower {
 /** Watches one job, with all its events that are kept. */
 export function follow(jobId: string, { onStatus, onLines, onFailure }: Follower): { close(): void } {
   let lines: LogLine[] = [];
-  const watch = watchJob(`/api/v1/jobs/${encodeURIComponent(jobId)}`, {
-    token: token.peek(),
+  return watchJob(`/api/v1/jobs/${encodeURIComponent(jobId)}`, {
+    ...(token.peek() && { token: token.peek() }),
     // From the start: every event that is kept.
-    lastEventId: '0',
-    onStatus: (status) => onStatus(status as Status),
-    onEvent: ({ name, data, id }) => {
-      if (lines.length === 0) requestAnimationFrame(() => {
-        onLines(lines);
-        lines = [];
-      });
-      const seq = Number(id);
+    lastEventId: 0,
+    onStatus,
+    onEvent: ({ event, data, seq }) => {
+      if (lines.length === 0) {
+        requestAnimationFrame(() => {
+          onLines(lines);
+          lines = [];
+        });
+      }
       // A seq is the time of its change.
-      lines.push({ seq, name, data, at: new Date(seq / 1000) });
+      lines.push({ seq, name: event, data, at: new Date(seq / 1000) });
     },
+    onError: (error) => onFailure(error.message),
   });
-  watch.done.catch((error: Error) => onFailure(error.message));
-  return { close: () => watch.close() };
 }
