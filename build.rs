@@ -1,4 +1,5 @@
-//! Takes the files of the API page out of the crate that carries Swagger UI, and compresses them.
+//! Compresses the files of the server's pages: those of the API page, which it takes out of the crate
+//! that carries Swagger UI, and those of the dashboard.
 
 use std::{
     env, fs,
@@ -22,6 +23,7 @@ fn main() {
     // They are embedded by a macro that cannot say so itself.
     println!("cargo::rerun-if-changed=migrations");
     let folder = env::var_os("OUT_DIR").expect("cargo names the folder");
+    let folder = Path::new(&folder);
     let mut archive = ZipArchive::new(Cursor::new(SWAGGER_UI_VENDORED)).expect("an archive");
     let names: Vec<_> = archive
         .file_names()
@@ -39,10 +41,27 @@ fn main() {
             .and_then(|mut entry| Ok(entry.read_to_end(&mut content)?))
             .unwrap_or_else(|error| panic!("read {file}: {error}"));
         let bare = file.rsplit('/').next().unwrap_or(file);
-        let target = Path::new(&folder).join(format!("{bare}.gz"));
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
-        let written = gzip.write_all(&content).and_then(|()| gzip.finish());
-        let written = written.and_then(|bytes| fs::write(&target, bytes));
-        written.unwrap_or_else(|error| panic!("write {}: {error}", target.display()));
+        compress(&content, &folder.join(format!("{bare}.gz")));
     }
+    compress_dashboard(&folder.join("dashboard"));
+}
+
+/// Compresses the files of the dashboard, as they were made of `clients/dashboard`.
+fn compress_dashboard(target: &Path) {
+    let source = Path::new("assets/dashboard");
+    println!("cargo::rerun-if-changed={}", source.display());
+    fs::create_dir_all(target).expect("a folder of its own");
+    for entry in fs::read_dir(source).expect("the dashboard's files") {
+        let path = entry.expect("a file").path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let content = fs::read(&path).expect("a file that can be read");
+        compress(&content, &target.join(format!("{name}.gz")));
+    }
+}
+
+fn compress(content: &[u8], target: &Path) {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    let written = gzip.write_all(content).and_then(|()| gzip.finish());
+    let written = written.and_then(|bytes| fs::write(target, bytes));
+    written.unwrap_or_else(|error| panic!("write {}: {error}", target.display()));
 }

@@ -4,10 +4,12 @@
 //! needs a scope takes a `Permit` of it and cannot be reached without.
 
 mod app;
+mod asset;
 mod body;
 mod client;
 pub mod connection;
 mod credentials;
+mod dashboard;
 mod envelope;
 mod error;
 mod health;
@@ -62,6 +64,8 @@ fn routes(has_metrics: bool) -> OpenApiRouter<Arc<App>> {
         .layer(middleware::from_fn(tickets::carry_cookie));
     let routes = OpenApiRouter::with_openapi(openapi::base())
         .nest("/api/v1", api)
+        .routes(routes!(dashboard::page)) // /
+        .routes(routes!(dashboard::file)) // /assets/{file}
         .routes(routes!(health::liveness)) // /healthz
         .routes(routes!(health::readiness)) // /readyz
         .routes(routes!(openapi::json)) // /openapi.json

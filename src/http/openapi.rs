@@ -15,14 +15,9 @@ mod shape;
 
 use std::sync::LazyLock;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use axum::{
-    body::Bytes,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
-};
+use axum::{http::HeaderMap, response::Response};
 
-use super::status::names;
+use super::asset::Asset;
 pub(super) use document::base;
 use operations as op;
 
@@ -35,17 +30,9 @@ static DOCUMENT: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new("application/json", text.into())
 });
 
-/// Something that is the same until the program is exchanged for another.
-struct Asset {
-    content_type: &'static str,
-    content: Bytes,
-    /// In quotes.
-    tag: HeaderValue,
-}
-
 /// The OpenAPI document, pretty-printed; what `GET /openapi.json` answers.
 pub fn document() -> &'static str {
-    std::str::from_utf8(&DOCUMENT.content).expect("it was made from a string")
+    std::str::from_utf8(DOCUMENT.content()).expect("it was made from a string")
 }
 
 /// This document
@@ -61,42 +48,4 @@ pub fn document() -> &'static str {
 )]
 pub(super) async fn json(headers: HeaderMap) -> Response {
     DOCUMENT.answer(&headers)
-}
-
-impl Asset {
-    fn new(content_type: &'static str, content: Bytes) -> Self {
-        let hash = digest(&SHA256, &content);
-        // Half of it is more than enough to tell versions apart.
-        let tag = format!("\"{}\"", hex::encode(&hash.as_ref()[..16]));
-        Self {
-            content_type,
-            content,
-            tag: HeaderValue::try_from(tag).expect("hexadecimal digits in quotes"),
-        }
-    }
-
-    /// The content, or that it is known already.
-    fn answer(&self, headers: &HeaderMap) -> Response {
-        let tag = self.tag.to_str().unwrap_or_default();
-        let known = headers.get_all(header::IF_NONE_MATCH);
-        let is_known = known.iter().any(|value| names(value, tag));
-        let mut response = if is_known {
-            StatusCode::NOT_MODIFIED.into_response()
-        } else {
-            (
-                [(header::CONTENT_TYPE, self.content_type)],
-                self.content.clone(),
-            )
-                .into_response()
-        };
-        let headers = response.headers_mut();
-        headers.insert(header::ETAG, self.tag.clone());
-        // Kept, and asked about each time: another program may answer at this address tomorrow.
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.insert(
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        );
-        response
-    }
 }

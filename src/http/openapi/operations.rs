@@ -10,7 +10,9 @@ mod watching;
 
 pub(in crate::http) use jobs::{Cancel, Create, Events, List, Remove, Report, Reports};
 pub(in crate::http) use results::{AppendResults, Download, ResultsPage};
-pub(in crate::http) use server::{Document, Liveness, Metrics, Page, PageFile, Readiness};
+pub(in crate::http) use server::{
+    DashboardFile, Document, Liveness, Metrics, Page, PageFile, Readiness,
+};
 pub(in crate::http) use watching::{MultiStream, Status, Stream, Ticket};
 
 /// A call's parameters and answers as the attribute at its handler wants them.

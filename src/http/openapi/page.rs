@@ -1,39 +1,23 @@
 //! `GET /docs`: the document as a page, without anything from elsewhere.
 //!
 //! Swagger UI shows it. `build.rs` takes its files out of the crate that carries its releases and
-//! compresses them; they are sent as they are kept, since every browser of the last twenty years
-//! takes gzip. The page's policy allows nothing but these files and calls to this server.
+//! compresses them.
 
 use std::sync::LazyLock;
 
-use axum::{
-    http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::Response,
-};
+use axum::{http::HeaderMap, response::Response};
 
 use super::{
-    super::{ApiError, ErrorCode, permit::PathId},
-    Asset, op,
+    super::{
+        ApiError, ErrorCode,
+        asset::{Asset, CSS, HTML, JAVASCRIPT, TEXT},
+        permit::PathId,
+    },
+    op,
 };
 
-/// What the page may load and do: its own files, calls to this server, and the pictures that are
-/// written in its style sheet.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-static PAGE: LazyLock<Asset> = LazyLock::new(|| {
-    Asset::new(
-        "text/html; charset=utf-8",
-        include_bytes!("page/index.html").as_slice().into(),
-    )
-});
-
-/// A file of the page.
-struct File {
-    name: &'static str,
-    asset: LazyLock<Asset>,
-    is_compressed: bool,
-}
+static PAGE: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new(HTML, include_bytes!("page/index.html").as_slice().into()));
 
 macro_rules! built {
     ($name:literal) => {
@@ -41,44 +25,25 @@ macro_rules! built {
     };
 }
 
-static FILES: [File; 4] = [
-    File {
-        name: "page.js",
-        asset: LazyLock::new(|| {
-            Asset::new(JAVASCRIPT, include_bytes!("page/page.js").as_slice().into())
-        }),
-        is_compressed: false,
-    },
-    File {
-        name: "swagger-ui-bundle.js",
-        asset: LazyLock::new(|| {
-            Asset::new(JAVASCRIPT, built!("swagger-ui-bundle.js").as_slice().into())
-        }),
-        is_compressed: true,
-    },
-    File {
-        name: "swagger-ui.css",
-        asset: LazyLock::new(|| {
-            Asset::new(
-                "text/css; charset=utf-8",
-                built!("swagger-ui.css").as_slice().into(),
-            )
-        }),
-        is_compressed: true,
-    },
-    File {
-        name: "LICENSE",
-        asset: LazyLock::new(|| {
-            Asset::new(
-                "text/plain; charset=utf-8",
-                built!("LICENSE").as_slice().into(),
-            )
-        }),
-        is_compressed: true,
-    },
+/// The files of the page, by name.
+static FILES: [(&str, LazyLock<Asset>); 4] = [
+    (
+        "page.js",
+        LazyLock::new(|| Asset::new(JAVASCRIPT, include_bytes!("page/page.js").as_slice().into())),
+    ),
+    (
+        "swagger-ui-bundle.js",
+        LazyLock::new(|| Asset::compressed(JAVASCRIPT, built!("swagger-ui-bundle.js"))),
+    ),
+    (
+        "swagger-ui.css",
+        LazyLock::new(|| Asset::compressed(CSS, built!("swagger-ui.css"))),
+    ),
+    (
+        "LICENSE",
+        LazyLock::new(|| Asset::compressed(TEXT, built!("LICENSE"))),
+    ),
 ];
-
-const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The page of this document
 ///
@@ -92,17 +57,7 @@ const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
     responses(op::Page)
 )]
 pub(in crate::http) async fn page(headers: HeaderMap) -> Response {
-    let mut response = PAGE.answer(&headers);
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(POLICY),
-    );
-    headers.insert(
-        header::REFERRER_POLICY,
-        HeaderValue::from_static("no-referrer"),
-    );
-    response
+    PAGE.page(&headers)
 }
 
 /// A file of the page
@@ -120,19 +75,12 @@ pub(in crate::http) async fn file(
     PathId(name): PathId,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let file = FILES.iter().find(|file| file.name == name);
-    let file = file.ok_or_else(|| ApiError::new(ErrorCode::RouteNotFound))?;
-    let mut response = file.asset.answer(&headers);
-    if file.is_compressed && response.status() == StatusCode::OK {
-        let gzip = HeaderValue::from_static("gzip");
-        response
-            .headers_mut()
-            .insert(header::CONTENT_ENCODING, gzip);
-    }
-    Ok(response)
+    let file = FILES.iter().find(|(known, _)| *known == name);
+    let (_, asset) = file.ok_or_else(|| ApiError::new(ErrorCode::RouteNotFound))?;
+    Ok(asset.answer(&headers))
 }
 
 /// What the page consists of.
 pub(super) fn file_names() -> impl Iterator<Item = &'static str> {
-    FILES.iter().map(|file| file.name)
+    FILES.iter().map(|(name, _)| *name)
 }

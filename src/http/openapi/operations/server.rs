@@ -4,8 +4,8 @@ use utoipa::openapi::{Content, ObjectBuilder, schema::Type};
 
 use super::{
     super::{
-        super::ErrorCode,
-        answers::{Answer, answers, file},
+        super::{ErrorCode, dashboard},
+        answers::{Answer, Answers, answers, file},
         page,
         parameters::{file_name, header},
     },
@@ -57,7 +57,7 @@ describe! {
 }
 
 describe! {
-    /// `GET /docs`
+    /// `GET /` and `GET /docs`
     Page {
         params: vec![header("If-None-Match", KNOWN)],
         answers: answers()
@@ -67,17 +67,40 @@ describe! {
     }
 }
 
+/// A file of one of the pages.
+fn page_file() -> Answers {
+    answers()
+        .errors(&[ErrorCode::RouteNotFound])
+        .with(
+            200,
+            Answer::empty("The file.")
+                .content("text/javascript", file("A program."))
+                .content("text/css", file("A style sheet."))
+                .content("text/plain", file("A licence."))
+                .header("ETag")
+                .header("Cache-Control")
+                .header("Content-Encoding"),
+        )
+        .with(
+            304,
+            Answer::empty("Nothing has changed.")
+                .header("ETag")
+                .header("Cache-Control"),
+        )
+}
+
 describe! {
     /// `GET /docs/{file}`
     PageFile {
         params: vec![file_name(page::file_names()), header("If-None-Match", KNOWN)],
-        answers: answers()
-            .errors(&[ErrorCode::RouteNotFound])
-            .with(200, Answer::empty("The file.")
-                .content("text/javascript", file("A program."))
-                .content("text/css", file("A style sheet."))
-                .content("text/plain", file("A licence."))
-                .header("ETag").header("Cache-Control").header("Content-Encoding"))
-            .with(304, Answer::empty("Nothing has changed.").header("ETag").header("Cache-Control")),
+        answers: page_file(),
+    }
+}
+
+describe! {
+    /// `GET /assets/{file}`
+    DashboardFile {
+        params: vec![file_name(dashboard::file_names()), header("If-None-Match", KNOWN)],
+        answers: page_file(),
     }
 }
