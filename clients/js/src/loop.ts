@@ -220,6 +220,7 @@ export async function run(
   });
 
   while (!signal.aborted) {
+    const wasPolling = isPolling;
     const isPoll = mustPoll || (isPolling && Date.now() < probeAt);
     let wait: number | undefined = 0;
     let isFirm = false;
@@ -259,9 +260,8 @@ export async function run(
     if (wait === undefined || feed.isOver()) {
       return;
     }
-    if (!isPoll || failures) {
-      const isOffline = globalThis.navigator?.onLine === false;
-      setState(isOffline ? 'offline' : isPolling && !failures ? 'polling' : 'connecting');
+    if (failures || !wasPolling || !isPolling) {
+      setState(globalThis.navigator?.onLine === false ? 'offline' : 'connecting');
     }
     if (wait) {
       await pause(wait, isFirm);

@@ -72,7 +72,7 @@ test('a stream that goes silent is opened anew, and polled when that one goes si
   front.fault = ({ path }) => (path.endsWith('/stream') ? { kind: 'stall', blocks: 1 } : undefined);
   const record = new Record(at(front.url, 'silent'), { heartbeatMs: 400 });
   await record.isIn('polling');
-  expect(record.states).toEqual(['connecting', 'live', 'connecting', 'live', 'polling']);
+  expect(record.states).toEqual(['connecting', 'live', 'connecting', 'live', 'connecting', 'polling']);
   expect(front.streams()).toHaveLength(2);
   await worksThrough(record, 'silent');
 });
