@@ -25,13 +25,19 @@ export class JobProgress extends Base {
   static observedAttributes = ['src', 'token'];
 
   /** What `watchJob` takes besides. */
-  options: WatchOptions = {};
+  declare options?: WatchOptions;
   #watch: Watch<Status> | undefined;
   #bar!: HTMLElement;
   #label!: HTMLElement;
 
   connectedCallback(): void {
     if (!this.shadowRoot) {
+      // Set before the class was there, it would hide the class's own.
+      if (Object.hasOwn(this, 'src')) {
+        const { src } = this;
+        delete (this as { src?: string }).src;
+        this.src = src;
+      }
       const root = this.attachShadow({ mode: 'open' });
       const sheet = new CSSStyleSheet();
       sheet.replaceSync(STYLE);
@@ -80,7 +86,7 @@ export class JobProgress extends Base {
       return;
     }
     const tell = (name: string, detail: unknown) => this.dispatchEvent(new CustomEvent(name, { detail }));
-    const { options } = this;
+    const { options = {} } = this;
     const watch: Watch<Status> = watchJob(src, {
       token: this.getAttribute('token') ?? undefined,
       ...options,

@@ -3,8 +3,8 @@
 import { type Feed, run } from './loop.js';
 import type { Status, Watch, WatchOptions, WatchState } from './types.js';
 
-/** How many statuses may wait for a reader before older ones give way to newer ones of the same job. */
-const WAITING = 64;
+/** How many statuses may wait for a reader before older ones give way to newer ones of the same job: many pieces full. */
+const WAITING = 1_000;
 
 /** Runs a caller's function; what it throws is its own affair, as with an event's listener. */
 export function call<T>(listener: ((value: T) => void) | undefined, value: T): void {
@@ -25,7 +25,9 @@ export function watch<Done>(
 ): Watch<Done> {
   const closing = new AbortController();
   let queue: Status[] = [];
-  let bound = WAITING;
+  // Without a reader only the newest is kept.
+  let least = 0;
+  let bound = 0;
   let isEnded = false;
   let failure: Error | undefined;
   let wakeReader = () => {};
@@ -42,7 +44,7 @@ export function watch<Done>(
     queue.push(status);
     if (queue.length > bound) {
       queue = [...new Map(queue.map((status) => [status.job_id, status])).values()];
-      bound = Math.max(WAITING, 2 * queue.length);
+      bound = Math.max(least, 2 * queue.length);
     }
     wakeReader();
   };
@@ -84,6 +86,7 @@ export function watch<Done>(
     done,
     close,
     async *[Symbol.asyncIterator]() {
+      least = bound = WAITING;
       try {
         for (;;) {
           const status = queue.shift();

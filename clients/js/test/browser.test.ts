@@ -260,21 +260,29 @@ describe('the element', () => {
 
   test('takes its credential from an attribute or from options, and looks as the page wants', async () => {
     await server.create({ job_id: 'el4', total_count: 2 });
-    const body = `<script type="module" src="/client.js"></script><job-progress token="abc" src="${at('el4')}"></job-progress>`;
-    ({ page, complaints } = await open(browser, front, body));
+    ({ page, complaints } = await open(browser, front));
+    const load = () =>
+      page.evaluate(() => {
+        document.body.append(Object.assign(document.createElement('script'), { type: 'module', src: '/client.js' }));
+        return customElements.whenDefined('job-progress').then(() => {});
+      });
+    const add = (more: object) =>
+      page.evaluate(([src, more]) => {
+        document.querySelector('job-progress')?.remove();
+        const element = document.createElement('job-progress');
+        element.style.setProperty('--job-progress-color', 'rgb(1, 2, 3)');
+        document.body.append(Object.assign(element, { src }, more));
+      }, [at('el4'), more] as const);
+    // What is set before the element is known holds too.
+    await add({ options: { headers: { 'X-Own': 'early' } } });
+    await load();
     await has('aria-valuenow', '0');
-    expect(front.requests[0]!.headers.authorization).toBe('Bearer abc');
-    await page.evaluate((src) => {
-      document.querySelector('job-progress')!.remove();
-      const element = document.createElement('job-progress') as any;
-      element.options = { headers: { 'X-Own': 'yes' } };
-      element.src = src;
-      element.style.setProperty('--job-progress-color', 'rgb(1, 2, 3)');
-      document.body.append(element);
-    }, at('el4'));
-    await has('aria-valuenow', '0');
-    expect(front.requests.at(-1)!.headers['x-own']).toBe('yes');
+    expect(front.requests.map(({ headers }) => headers['x-own'])).toEqual(['early']);
     expect((await look()).color).toBe('rgb(1, 2, 3)');
+    await add({ options: { headers: { 'X-Own': 'late' } } });
+    await until('the second', () => front.requests.at(-1)!.headers['x-own'] === 'late');
+    await page.evaluate(() => document.querySelector('job-progress')!.setAttribute('token', 'abc'));
+    await until('the token', () => front.requests.at(-1)!.headers.authorization === 'Bearer abc');
   });
 });
 

@@ -195,21 +195,38 @@ test('leaves at once when it is closed, abandoned or aborted', async () => {
   await expect(watchJob(at(server.url, 'left'), { signal: aborting.signal }).done).rejects.toBe(reason);
 });
 
-test('a reader that is slow gets the newest instead of every one', async () => {
-  await server.create({ job_id: 'slow', total_count: 1000 });
-  const record = new Record(at(server.url, 'slow'));
-  await record.isIn('live');
-  for (let count = 1; count <= 200; count++) {
-    await server.report('slow', { processed_count: count });
-  }
-  await server.report('slow', { status: 'completed' });
-  await record.done();
+test('a reader gets every status, and one that is far behind the newest instead', async () => {
+  // Told by the test: as many as are kept for a reader, then more.
+  const block = (seq: number) => `event: status\ndata: {"job_id":"j","status":"processing","seq":${seq}}\n\n`;
+  const blocks = (first: number, last: number) => Array.from({ length: last - first + 1 }, (_, index) => block(first + index)).join('');
+  const bodies = [blocks(1, 900), blocks(901, 3_001), block(3_002).replace('processing', 'completed')];
+  front.fault = () => ({ kind: 'answer', status: 200, headers: { 'Content-Type': 'text/event-stream' }, body: `retry:1\n\n${bodies.shift()}` });
+  const told: number[] = [];
+  const watch = watchJob(at(front.url, 'j'), { onStatus: ({ seq }) => told.push(seq) });
   const read: number[] = [];
-  for await (const status of record.watch) {
-    read.push(status.processed_count!);
+  for await (const { seq } of watch) {
+    read.push(seq);
+    if (seq === 900) {
+      // It does something else meanwhile.
+      await until('the end', () => told.at(-1) === 3_002);
+    }
   }
-  expect(record.counts().length).toBeGreaterThan(150);
-  expect(read.length).toBeLessThanOrEqual(64);
-  expect(read).toEqual([...read].sort((a, b) => a - b));
-  expect(read.at(-1)).toBe(200);
+  front.fault = () => undefined;
+  expect(told).toHaveLength(3_002);
+  expect(read.slice(0, 900)).toEqual(told.slice(0, 900));
+  expect(read.at(-1)).toBe(3_002);
+  expect(read.length).toBeLessThan(1_900 + 2);
+  // Whoever comes when all is over gets the newest alone.
+  await server.create({ job_id: 'late' });
+  const late = new Record(at(server.url, 'late'));
+  await late.isIn('live');
+  await server.report('late', { processed_count: 1 });
+  await server.report('late', { status: 'completed' });
+  await late.done();
+  const rest: string[] = [];
+  for await (const { status } of late.watch) {
+    rest.push(status);
+  }
+  expect(rest.length).toBeLessThanOrEqual(2);
+  expect(rest.at(-1)).toBe('completed');
 });
