@@ -10,13 +10,14 @@ RUN apt-get update \
 WORKDIR /build
 # The dependencies alone, over an empty program: a layer that lasts until they change.
 COPY Cargo.toml Cargo.lock build.rs ./
+# What build.rs compresses.
+COPY assets assets
 RUN mkdir -p src benches/load \
     && touch src/lib.rs \
     && echo 'fn main() {}' > src/main.rs \
     && cp src/main.rs benches/core.rs \
     && cp src/main.rs benches/load/main.rs \
     && cargo build --locked --release --lib
-COPY assets assets
 COPY config config
 COPY migrations migrations
 COPY src src

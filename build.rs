@@ -1,5 +1,5 @@
 //! Compresses the files of the server's pages: those of the API page, which it takes out of the crate
-//! that carries Swagger UI, and those of the dashboard.
+//! that carries Swagger UI, those of the dashboard, and the JavaScript client.
 
 use std::{
     env, fs,
@@ -44,6 +44,10 @@ fn main() {
         compress(&content, &folder.join(format!("{bare}.gz")));
     }
     compress_dashboard(&folder.join("dashboard"));
+    let client = "assets/client.js";
+    println!("cargo::rerun-if-changed={client}");
+    let content = fs::read(client).unwrap_or_else(|error| panic!("read {client}: {error}"));
+    compress(&content, &folder.join("client.js.gz"));
 }
 
 /// Compresses the files of the dashboard, as they were made of `clients/dashboard`.

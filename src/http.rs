@@ -7,6 +7,7 @@ mod app;
 mod asset;
 mod body;
 mod client;
+mod client_module;
 pub mod connection;
 mod credentials;
 mod dashboard;
@@ -66,6 +67,7 @@ fn routes(has_metrics: bool) -> OpenApiRouter<Arc<App>> {
         .nest("/api/v1", api)
         .routes(routes!(dashboard::page)) // /
         .routes(routes!(dashboard::file)) // /assets/{file}
+        .routes(routes!(client_module::module)) // /client.js
         .routes(routes!(health::liveness)) // /healthz
         .routes(routes!(health::readiness)) // /readyz
         .routes(routes!(openapi::json)) // /openapi.json

@@ -6,11 +6,12 @@ use std::fmt;
 const PLAIN: &[u8] = b"-._~:@";
 
 /// What views cannot have: the server's own places, by how their paths begin.
-const RESERVED: [&[&str]; 10] = [
+const RESERVED: [&[&str]; 11] = [
     &["api", "v1", "jobs"],
     &["api", "v1", "reports"],
     &["api", "v1", "stream"],
     &["assets"],
+    &["client.js"],
     &["docs"],
     &["favicon.ico"],
     &["healthz"],
@@ -273,6 +274,7 @@ mod tests {
             "/healthz",
             "/metrics/x",
             "/docs/{file}",
+            "/client.js",
             "/api/v1/jobs/{id}/mine",
             "/api/v1/stream",
             "/api/{v}/jobs",

@@ -1,6 +1,5 @@
 // The same in a real browser: the module that the server serves, the element, the hook, cookies, and `EventSource`.
 
-import { readFile } from 'node:fs/promises';
 import { build } from 'esbuild';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type Browser, type BrowserPage, launch, open } from './support/browser.js';
@@ -21,7 +20,6 @@ beforeAll(async () => {
   browser = await launch();
   server = await Server.start();
   front = await Front.start(() => server.url);
-  front.pages.set('/client.js', { type: 'text/javascript', body: await readFile(here('../../../assets/client.js')) });
   front.pages.set('/start.js', { type: 'text/javascript', body: "import * as client from '/client.js'; window.client = client;" });
 });
 afterEach(async () => {
@@ -153,7 +151,7 @@ describe('an EventSource', () => {
     const before = front.heartbeats;
     await until('heartbeats', () => front.heartbeats >= before + 4);
     expect((await told()).states).toEqual(['connecting', 'live']);
-    expect(front.requests).toHaveLength(1);
+    expect(front.streams()).toHaveLength(1);
   });
 });
 

@@ -22,7 +22,6 @@ beforeAll(async () => {
   browser = await launch();
   server = await Server.start();
   front = await Front.start(() => server.url);
-  front.pages.set('/client.js', { type: 'text/javascript', body: await readFile(here('../../../assets/client.js')) });
 });
 afterEach(() => page?.close());
 afterAll(async () => {

@@ -12,7 +12,7 @@ use crate::support::{
 };
 
 /// Every route, and the methods that it has.
-const ROUTES: [(&str, &str); 13] = [
+const ROUTES: [(&str, &str); 14] = [
     ("/api/v1/jobs", "GET, HEAD, POST"),
     ("/api/v1/jobs/a", "GET, HEAD, PATCH, DELETE"),
     ("/api/v1/jobs/a/status", "GET, HEAD"),
@@ -23,6 +23,7 @@ const ROUTES: [(&str, &str); 13] = [
     ("/api/v1/jobs/a/download", "GET, HEAD"),
     ("/api/v1/reports", "POST"),
     ("/api/v1/stream", "GET, HEAD"),
+    ("/client.js", "GET, HEAD"),
     ("/healthz", "GET, HEAD"),
     ("/readyz", "GET, HEAD"),
     ("/api/v1/jobs/unknown", "GET, HEAD, PATCH, DELETE"),

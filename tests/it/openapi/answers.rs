@@ -212,7 +212,14 @@ async fn every_call_answers_as_described() {
     let over = session.get("/api/v1/stream?job=failing");
     let over = over.header("last-event-id", &last.expect("an id")[4..]);
     session.send("GET /api/v1/stream", over, 204).await;
-    for path in ["/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"] {
+    for path in [
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/openapi.json",
+        "/docs",
+        "/client.js",
+    ] {
         let answer = session.call(&format!("GET {path}"), "", None, 200).await;
         if let Some(tag) = answer.header("etag") {
             let known = session.get(path).header("if-none-match", tag);

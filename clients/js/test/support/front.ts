@@ -37,7 +37,7 @@ export interface Page {
 
 export class Front {
   url = '';
-  /** Every request so far. */
+  /** Every call so far. */
   readonly requests: Request[] = [];
   /** How many heartbeats were passed on. */
   heartbeats = 0;
@@ -95,7 +95,9 @@ export class Front {
       headers: incoming.headers,
       at: Date.now(),
     };
-    this.requests.push(request);
+    if (pathname.startsWith('/api/')) {
+      this.requests.push(request);
+    }
     const fault = this.fault(request);
     if (fault?.kind === 'hang') {
       return;

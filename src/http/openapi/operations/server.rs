@@ -104,3 +104,14 @@ describe! {
         answers: page_file(),
     }
 }
+
+describe! {
+    /// `GET /client.js`
+    ClientModule {
+        params: vec![header("If-None-Match", KNOWN)],
+        answers: answers()
+            .with(200, Answer::empty("The module.").content("text/javascript", file("An ES module."))
+                .header("ETag").header("Cache-Control").header("Content-Encoding"))
+            .with(304, Answer::empty("Nothing has changed.").header("ETag").header("Cache-Control")),
+    }
+}
