@@ -68,7 +68,9 @@ impl MultiStart {
         let start = match selection {
             Selection::Named(named) => {
                 let names: HashSet<String> = named.iter().map(|named| named.name.clone()).collect();
-                let lifecycle = registry.lifecycle(move |job| names.contains(job.id().as_str()));
+                let lifecycle = registry
+                    .lifecycle(move |job| names.contains(job.id().as_str()))
+                    .await?;
                 let (mut handles, mut refused) = (Vec::new(), Vec::new());
                 for Named { name, found } in named {
                     match found {
@@ -97,7 +99,9 @@ impl MultiStart {
             Selection::Matching(selector) => {
                 let wants = selector.clone();
                 let clock = registry.clone();
-                let lifecycle = registry.lifecycle(move |job| wants.wants(job, clock.now()));
+                let lifecycle = registry
+                    .lifecycle(move |job| wants.wants(job, clock.now()))
+                    .await?;
                 let jobs = list(registry, &selector).await?;
                 let joining = {
                     let registry = registry.clone();

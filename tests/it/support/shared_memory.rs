@@ -45,6 +45,7 @@ pub(crate) enum Mood {
 /// A node's own notices.
 struct Desk {
     follows: Mutex<HashMap<JobId, usize>>,
+    follows_lifecycle: Mutex<usize>,
     notices: Mutex<VecDeque<Notice>>,
     held_back: Mutex<VecDeque<Notice>>,
     arrived: Notify,
@@ -85,6 +86,7 @@ impl Hall {
     pub(crate) fn node_with_clock(self: &Arc<Self>, ahead: Duration) -> Arc<Node> {
         let desk = Arc::new(Desk {
             follows: Mutex::default(),
+            follows_lifecycle: Mutex::default(),
             notices: Mutex::default(),
             held_back: Mutex::default(),
             arrived: Notify::new(),
@@ -143,10 +145,23 @@ impl Node {
         lock(&self.desk.follows).values().sum()
     }
 
+    /// How many times this node follows the lifecycle of jobs.
+    pub(crate) fn lifecycle_subscriptions(&self) -> usize {
+        *lock(&self.desk.follows_lifecycle)
+    }
+
     fn tell_others(&self, job_id: &JobId, notice: &Notice) {
+        self.tell_those(notice, |desk| lock(&desk.follows).contains_key(job_id));
+    }
+
+    fn tell_of_lifecycle(&self, notice: &Notice) {
+        self.tell_those(notice, |desk| *lock(&desk.follows_lifecycle) > 0);
+    }
+
+    fn tell_those(&self, notice: &Notice, follows: impl Fn(&Desk) -> bool) {
         let mood = *lock(&self.hall.mood);
         for desk in &*lock(&self.hall.desks) {
-            if Arc::ptr_eq(desk, &self.desk) || !lock(&desk.follows).contains_key(job_id) {
+            if Arc::ptr_eq(desk, &self.desk) || !follows(desk) {
                 continue;
             }
             match mood {
@@ -170,7 +185,12 @@ impl Node {
 #[async_trait]
 impl Store for Node {
     async fn create(&self, job: &Job, input: Option<&Input>) -> Result<Created, StoreError> {
-        self.hall.memory().create(job, input).await
+        let created = self.hall.memory().create(job, input).await?;
+        if let Created::Done(seq) = created {
+            let job = Job { seq, ..job.clone() };
+            self.tell_of_lifecycle(&Notice::Entered(Arc::new(job)));
+        }
+        Ok(created)
     }
 
     async fn reserve(&self, key: &str, job: &JobId, now: Timestamp) -> Result<JobId, StoreError> {
@@ -186,6 +206,7 @@ impl Store for Node {
     }
 
     async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
+        let before = self.load(commit.job.id(), commit.now).await?;
         let committed = self.hall.memory().commit(commit).await?;
         if let Committed::Done { prev, first } = committed
             && commit.positions > 0
@@ -196,15 +217,24 @@ impl Store for Node {
                 name: event.name.clone(),
                 data: event.data.clone(),
             };
+            let job = Arc::new(Job {
+                seq,
+                ..commit.job.clone()
+            });
             let notice = Notice::Change {
                 prev,
-                job: Arc::new(Job {
-                    seq,
-                    ..commit.job.clone()
-                }),
+                job: Arc::clone(&job),
                 events: commit.events.iter().map(event).collect(),
             };
-            self.tell_others(commit.job.id(), &notice);
+            self.tell_others(job.id(), &notice);
+            // What another node has committed between the two is one too many.
+            let is_the_same = |before: &Loaded| {
+                matches!(before, Loaded::Job(stored) if stored.job.seq == prev
+                    && stored.job.face.state == job.face.state)
+            };
+            if !is_the_same(&before) {
+                self.tell_of_lifecycle(&Notice::Entered(job));
+            }
         }
         Ok(committed)
     }
@@ -244,6 +274,10 @@ impl Store for Node {
     async fn remove(&self, origin: &Origin, gone_until: Timestamp) -> Result<(), StoreError> {
         self.hall.memory().remove(origin, gone_until).await?;
         self.tell_others(&origin.job_id, &Notice::Touched(origin.job_id.clone()));
+        self.tell_of_lifecycle(&Notice::Removed {
+            job_id: origin.job_id.clone(),
+            incarnation: origin.incarnation,
+        });
         Ok(())
     }
 
@@ -291,6 +325,14 @@ impl Shared for Node {
                     follows.remove(&job_id);
                 }
             }
+        }))
+    }
+
+    async fn follow_lifecycle(&self) -> Result<Following, StoreError> {
+        *lock(&self.desk.follows_lifecycle) += 1;
+        let desk = Arc::clone(&self.desk);
+        Ok(Following::new(move || {
+            *lock(&desk.follows_lifecycle) -= 1;
         }))
     }
 
