@@ -164,7 +164,8 @@ impl Hearing {
         let channel = std::str::from_utf8(channel).ok()?;
         let text = std::str::from_utf8(text).unwrap_or_default();
         let (node, told) = text.split_once(' ').unwrap_or((text, ""));
-        if node.parse() == Ok(self.node) {
+        // An empty one is a node's that tries whether it may publish.
+        if node.is_empty() || node.parse() == Ok(self.node) {
             return None;
         }
         // What cannot be read here, of a newer version say, is still a reason to look.

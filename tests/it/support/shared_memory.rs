@@ -1,19 +1,24 @@
 //! One memory store for several servers of a process, each of which is told what the others do;
 //! notices are lost or held back when a test says so.
 
+mod sharing;
+
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use async_trait::async_trait;
 use progressd::{
-    job::{Event, Job, JobId, Ledger, Origin, ReportId, Seq, Timestamp},
+    job::{Event, Job, JobId, Origin, Seq, Timestamp},
     store::{
-        Commit, Committed, Created, Filter, Following, Input, JobCounts, KeptEvents, Loaded,
-        Memory, Notice, Position, Rows, Shared, Store, StoreError,
+        Commit, Committed, Created, Filter, Input, JobCounts, KeptEvents, Loaded, Memory, Notice,
+        Position, Rows, Shared, Store, StoreError,
     },
 };
 use tokio::sync::Notify;
@@ -64,6 +69,8 @@ pub(crate) struct Node {
     desk: Arc<Desk>,
     /// How far the store's clock is ahead of this machine's.
     ahead: Duration,
+    /// Whether the next creation is done and answered by a failure.
+    loses_an_answer: AtomicBool,
 }
 
 impl Hall {
@@ -96,6 +103,7 @@ impl Hall {
             hall: Arc::clone(self),
             desk,
             ahead,
+            loses_an_answer: AtomicBool::new(false),
         })
     }
 
@@ -116,8 +124,13 @@ impl Hall {
 
     /// Tells every node that everything is lost.
     pub(crate) fn tell_of_the_loss(&self) {
+        self.tell(&Notice::Emptied);
+    }
+
+    /// Tells every node this, as if the store did.
+    pub(crate) fn tell(&self, notice: &Notice) {
         for desk in &*lock(&self.desks) {
-            lock(&desk.notices).push_back(Notice::Emptied);
+            lock(&desk.notices).push_back(notice.clone());
             desk.arrived.notify_one();
         }
     }
@@ -143,6 +156,11 @@ impl Node {
     /// How many times this node follows a job.
     pub(crate) fn subscriptions(&self) -> usize {
         lock(&self.desk.follows).values().sum()
+    }
+
+    /// The next creation is done, and its answer lost.
+    pub(crate) fn lose_the_next_creations_answer(&self) {
+        self.loses_an_answer.store(true, Ordering::Relaxed);
     }
 
     /// How many times this node follows the lifecycle of jobs.
@@ -189,6 +207,9 @@ impl Store for Node {
         if let Created::Done(seq) = created {
             let job = Job { seq, ..job.clone() };
             self.tell_of_lifecycle(&Notice::Entered(Arc::new(job)));
+        }
+        if self.loses_an_answer.swap(false, Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("as the test has it".to_owned()));
         }
         Ok(created)
     }
@@ -305,131 +326,6 @@ impl Store for Node {
 
     fn shared(&self) -> Option<&dyn Shared> {
         Some(self)
-    }
-}
-
-#[async_trait]
-impl Shared for Node {
-    async fn now(&self) -> Result<Timestamp, StoreError> {
-        Ok(self.clock())
-    }
-
-    async fn follow(&self, job_id: &JobId) -> Result<Following, StoreError> {
-        *lock(&self.desk.follows).entry(job_id.clone()).or_default() += 1;
-        let (desk, job_id) = (Arc::clone(&self.desk), job_id.clone());
-        Ok(Following::new(move || {
-            let mut follows = lock(&desk.follows);
-            if let Some(count) = follows.get_mut(&job_id) {
-                *count -= 1;
-                if *count == 0 {
-                    follows.remove(&job_id);
-                }
-            }
-        }))
-    }
-
-    async fn follow_lifecycle(&self) -> Result<Following, StoreError> {
-        *lock(&self.desk.follows_lifecycle) += 1;
-        let desk = Arc::clone(&self.desk);
-        Ok(Following::new(move || {
-            *lock(&desk.follows_lifecycle) -= 1;
-        }))
-    }
-
-    async fn next_notice(&self) -> Notice {
-        loop {
-            if let Some(notice) = lock(&self.desk.notices).pop_front() {
-                return notice;
-            }
-            self.desk.arrived.notified().await;
-        }
-    }
-
-    async fn seqs(&self, jobs: &[&Origin]) -> Result<Vec<Option<Seq>>, StoreError> {
-        let mut seqs = Vec::new();
-        for origin in jobs {
-            let loaded = self.load(&origin.job_id, self.clock()).await?;
-            seqs.push(match loaded {
-                Loaded::Job(stored) if stored.job.origin.incarnation == origin.incarnation => {
-                    Some(stored.job.seq)
-                }
-                _ => None,
-            });
-        }
-        Ok(seqs)
-    }
-
-    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<JobId>, StoreError> {
-        let unfinished = self.unfinished(None, None, usize::MAX).await?;
-        let is_due = |job: &&Arc<Job>| job.next_deadline().is_some_and(|at| at <= now);
-        let due = unfinished.iter().filter(is_due).map(|job| job.id().clone());
-        Ok(due.take(limit).collect())
-    }
-
-    async fn claim(
-        &self,
-        job: &Origin,
-        node: Uuid,
-        ttl: Duration,
-    ) -> Result<Option<u64>, StoreError> {
-        if lock(&self.hall.refused).as_deref() == Some(job.job_id.as_str()) {
-            return Err(StoreError::Unavailable("as the test has it".to_owned()));
-        }
-        let mut claims = lock(&self.hall.claims);
-        let now = Instant::now();
-        let claim = claims.entry(job.incarnation).or_insert(Claim {
-            node,
-            until: now,
-            turns: 1,
-        });
-        if claim.node != node {
-            if claim.until > now {
-                return Ok(None);
-            }
-            *claim = Claim {
-                node,
-                turns: claim.turns + 1,
-                ..*claim
-            };
-        }
-        claim.until = now + ttl;
-        Ok(Some(claim.turns))
-    }
-
-    async fn release(&self, job: &Origin, node: Uuid) -> Result<(), StoreError> {
-        let mut claims = lock(&self.hall.claims);
-        if let Some(claim) = claims.get_mut(&job.incarnation)
-            && claim.node == node
-        {
-            claim.until = Instant::now();
-        }
-        Ok(())
-    }
-
-    async fn answers(&self, job: &Origin, _: &[ReportId]) -> Result<Ledger, StoreError> {
-        Ok(match self.load(&job.job_id, self.clock()).await? {
-            Loaded::Job(stored) => stored.ledger,
-            _ => Ledger::default(),
-        })
-    }
-
-    /// With a later seq: memory gives its own.
-    async fn restore(&self, job: &Job) -> Result<(), StoreError> {
-        let memory = self.hall.memory();
-        let Created::Done(seq) = memory.create(job, None).await? else {
-            return Ok(());
-        };
-        let commit = Commit {
-            job: &Job { seq, ..job.clone() },
-            positions: 1,
-            events: &[],
-            rows: &[],
-            answers: &[],
-            now: Timestamp::from_micros(job.seq.get() + 1),
-            nonce: Uuid::now_v7(),
-            is_replaceable: false,
-        };
-        memory.commit(commit).await.map(drop)
     }
 }
 
