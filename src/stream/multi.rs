@@ -141,15 +141,16 @@ impl MultiStream {
                 self.end(reason);
                 continue;
             }
-            if self.draining.as_mut().poll(context).is_ready() {
-                self.end(StreamEnd::Draining);
-                continue;
-            }
             let has_happened = match self.phase {
                 Phase::Snapshot(_) => self.poll_snapshot(context),
                 _ => self.poll_live(context),
             };
             if has_happened {
+                continue;
+            }
+            // After what has happened: a job that has just ended is told.
+            if self.draining.as_mut().poll(context).is_ready() {
+                self.end(StreamEnd::Draining);
                 continue;
             }
             match ready!(self.upkeep.poll_timer(context)) {
@@ -255,6 +256,7 @@ impl MultiStream {
             // Those that were named are there from the beginning, or never.
             LifecycleEvent::Entered(_) if self.shown.selector.is_none() => {}
             LifecycleEvent::Entered(job) if self.shown.members.holds(&job) => {}
+            LifecycleEvent::Entered(job) if !self.shown.has_room_for(&job) => {}
             // Events came before the word of it.
             LifecycleEvent::Entered(job) => {
                 self.join(job.id().clone());

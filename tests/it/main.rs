@@ -14,6 +14,7 @@ mod hostile;
 mod joining_model;
 mod lifecycle;
 mod limits;
+mod many_jobs;
 mod many_jobs_shared;
 mod metrics;
 mod openapi;

@@ -172,10 +172,9 @@ async fn no_event_is_lost_between(backing: &Backing) {
         })
     });
     let mut seen = BTreeSet::new();
-    let mut cursor: Option<String> = None;
+    let mut cursor = "0".to_owned();
     for visit in 0.. {
-        let query = cursor.as_ref().map(|id| format!("?last_event_id={id}"));
-        let path = format!("/api/v1/stream{}", query.unwrap_or_default());
+        let path = format!("/api/v1/stream?last_event_id={cursor}");
         let mut stream = servers[visit % 2].stream(&path).await;
         // The whole snapshot, with what was missed, and some of what comes then.
         let (mut later, mut is_synced) = (0, false);
@@ -187,7 +186,7 @@ async fn no_event_is_lost_between(backing: &Backing) {
                 let json = block.json();
                 seen.insert((json["job_id"].to_string(), json["seq"].as_u64()));
             }
-            cursor = block.id.or(cursor);
+            cursor = block.id.unwrap_or(cursor);
         }
         if seen.len() == 4 * EVENTS {
             break;
