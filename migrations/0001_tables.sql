@@ -59,6 +59,8 @@ CREATE TABLE progressd.jobs (
     -- The transaction in which the job came into its state, and the node that did it; none is ''.
     entered_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     entered_by text NOT NULL DEFAULT '',
+    -- The job before it of the name, whose removal is no more to be found.
+    former uuid,
     event_count integer NOT NULL DEFAULT 0,
     event_bytes bigint NOT NULL DEFAULT 0,
     -- The highest seq of an event that is kept no more.

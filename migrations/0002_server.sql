@@ -55,7 +55,7 @@ BEGIN
         IF FOUND THEN
             PERFORM progressd.remove(stored.job_id, stored.incarnation, now, '', patience_ms);
         END IF;
-        SELECT g.seq INTO before_it FROM progressd.gone AS g WHERE g.job_id = wanted.job_id;
+        SELECT g.seq, g.incarnation INTO before_it, removed FROM progressd.gone AS g WHERE g.job_id = wanted.job_id;
         IF FOUND AND must_be_new THEN
             outcome := 'gone';
             RETURN NEXT;
@@ -68,7 +68,7 @@ BEGIN
             status, attempt, processed_count, total_count, progress_percentage, named_hundredths,
             highest_hundredths, step, message, error, rate_per_second, eta_seconds, stalled,
             cancel_requested, started_at, finished_at, updated_at, reported_at, estimator,
-            deadline_at, due_at, expires_at, entered_by
+            deadline_at, due_at, expires_at, entered_by, former
         )
         SELECT
             wanted.job_id, wanted.incarnation, wanted.kind, wanted.unit, wanted.owner, wanted.tags,
@@ -79,7 +79,8 @@ BEGIN
             f.highest, f.step, f.message, f.error, f.rate, f.eta, f.stalled,
             f.cancel_requested, progressd.moment(f.started_at), progressd.moment(f.finished_at),
             progressd.moment(f.updated_at), progressd.moment(f.reported_at), f.estimator,
-            progressd.moment(f.deadline), progressd.moment(f.deadline), progressd.moment(f.expires_at), node
+            progressd.moment(f.deadline), progressd.moment(f.deadline), progressd.moment(f.expires_at), node,
+            removed
         FROM progressd.read_face(face) AS f
         ON CONFLICT (job_id) DO NOTHING
         RETURNING * INTO created;

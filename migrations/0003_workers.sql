@@ -112,7 +112,7 @@ BEGIN
         NEW.fail_stalled_after_seconds, NEW.ttl_seconds, NEW.abandon_after_seconds, NEW.reported_at,
         NEW.named_hundredths, NEW.highest_hundredths, NEW.estimator, NEW.nonce, NEW.deadline_at, NEW.due_at,
         NEW.expires_at, NEW.entered_xid, NEW.entered_by, NEW.event_count, NEW.event_bytes, NEW.dropped_seq,
-        NEW.row_count, NEW.answer_count
+        NEW.row_count, NEW.answer_count, NEW.former
     ) IS DISTINCT FROM ROW(
         OLD.job_id, OLD.rate_per_second, OLD.eta_seconds, OLD.stalled, OLD.cancel_requested, OLD.created_at,
         OLD.started_at, OLD.updated_at, OLD.finished_at, OLD.seq, OLD.kind, OLD.unit, OLD.owner, OLD.tags,
@@ -120,7 +120,7 @@ BEGIN
         OLD.fail_stalled_after_seconds, OLD.ttl_seconds, OLD.abandon_after_seconds, OLD.reported_at,
         OLD.named_hundredths, OLD.highest_hundredths, OLD.estimator, OLD.nonce, OLD.deadline_at, OLD.due_at,
         OLD.expires_at, OLD.entered_xid, OLD.entered_by, OLD.event_count, OLD.event_bytes, OLD.dropped_seq,
-        OLD.row_count, OLD.answer_count
+        OLD.row_count, OLD.answer_count, OLD.former
     ) THEN
         PERFORM progressd.refuse('PD004', 'a worker writes status, processed_count, total_count, '
             'progress_percentage, step, message, data, result, error and attempt; the rest is the server''s');

@@ -210,6 +210,7 @@ async fn nothing_is_looked_for_from_one_end_to_the_other() {
             .execute(&format!("SET progressd.writer = 'server'; {statement}"))
             .await;
     }
+    let other = quiet(&database).await;
     let begin = server.log().len();
     let some = |text: &str| Some(text.to_owned());
     let before = Position {
@@ -302,7 +303,6 @@ async fn nothing_is_looked_for_from_one_end_to_the_other() {
     store.rows(&job.origin, 0, 10).await.expect("rows");
     store.expire(now(), 60, 100).await.expect("an expiry");
     let _following = shared.follow_lifecycle().await.expect("a snapshot");
-    let other = quiet(&database).await;
     other.remove(&job.origin, now()).await.expect("a removal");
     while !matches!(
         in_time("a notice", shared.next_notice()).await,
@@ -316,6 +316,8 @@ async fn nothing_is_looked_for_from_one_end_to_the_other() {
         plans.contains("Index Scan using jobs_by_tag")
             || plans.contains("Bitmap Index Scan on jobs_by_tag")
     );
+    assert!(plans.contains("Index Scan using jobs_entered"));
+    assert!(plans.contains("Index Scan using gone_removed"));
     let walks: Vec<_> = plans
         .lines()
         .filter(|line| line.contains("Seq Scan on "))

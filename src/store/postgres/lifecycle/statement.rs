@@ -53,12 +53,13 @@ impl Snapshot {
     }
 }
 
-/// What was not visible to `since` and is now, above `after`, and is not of `node`. There is a row also
-/// when nothing is found. What is visible to no snapshot comes from another cluster, by a dump.
+/// What was not visible to `since` and is now, above `after`, and is not of `node`; a job of its own only when
+/// that has the name of one which others may have removed. There is a row also when nothing is found. What is
+/// visible to no snapshot comes from another cluster, by a dump.
 pub(super) fn of(since: &Snapshot, after: Option<&Place>, node: &str) -> String {
     let node = sql::text(node);
     let since = sql::text(&since.0);
-    let slice = |table: &str, xid: &str, by: &str, removed: &str| {
+    let slice = |table: &str, xid: &str, is_wanted: &str, removed: &str| {
         let after = after.map_or_else(String::new, |place| {
             let (xid_before, job_id) = (sql::text(&place.xid), sql::text(&place.job_id));
             format!("AND (o.{xid}, o.job_id) > ({xid_before}::xid8, {job_id} COLLATE \"C\")")
@@ -67,17 +68,20 @@ pub(super) fn of(since: &Snapshot, after: Option<&Place>, node: &str) -> String 
             "(SELECT o.{xid} AS xid, o.job_id, {removed} AS removed FROM progressd.{table} AS o, n \
              WHERE o.{xid} >= pg_snapshot_xmin({since}::pg_snapshot) {after} \
              AND NOT pg_visible_in_snapshot(o.{xid}, {since}::pg_snapshot) \
-             AND pg_visible_in_snapshot(o.{xid}, n.snapshot) AND o.{by} <> {node} \
+             AND pg_visible_in_snapshot(o.{xid}, n.snapshot) AND ({is_wanted}) \
              ORDER BY o.{xid}, o.job_id LIMIT {PAGE})"
         )
     };
-    let entered = slice("jobs", "entered_xid", "entered_by", "NULL::uuid");
-    let removed = slice("gone", "removed_xid", "removed_by", "o.incarnation");
+    let of_others = format!("o.entered_by <> {node} OR o.former IS NOT NULL");
+    let entered = slice("jobs", "entered_xid", &of_others, "NULL::uuid");
+    let of_others = format!("o.removed_by <> {node}");
+    let removed = slice("gone", "removed_xid", &of_others, "o.incarnation");
     format!(
         "WITH n AS (SELECT pg_current_snapshot() AS snapshot), \
          t AS (SELECT u.xid, u.job_id, u.removed FROM ({entered} UNION ALL {removed}) AS u \
          ORDER BY u.xid, u.job_id LIMIT {PAGE}) \
-         SELECT n.snapshot::text, t.xid::text, t.job_id, t.removed, {JOB} FROM n \
+         SELECT n.snapshot::text, t.xid::text, t.job_id, coalesce(t.removed, j.former), \
+         j.entered_by <> {node}, {JOB} FROM n \
          LEFT JOIN t ON true \
          LEFT JOIN progressd.jobs AS j ON j.job_id = t.job_id AND t.removed IS NULL \
          ORDER BY t.xid, t.job_id"
@@ -101,7 +105,7 @@ impl Page {
             ) else {
                 break;
             };
-            page.notices.extend(notice(columns, job_id));
+            page.notices.extend(notices(columns, job_id));
             page.end = Some(Place {
                 xid: xid.to_owned(),
                 job_id: job_id.to_owned(),
@@ -115,20 +119,25 @@ impl Page {
 }
 
 /// What a row says. One that cannot be read keeps nobody from the others.
-fn notice(mut columns: Columns<'_>, job_id: &str) -> Option<Notice> {
+fn notices(mut columns: Columns<'_>, job_id: &str) -> Vec<Notice> {
     let mut read = || -> Result<_, BoxDynError> {
+        let mut notices = Vec::new();
         let removed: Option<Uuid> = columns.take()?;
-        Ok(match removed {
-            Some(incarnation) => Notice::Removed {
-                job_id: JobId::parse(job_id)?,
+        if let Some(incarnation) = removed {
+            let job_id = JobId::parse(job_id)?;
+            notices.push(Notice::Removed {
+                job_id,
                 incarnation,
-            },
-            None => Notice::Entered(columns.job()?.0.into()),
-        })
+            });
+        }
+        let is_entry: Option<bool> = columns.take()?;
+        if is_entry == Some(true) {
+            notices.push(Notice::Entered(columns.job()?.0.into()));
+        }
+        Ok(notices)
     };
-    read()
-        .inspect_err(|error| {
-            tracing::error!(job.id = job_id, %error, "a job in the database cannot be read");
-        })
-        .ok()
+    read().unwrap_or_else(|error| {
+        tracing::error!(job.id = job_id, %error, "a job in the database cannot be read");
+        Vec::new()
+    })
 }
