@@ -45,8 +45,10 @@ pub enum LifecycleEvent {
     Removed {
         /// Its name.
         job_id: JobId,
-        /// Which of the jobs of that name it was, where that is known.
-        incarnation: Option<Uuid>,
+        /// Which of the jobs of that name it was.
+        incarnation: Uuid,
+        /// The job, where it is known.
+        job: Option<Arc<Job>>,
     },
     /// Others may have been missed: what there is has to be looked at anew.
     Missed,
@@ -75,7 +77,7 @@ struct Unread {
 }
 
 struct Listener {
-    wants: Box<dyn Fn(&Job) -> bool + Send + Sync>,
+    wants: Box<dyn Fn(&LifecycleEvent) -> bool + Send + Sync>,
     events: mpsc::Sender<LifecycleEvent>,
     has_missed: Arc<AtomicBool>,
 }
@@ -105,12 +107,8 @@ impl Lifecycle {
             return;
         }
         for (_, listener) in self.read().iter() {
-            let is_wanted = match event {
-                LifecycleEvent::Entered(job) => (listener.wants)(job),
-                LifecycleEvent::Removed { .. } | LifecycleEvent::Missed => true,
-            };
-            // The flag first: who finds the queue full takes from it, and then sees the flag.
-            if is_wanted && listener.events.try_send(event.clone()).is_err() {
+            // A queue that is full is taken from; whoever does sees the flag, then or the next time.
+            if (listener.wants)(event) && listener.events.try_send(event.clone()).is_err() {
                 listener.has_missed.store(true, Ordering::Release);
             }
         }
@@ -160,14 +158,14 @@ impl Lifecycle {
 }
 
 impl Registry {
-    /// Has the lifecycle of those jobs told that `wants` says yes to: whatever is done after this has
-    /// returned, on any node. It is asked for every change of a job's state and must be quick.
+    /// Has those events told that `wants` says yes to: whatever is done after this has returned, on any
+    /// node. It is asked for every change of a job's state and must be quick.
     ///
     /// # Errors
     /// The store does not answer.
     pub async fn lifecycle(
         &self,
-        wants: impl Fn(&Job) -> bool + Send + Sync + 'static,
+        wants: impl Fn(&LifecycleEvent) -> bool + Send + Sync + 'static,
     ) -> Result<LifecycleEvents, StoreError> {
         let following = self.inner.follow_lifecycle().await?;
         let (sender, events) = mpsc::channel(QUEUE);
@@ -209,6 +207,11 @@ impl Inner {
 }
 
 impl LifecycleEvents {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
     /// The next one. Cancel-safe.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<LifecycleEvent> {
         let event = ready!(self.events.poll_recv(context));

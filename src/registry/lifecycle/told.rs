@@ -30,11 +30,10 @@ impl Told {
     pub(super) fn is_news(&mut self, event: &LifecycleEvent) -> bool {
         match event {
             LifecycleEvent::Entered(job) => self.rises(job.origin.incarnation, Newest::At(job.seq)),
-            LifecycleEvent::Removed {
-                incarnation: Some(incarnation),
-                ..
-            } => self.rises(*incarnation, Newest::Removed),
-            LifecycleEvent::Removed { .. } | LifecycleEvent::Missed => true,
+            LifecycleEvent::Removed { incarnation, .. } => {
+                self.rises(*incarnation, Newest::Removed)
+            }
+            LifecycleEvent::Missed => true,
         }
     }
 
@@ -85,7 +84,8 @@ mod tests {
     fn removal(job: &Job) -> LifecycleEvent {
         LifecycleEvent::Removed {
             job_id: job.id().clone(),
-            incarnation: Some(job.origin.incarnation),
+            incarnation: job.origin.incarnation,
+            job: None,
         }
     }
 

@@ -39,7 +39,8 @@ pub(super) async fn hear(inner: Arc<Inner>) {
                 incarnation,
             } => tell(LifecycleEvent::Removed {
                 job_id,
-                incarnation: Some(incarnation),
+                incarnation,
+                job: None,
             }),
             Notice::Moved(job_id) => inner.lifecycle.look_at(job_id),
             Notice::LifecycleMissed => tell(LifecycleEvent::Missed),
@@ -75,7 +76,8 @@ impl Inner {
             Ok(Loaded::Job(stored)) => Some(LifecycleEvent::Entered(stored.job)),
             Ok(Loaded::Gone(former)) => Some(LifecycleEvent::Removed {
                 job_id,
-                incarnation: Some(former.incarnation),
+                incarnation: former.incarnation,
+                job: None,
             }),
             Ok(Loaded::Unknown) => None,
             // Whoever lists the jobs tries until the store answers.

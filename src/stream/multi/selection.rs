@@ -61,6 +61,15 @@ impl Selector {
             && (self.may_see)(job)
     }
 
+    /// Whether the job may be on the stream, whatever its state was.
+    pub(super) fn may_have_wanted(&self, job: &Job) -> bool {
+        let filter = Filter {
+            states: Vec::new(),
+            ..self.filter.clone()
+        };
+        filter.matches(job) && (self.may_see)(job)
+    }
+
     /// When time alone takes the job off the stream.
     pub(super) fn leaves_at(&self, job: &Job) -> Option<Timestamp> {
         let recent_until = job

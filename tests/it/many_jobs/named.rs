@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::{SHARP, emit, job_of, jobs_at_first, open, remove, resume, said, snapshot, words};
-use crate::support::{people, server::TestServer};
+use crate::support::{people, server::TestServer, sse::Block};
 
 async fn with_jobs(toml: &str, names: &[&str]) -> TestServer {
     let server = TestServer::with(toml).await;
@@ -24,7 +24,8 @@ async fn a_stream_of_named_jobs_ends_with_the_last_of_them_and_is_over_for_good(
     server.report("a", json!({"status": "completed"})).await;
     let first_end = stream.next().await;
     assert_eq!(said(&first_end), words("status", "a", json!("completed")));
-    assert_eq!(first_end.retry, None);
+    // No id but the last says that all ends were told.
+    assert_eq!((first_end.retry, &first_end.id), (None, &None));
     server
         .report("b", json!({"status": "failed", "error": "worn out"}))
         .await;
@@ -41,7 +42,8 @@ async fn a_stream_of_named_jobs_ends_with_the_last_of_them_and_is_over_for_good(
     let over = resume(&server, query, &cursor).await;
     assert_eq!(over.head.status, StatusCode::NO_CONTENT);
     // Who has seen only the first end is told the other one.
-    let mut stream = resume(&server, query, &first_end.id.expect("an id")).await;
+    let first = server.status("a").await["seq"].to_string();
+    let mut stream = resume(&server, query, &first).await;
     let blocks = stream.rest().await;
     let told: Vec<_> = blocks.iter().map(|block| block.name()).collect();
     assert_eq!(told, ["error", "status", "status", "synced"]);
@@ -60,8 +62,18 @@ async fn jobs_that_are_all_over_are_told_once() {
     assert_eq!(names, ["status", "status", "synced"]);
     let last = blocks.last().expect("a last block");
     assert_eq!(last.retry, Some(3_600_000));
-    let over = resume(&server, "job=a&job=b", last.id.as_deref().expect("an id")).await;
+    let ids: Vec<_> = blocks.iter().map(Block::seq).collect();
+    assert_eq!(
+        ids[..2],
+        [0, 0],
+        "no id but the last says that all was told"
+    );
+    assert!(ids[2] >= server.status("b").await["seq"].as_u64().expect("a seq"));
+    let over = resume(&server, "job=a&job=b", &ids[2].to_string()).await;
     assert_eq!(over.head.status, StatusCode::NO_CONTENT);
+    // One that was never given tells nothing.
+    let mut beyond = resume(&server, "job=a&job=b", "9007199254740991").await;
+    assert_eq!(beyond.rest().await.len(), 3);
 }
 
 #[tokio::test]

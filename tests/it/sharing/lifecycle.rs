@@ -29,6 +29,10 @@ async fn listen_where(
     server: &TestServer,
     wants: impl Fn(&Job) -> bool + Send + Sync + 'static,
 ) -> LifecycleEvents {
+    let wants = move |event: &LifecycleEvent| match event {
+        LifecycleEvent::Entered(job) => wants(job),
+        LifecycleEvent::Removed { .. } | LifecycleEvent::Missed => true,
+    };
     let listening = server.registry().lifecycle(wants).await;
     listening.expect("the store answers")
 }
