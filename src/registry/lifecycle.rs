@@ -97,6 +97,12 @@ impl Lifecycle {
         self.count.load(Ordering::Acquire) > 0
     }
 
+    /// Whether anybody wants to be told of a job that is like this.
+    pub(super) fn is_wanted(&self, job: &Job) -> bool {
+        let wants = |(_, listener): (usize, &Listener)| (listener.wants)(job);
+        self.is_heard() && self.read().iter().any(wants)
+    }
+
     /// Tells those who want to know, unless they know already.
     pub(super) fn tell(&self, event: &LifecycleEvent) {
         if !self.is_heard() {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 
-use super::{Inner, LifecycleEvent, MOST_AT_ONCE};
+use super::{Inner, LifecycleEvent, MOST_AT_ONCE, Registry};
 use crate::{
-    job::JobId,
-    store::{Loaded, Notice},
+    job::{Job, JobId, Ledger},
+    store::{Loaded, Notice, Stored},
 };
 
 /// Applies what others did.
@@ -33,7 +33,12 @@ pub(super) async fn hear(inner: Arc<Inner>) {
             Notice::Missed => inner.check_the_followed(shared).await,
             // A slot that is followed hears of it by the other notices; one that is not is brought up
             // to date when it is used.
-            Notice::Entered(job) => tell(LifecycleEvent::Entered(job)),
+            Notice::Entered(job) => {
+                if !job.is_finished() && inner.lifecycle.is_wanted(&job) {
+                    inner.hold_what_entered(&job);
+                }
+                tell(LifecycleEvent::Entered(job));
+            }
             Notice::Removed {
                 job_id,
                 incarnation,
@@ -71,6 +76,23 @@ pub(super) async fn read_what_moved(inner: Arc<Inner>) {
 }
 
 impl Inner {
+    /// Holds a job that is about to be watched, maybe by many: they all find this slot, and have it read
+    /// the store once.
+    fn hold_what_entered(self: &Arc<Self>, job: &Arc<Job>) {
+        if self.read_slots().contains_key(job.id()) {
+            return;
+        }
+        let registry = Registry {
+            inner: Arc::clone(self),
+        };
+        let stored = Stored {
+            job: Arc::clone(job),
+            ledger: Ledger::default(),
+            nonce: None,
+        };
+        self.hold(registry.slot(stored, false));
+    }
+
     async fn read_lifecycle(&self, job_id: JobId) -> Option<LifecycleEvent> {
         match self.store.load(&job_id, self.clock.now()).await {
             Ok(Loaded::Job(stored)) => Some(LifecycleEvent::Entered(stored.job)),

@@ -216,6 +216,34 @@ async fn a_node_subscribes_once_while_somebody_listens_and_not_without() {
 }
 
 #[tokio::test]
+async fn a_job_that_another_node_makes_is_read_once_however_many_streams_show_it() {
+    let nodes = Nodes::start().await;
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        let mut stream = nodes.there.stream("/api/v1/stream?kind=k").await;
+        assert_eq!(stream.next().await.name(), "synced");
+        streams.push(stream);
+    }
+    for number in 0..10 {
+        let before = nodes.view.loads();
+        let id = format!("j{number}");
+        nodes.here.create(json!({"job_id": id, "kind": "k"})).await;
+        for stream in &mut streams {
+            assert_eq!(stream.next_status().await["job_id"], id);
+        }
+        assert_eq!(nodes.view.loads() - before, 1);
+        nodes.here.create(json!({"kind": "another"})).await;
+        for status in ["processing", "completed"] {
+            nodes.here.report(&id, json!({"status": status})).await;
+            for stream in &mut streams {
+                assert_eq!(stream.next_status().await["status"], status);
+            }
+        }
+        assert_eq!(nodes.view.loads() - before, 1);
+    }
+}
+
+#[tokio::test]
 async fn late_word_of_a_job_is_not_told_after_what_is_newer() {
     let nodes = Nodes::start().await;
     let mut events = listen(&nodes.there).await;

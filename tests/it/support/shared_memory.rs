@@ -8,7 +8,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -71,6 +71,8 @@ pub(crate) struct Node {
     ahead: Duration,
     /// Whether the next creation is done and answered by a failure.
     loses_an_answer: AtomicBool,
+    /// How many times it was asked for a job.
+    loads: AtomicUsize,
 }
 
 impl Hall {
@@ -104,6 +106,7 @@ impl Hall {
             desk,
             ahead,
             loses_an_answer: AtomicBool::new(false),
+            loads: AtomicUsize::new(0),
         })
     }
 
@@ -156,6 +159,11 @@ impl Node {
     /// How many times this node follows a job.
     pub(crate) fn subscriptions(&self) -> usize {
         lock(&self.desk.follows).values().sum()
+    }
+
+    /// How many times this node has read a job.
+    pub(crate) fn loads(&self) -> usize {
+        self.loads.load(Ordering::Relaxed)
     }
 
     /// The next creation is done, and its answer lost.
@@ -219,6 +227,7 @@ impl Store for Node {
     }
 
     async fn load(&self, job_id: &JobId, now: Timestamp) -> Result<Loaded, StoreError> {
+        self.loads.fetch_add(1, Ordering::Relaxed);
         self.hall.memory().load(job_id, now).await
     }
 
@@ -227,7 +236,7 @@ impl Store for Node {
     }
 
     async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
-        let before = self.load(commit.job.id(), commit.now).await?;
+        let before = self.hall.memory().load(commit.job.id(), commit.now).await?;
         let committed = self.hall.memory().commit(commit).await?;
         if let Committed::Done { prev, first } = committed
             && commit.positions > 0

@@ -54,7 +54,8 @@ impl Shared for Node {
     async fn seqs(&self, jobs: &[&Origin]) -> Result<Vec<Option<Seq>>, StoreError> {
         let mut seqs = Vec::new();
         for origin in jobs {
-            let loaded = self.load(&origin.job_id, self.clock()).await?;
+            let memory = self.hall.memory();
+            let loaded = memory.load(&origin.job_id, self.clock()).await?;
             seqs.push(match loaded {
                 Loaded::Job(stored) if stored.job.origin.incarnation == origin.incarnation => {
                     Some(stored.job.seq)
