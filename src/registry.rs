@@ -42,7 +42,7 @@ use crate::{
     store::{Former, JobCounts, Loaded, Store, StoreError, Stored},
 };
 
-pub use attach::{Attachment, Cursor};
+pub use attach::{Attachment, Cursor, Since};
 pub use handle::{JobHandle, Submission};
 pub use lifecycle::{LifecycleEvent, LifecycleEvents};
 pub use list::JobPage;

@@ -4,13 +4,11 @@ use std::{collections::HashSet, sync::Arc};
 
 use axum::{
     Extension,
-    body::Bytes,
     extract::{Request, State},
     http::Method,
     response::Response,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use http_body_util::StreamBody;
 
 use super::{
     ApiError, App, ErrorCode,
@@ -101,11 +99,7 @@ async fn join(
     };
     metrics.joined(join);
     let stream = MultiStream::new(start, settings, options, metrics.open());
-    let pieces = stream::unfold(stream, |mut stream| async {
-        let piece: Bytes = stream.next().await?;
-        Some((Ok(http_body::Frame::data(piece)), stream))
-    });
-    Ok(Joined::Stream(Box::pin(StreamBody::new(pieces)), seat))
+    Ok(Joined::Stream(Box::pin(stream), seat))
 }
 
 /// Which jobs the query is about.

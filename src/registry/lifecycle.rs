@@ -9,6 +9,7 @@ use std::{
         Arc, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    task::{Context, Poll, ready},
 };
 
 use slab::Slab;
@@ -119,15 +120,15 @@ impl Registry {
 
 impl LifecycleEvents {
     /// The next one. Cancel-safe.
-    pub async fn next(&mut self) -> LifecycleEvent {
-        let event = self.events.recv().await;
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<LifecycleEvent> {
+        let event = ready!(self.events.poll_recv(context));
         if self.has_missed.swap(false, Ordering::AcqRel) {
             // What waits is no more than what will be found.
             while self.events.try_recv().is_ok() {}
-            return LifecycleEvent::Missed;
+            return Poll::Ready(LifecycleEvent::Missed);
         }
         // The sender goes with this.
-        event.unwrap_or(LifecycleEvent::Missed)
+        Poll::Ready(event.unwrap_or(LifecycleEvent::Missed))
     }
 }
 

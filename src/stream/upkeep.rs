@@ -73,14 +73,6 @@ impl Upkeep {
         is_revoked.then_some(StreamEnd::TokenExpired)
     }
 
-    /// What is due next, the end first. Cancel-safe.
-    pub(super) fn poll_due(&mut self, context: &mut Context<'_>) -> Poll<Due> {
-        match self.end(context) {
-            Some(end) => Poll::Ready(Due::End(end)),
-            None => self.poll_timer(context),
-        }
-    }
-
     /// What is due next by the clock. Cancel-safe.
     pub(super) fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<Due> {
         loop {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::{
-    frame::Frame,
+    frame::{Frame, FrameKind},
     job::{Event, Failure, JobId, Seq},
 };
 
@@ -34,10 +34,12 @@ impl Block {
         Self::new(seq, Bytes::from_static(b"status"), json, has_id)
     }
 
-    /// An event that was missed, with the job that it is of. It does not move the cursor.
-    pub(super) fn missed(job_id: &JobId, event: &Event) -> Self {
+    /// An event that was missed, with the job that it is of. It stands behind the job's status, and
+    /// does not move the cursor.
+    pub(super) fn missed(job_id: &JobId, place: Seq, event: &Event) -> Self {
         let name = Bytes::copy_from_slice(event.name.as_str().as_bytes());
-        Self::named(job_id, event.seq, name, event.data.as_str(), false)
+        let block = Self::named(job_id, event.seq, name, event.data.as_str(), false);
+        Self { place, ..block }
     }
 
     /// Why a job failed.
@@ -48,7 +50,7 @@ impl Block {
     }
 
     /// What a job's own watchers read, read once more: its status as it is, an event with its job.
-    pub(super) fn of_frame(job_id: &JobId, frame: &Frame, is_event: bool) -> Option<Self> {
+    pub(super) fn of_frame(job_id: &JobId, frame: &Frame) -> Option<Self> {
         let text = std::str::from_utf8(&frame.bytes).ok()?;
         let (head, rest) = text.split_once('\n')?;
         let name = frame
@@ -57,7 +59,7 @@ impl Block {
         let (data, rest) = rest.split_once('\n')?;
         let data = data.strip_prefix("data: ")?;
         let has_id = rest.starts_with("id: ");
-        Some(match is_event {
+        Some(match frame.kind == FrameKind::Event {
             true => Self::named(job_id, frame.seq, name, data, has_id),
             false => {
                 let data = frame.bytes.slice_ref(data.as_bytes());

@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures_util::{
-    FutureExt as _, Stream, StreamExt as _,
+    Stream, StreamExt as _,
     future::AbortHandle,
     stream::{Abortable, SelectAll},
 };
@@ -103,6 +103,12 @@ impl Members {
         self.by_name.get_mut(job_id)
     }
 
+    /// The job, and what was sent of it, while it has more to come.
+    pub(super) fn watched(&self, job_id: &JobId) -> Option<(JobHandle, Seq)> {
+        let member = self.by_name.get(job_id)?;
+        Some((member.watched.as_ref()?.job.clone(), member.seen))
+    }
+
     pub(super) fn holds(&self, job: &Job) -> bool {
         let held = self.by_name.get(job.id());
         held.is_some_and(|member| member.incarnation == job.origin.incarnation)
@@ -152,10 +158,13 @@ impl Members {
 
     /// Takes a job off the stream; says whether it was there.
     pub(super) fn take_off(&mut self, job_id: &JobId) -> bool {
-        self.finish(job_id);
         let Some(member) = self.by_name.remove(job_id) else {
             return false;
         };
+        if let Some(watched) = member.watched {
+            watched.live.abort();
+            self.live_count -= 1;
+        }
         self.by_age.remove(&member.position);
         if let Some(key) = member.leaving {
             self.leaving.try_remove(&key);
@@ -163,10 +172,13 @@ impl Members {
         true
     }
 
-    /// Nothing more comes of this one.
-    pub(super) fn finish(&mut self, job_id: &JobId) {
-        let member = self.by_name.get_mut(job_id);
-        if let Some(watched) = member.and_then(|member| member.watched.take()) {
+    /// Nothing more comes of this one, of which everything up to `seen` was sent.
+    pub(super) fn finish(&mut self, job_id: &JobId, seen: Seq) {
+        let Some(member) = self.by_name.get_mut(job_id) else {
+            return;
+        };
+        (member.seen, member.status_seen) = (seen, seen);
+        if let Some(watched) = member.watched.take() {
             watched.live.abort();
             self.live_count -= 1;
         }
@@ -200,11 +212,6 @@ impl Members {
             // Nobody is live.
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
-    }
-
-    /// What has come already.
-    pub(super) fn news_at_hand(&mut self) -> Option<News> {
-        self.live.next().now_or_never().flatten()
     }
 }
 

@@ -1,17 +1,20 @@
 //! How a stream of many jobs begins: which jobs there are, and how each of them is joined.
 
-use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::{
     StreamExt as _,
     stream::{self, BoxStream},
 };
 
-use super::{Named, Selection, Selector};
+use super::{
+    Named, Selection, Selector,
+    joining::{Joined, MOST_AT_ONCE, attach, join},
+};
 use crate::{
     job::{Job, JobId, Seq, State},
-    registry::{Attachment, JobHandle, LifecycleEvents, Registry, RegistryError},
-    store::{Filter, Position, StoreError},
+    registry::{JobHandle, LifecycleEvents, Registry, RegistryError, Since},
+    store::{Filter, Position},
 };
 
 /// Most jobs on one stream.
@@ -19,9 +22,6 @@ pub(super) const MOST_JOBS: usize = 5_000;
 
 /// How many jobs one look into the store brings.
 const SLICE: usize = 500;
-
-/// How many jobs are joined at a time.
-pub(super) const JOINS: usize = 32;
 
 /// What a stream of many jobs begins with.
 pub struct MultiStart {
@@ -32,17 +32,15 @@ pub struct MultiStart {
     pub(super) joining: BoxStream<'static, Joined>,
     pub(super) lifecycle: LifecycleEvents,
     pub(super) began_at: Seq,
-    pub(super) since: Option<Seq>,
+    pub(super) since: Option<Since>,
 }
 
-/// A job that was joined, or not.
-pub(super) enum Joined {
-    Attached(JobHandle, Attachment),
-    /// It is finished, and nothing of it was missed.
-    Finished(Arc<Job>),
-    /// It went meanwhile.
-    Absent(JobId),
-    Failed(StoreError),
+/// What a look for jobs that came or went without word has found.
+pub(super) enum Jobs {
+    /// All that match, newest first.
+    Matching(Vec<Arc<Job>>),
+    /// Those that are not there any more.
+    Gone(Vec<JobId>),
 }
 
 impl MultiStart {
@@ -61,14 +59,14 @@ impl MultiStart {
     ) -> Result<Option<Self>, RegistryError> {
         let began_at = Seq::new(registry.now().as_micros()).unwrap_or(Seq::MAX);
         let rewind = u64::try_from(rewind.as_micros()).unwrap_or(u64::MAX);
-        let since = cursor.map(|cursor| {
-            let since = cursor.min(began_at).get().saturating_sub(rewind);
-            Seq::new(since).unwrap_or_default()
+        let since = cursor.map(|seen| Since {
+            after: Seq::new(seen.min(began_at).get().saturating_sub(rewind)).unwrap_or_default(),
+            seen,
         });
         let start = match selection {
             Selection::Named(named) => {
-                let names: HashSet<String> = named.iter().map(|named| named.name.clone()).collect();
-                let lifecycle = registry.lifecycle(move |job| names.contains(job.id().as_str()));
+                // Those that were named are there from the beginning, or never.
+                let lifecycle = registry.lifecycle(|_| false);
                 let (mut handles, mut refused) = (Vec::new(), Vec::new());
                 for Named { name, found } in named {
                     match found {
@@ -88,7 +86,7 @@ impl MultiStart {
                     registry: registry.clone(),
                     selector: None,
                     refused,
-                    joining: joining.buffered(JOINS).boxed(),
+                    joining: joining.buffered(MOST_AT_ONCE).boxed(),
                     lifecycle,
                     began_at,
                     since,
@@ -101,13 +99,13 @@ impl MultiStart {
                 let jobs = list(registry, &selector).await?;
                 let joining = {
                     let registry = registry.clone();
-                    stream::iter(jobs).map(move |job| join(registry.clone(), job, since))
+                    stream::iter(jobs).map(move |job| take(registry.clone(), job, since))
                 };
                 Self {
                     registry: registry.clone(),
                     selector: Some(selector),
                     refused: Vec::new(),
-                    joining: joining.buffered(JOINS).boxed(),
+                    joining: joining.buffered(MOST_AT_ONCE).boxed(),
                     lifecycle,
                     began_at,
                     since,
@@ -166,29 +164,27 @@ pub(super) async fn list(
     Ok(jobs)
 }
 
-pub(super) async fn join(registry: Registry, job: Arc<Job>, since: Option<Seq>) -> Joined {
-    let is_told = since.is_none_or(|since| job.seq <= since);
-    if job.is_finished() && is_told {
-        return Joined::Finished(job);
-    }
-    match registry.find(job.id()).await {
-        Ok(found) => attach(found, since).await,
-        Err(error) => Joined::of_error(job.id(), error),
+/// Joins a job that was listed; one whose end was seen before is shown as it is.
+async fn take(registry: Registry, job: Arc<Job>, since: Option<Since>) -> Joined {
+    let is_told = since.is_none_or(|since| job.seq <= since.after);
+    match job.is_finished() && is_told {
+        true => Joined::Listed(job),
+        false => join(registry, job.id().clone(), since).await,
     }
 }
 
-pub(super) async fn attach(job: JobHandle, since: Option<Seq>) -> Joined {
-    match job.attach_since(since).await {
-        Ok(attachment) => Joined::Attached(job, attachment),
-        Err(error) => Joined::of_error(job.id(), error),
-    }
-}
-
-impl Joined {
-    fn of_error(job_id: &JobId, error: RegistryError) -> Self {
-        match error {
-            RegistryError::Store(error) => Self::Failed(error),
-            _ => Self::Absent(job_id.clone()),
+/// Which of these jobs are not there any more.
+pub(super) async fn gone_of(
+    registry: &Registry,
+    jobs: Vec<JobId>,
+) -> Result<Vec<JobId>, RegistryError> {
+    let mut gone = Vec::new();
+    for job_id in jobs {
+        match registry.find(&job_id).await {
+            Ok(_) => {}
+            Err(RegistryError::Gone | RegistryError::NotFound) => gone.push(job_id),
+            Err(error) => return Err(error),
         }
     }
+    Ok(gone)
 }

@@ -24,8 +24,10 @@ fn calls() -> Vec<(Method, &'static str, Value, &'static str)> {
         (Method::POST, "/jobs/{id}/events", event, "jobs:write"),
         (Method::POST, "/reports", json!({}), "jobs:write"),
         (Method::POST, "/jobs/{id}/cancel", json!({}), "jobs:cancel"),
+        (Method::HEAD, "/stream", Value::Null, "jobs:read"),
         // The job has been cancelled by now, so that its stream ends.
         (Method::GET, "/jobs/{id}/stream", Value::Null, "jobs:read"),
+        (Method::GET, "/stream?job={id}", Value::Null, "jobs:read"),
         (Method::DELETE, "/jobs/{id}", Value::Null, "jobs:write"),
     ]
 }

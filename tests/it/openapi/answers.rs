@@ -1,5 +1,7 @@
 //! Real answers of a running server are what the document says that they are.
 
+use std::collections::BTreeSet;
+
 use progressd::job::{Command, JobId, Json};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -8,6 +10,7 @@ use super::truth::Truth;
 use crate::support::{
     people,
     server::{Answer, TestServer},
+    sse::Block,
 };
 
 const JOBS: &str = "/api/v1/jobs";
@@ -226,6 +229,12 @@ async fn every_call_answers_as_described() {
     session
         .send(&stream, over.header("last-event-id", last_id(&answer)), 204)
         .await;
+    let many = session.get("/api/v1/stream?job=failing");
+    let answer = session.send("GET /api/v1/stream", many, 200).await;
+    let last = answer.text.lines().rfind(|line| line.starts_with("id: "));
+    let over = session.get("/api/v1/stream?job=failing");
+    let over = over.header("last-event-id", &last.expect("an id")[4..]);
+    session.send("GET /api/v1/stream", over, 204).await;
     for path in ["/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"] {
         let answer = session.call(&format!("GET {path}"), "", None, 200).await;
         if let Some(tag) = answer.header("etag") {
@@ -323,6 +332,43 @@ async fn every_sort_of_block_is_described() {
         .await
         .expect(StatusCode::NO_CONTENT);
     truth.check_block("EndBlock", &stream.next().await);
+}
+
+#[tokio::test]
+async fn every_sort_of_block_of_many_jobs_is_described() {
+    let toml = "[stream]\nupdate_interval_ms = 0\nheartbeat_seconds = 1";
+    let session = Session::with(toml).await;
+    let (server, truth) = (&session.server, &session.truth);
+    server.create(json!({"job_id": "a"})).await;
+    let query = "job=a&job=none&heartbeat=event";
+    let mut stream = server.stream(&format!("/api/v1/stream?{query}")).await;
+    let event = json!({"event": "log", "data": null});
+    let sent = server.post(&format!("{JOBS}/a/events"), event).await;
+    sent.expect(StatusCode::OK);
+    let mut blocks = Vec::new();
+    while blocks.last().map(Block::name) != Some("heartbeat") {
+        blocks.push(stream.next().await);
+    }
+    let error = json!({"code": "C", "message": "m"});
+    let end = json!({"status": "failed", "error": error});
+    server.report("a", end).await;
+    blocks.extend(stream.rest().await);
+    let mut names = BTreeSet::new();
+    for block in &blocks {
+        truth.check_block(
+            match block.name() {
+                "status" => "StatusBlock",
+                "synced" => "SyncedBlock",
+                "removed" => "RemovedBlock",
+                "heartbeat" => "HeartbeatBlock",
+                _ => "JobEventBlock",
+            },
+            block,
+        );
+        names.insert(block.name());
+    }
+    let all = ["error", "heartbeat", "log", "removed", "status", "synced"];
+    assert_eq!(names, BTreeSet::from(all));
 }
 
 #[test]
