@@ -256,6 +256,7 @@ impl MultiStream {
             // Those that were named are there from the beginning, or never.
             LifecycleEvent::Entered(_) if self.shown.selector.is_none() => {}
             LifecycleEvent::Entered(job) if self.shown.members.holds(&job) => {}
+            LifecycleEvent::Entered(job) if !self.shown.has_room_for(&job) => {}
             // Events came before the word of it.
             LifecycleEvent::Entered(job) => {
                 self.join(job.id().clone());

@@ -191,6 +191,12 @@ impl Members {
         }
     }
 
+    /// Whether a job would be among the newest `most`.
+    pub(super) fn has_room_for(&self, job: &Job, most: usize) -> bool {
+        let oldest = self.by_age.first();
+        self.by_age.len() < most || oldest.is_none_or(|oldest| *oldest < Position::of(job))
+    }
+
     /// The oldest, when there are more than `most`.
     pub(super) fn surplus(&self, most: usize) -> Option<JobId> {
         let oldest = self.by_age.first().filter(|_| self.by_age.len() > most);

@@ -146,6 +146,9 @@ impl Shown {
         if ending == Some(Ending::Removed) || !self.wants(&job) {
             return self.remove(job.id());
         }
+        if !was_behind && !self.has_room_for(&job) {
+            return;
+        }
         let mut live = None;
         match joined {
             None => {
@@ -245,6 +248,11 @@ impl Shown {
                 }
             }
         }
+    }
+
+    /// Whether a job is new enough to be shown.
+    pub(super) fn has_room_for(&self, job: &Job) -> bool {
+        self.members.has_room_for(job, MOST_JOBS)
     }
 
     /// Tells that a job is none of this stream's any more, if it was.

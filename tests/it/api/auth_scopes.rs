@@ -146,7 +146,8 @@ async fn an_open_server_asks_nobody_and_looks_at_no_credential() {
         server.as_bearer("a.b.c"),
     ] {
         for (method, path, body, _) in calls() {
-            if !path.ends_with("/stream") && method != Method::DELETE {
+            let is_stream = path.contains("/stream");
+            if !is_stream && method != Method::DELETE {
                 let path = path.replace("{id}", "a");
                 let answer = call(&person, method, &path, &body).await;
                 assert!(

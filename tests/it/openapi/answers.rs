@@ -295,7 +295,7 @@ async fn every_sort_of_block_is_described() {
     let mut stream = server
         .stream(&format!("{JOBS}/a/stream?heartbeat=event"))
         .await;
-    truth.check_block("StatusBlock", &stream.next().await);
+    truth.check_block("StreamBlock", "StatusBlock", &stream.next().await);
     server
         .post(
             &format!("{JOBS}/a/events"),
@@ -306,9 +306,9 @@ async fn every_sort_of_block_is_described() {
     loop {
         let block = stream.next().await;
         match block.name() {
-            "status" => truth.check_block("StatusBlock", &block),
-            "log" => truth.check_block("EventBlock", &block),
-            "heartbeat" => break truth.check_block("HeartbeatBlock", &block),
+            "status" => truth.check_block("StreamBlock", "StatusBlock", &block),
+            "log" => truth.check_block("StreamBlock", "EventBlock", &block),
+            "heartbeat" => break truth.check_block("StreamBlock", "HeartbeatBlock", &block),
             other => panic!("{other}: {block:?}"),
         }
     }
@@ -321,8 +321,8 @@ async fn every_sort_of_block_is_described() {
     let [failure, status] = blocks.collect::<Vec<_>>()[..] else {
         panic!("{rest:?}");
     };
-    truth.check_block("FailureBlock", failure);
-    truth.check_block("StatusBlock", status);
+    truth.check_block("StreamBlock", "FailureBlock", failure);
+    truth.check_block("StreamBlock", "StatusBlock", status);
 
     server.create(json!({"job_id": "b"})).await;
     let mut stream = server.watch("b").await;
@@ -331,7 +331,7 @@ async fn every_sort_of_block_is_described() {
         .delete(&format!("{JOBS}/b"))
         .await
         .expect(StatusCode::NO_CONTENT);
-    truth.check_block("EndBlock", &stream.next().await);
+    truth.check_block("StreamBlock", "EndBlock", &stream.next().await);
 }
 
 #[tokio::test]
@@ -356,6 +356,7 @@ async fn every_sort_of_block_of_many_jobs_is_described() {
     let mut names = BTreeSet::new();
     for block in &blocks {
         truth.check_block(
+            "MultiStreamBlock",
             match block.name() {
                 "status" => "StatusBlock",
                 "synced" => "SyncedBlock",
