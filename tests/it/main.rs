@@ -19,6 +19,7 @@ mod metrics;
 mod openapi;
 mod origins;
 mod pace;
+mod partial_results;
 mod postgres;
 mod readme;
 mod redis;
