@@ -15,6 +15,7 @@ mod joining_model;
 mod lifecycle;
 mod limits;
 mod many_jobs;
+mod many_jobs_shared;
 mod many_rows;
 mod metrics;
 mod openapi;

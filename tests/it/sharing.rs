@@ -2,6 +2,7 @@
 
 mod emptied;
 mod leases;
+mod lifecycle;
 mod runners;
 
 use std::{sync::Arc, time::Duration};

@@ -66,7 +66,7 @@ impl MultiStart {
         let start = match selection {
             Selection::Named(named) => {
                 // Those that were named are there from the beginning, or never.
-                let lifecycle = registry.lifecycle(|_| false);
+                let lifecycle = registry.lifecycle(|_| false).await?;
                 let (mut handles, mut refused) = (Vec::new(), Vec::new());
                 for Named { name, found } in named {
                     match found {
@@ -95,7 +95,9 @@ impl MultiStart {
             Selection::Matching(selector) => {
                 let wants = selector.clone();
                 let clock = registry.clone();
-                let lifecycle = registry.lifecycle(move |job| wants.wants(job, clock.now()));
+                let lifecycle = registry
+                    .lifecycle(move |job| wants.wants(job, clock.now()))
+                    .await?;
                 let jobs = list(registry, &selector).await?;
                 let joining = {
                     let registry = registry.clone();
