@@ -15,6 +15,7 @@ mod jobs;
 mod limits;
 mod list;
 mod metrics;
+mod multi;
 mod ndjson;
 pub mod openapi;
 mod origin;
@@ -57,6 +58,7 @@ fn routes(has_metrics: bool) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(results::page, results::append::append)) // /jobs/{id}/results
         .routes(routes!(results::download)) // /jobs/{id}/download
         .routes(routes!(reports::reports)) // /reports
+        .routes(routes!(multi::stream)) // /stream
         .layer(middleware::from_fn(tickets::carry_cookie));
     let routes = OpenApiRouter::with_openapi(openapi::base())
         .nest("/api/v1", api)

@@ -8,6 +8,7 @@ mod clock;
 mod create;
 mod expiry;
 mod handle;
+mod lifecycle;
 mod list;
 mod monitor;
 mod recover;
@@ -41,11 +42,13 @@ use crate::{
     store::{Former, JobCounts, Loaded, Store, StoreError, Stored},
 };
 
-pub use attach::{Attachment, Cursor};
+pub use attach::{Attachment, Cursor, Since};
 pub use handle::{JobHandle, Submission};
+pub use lifecycle::{LifecycleEvent, LifecycleEvents};
 pub use list::JobPage;
 
 use clock::Clock;
+use lifecycle::Lifecycle;
 use slot::Slot;
 use timekeeper::Timekeeper;
 
@@ -81,6 +84,7 @@ struct Inner {
     settings: ArcSwap<Settings>,
     clock: Clock,
     timekeeper: Timekeeper,
+    lifecycle: Lifecycle,
     /// Slots of unfinished jobs. A plain lock: held for single look-ups and never across an await.
     slots: RwLock<HashMap<JobId, Arc<Slot>>>,
     /// How many unfinished jobs a store that is shared has, as last counted.
@@ -139,6 +143,7 @@ impl Registry {
             settings: ArcSwap::from_pointee(settings),
             clock: Clock::default(),
             timekeeper,
+            lifecycle: Lifecycle::default(),
             slots: RwLock::default(),
             unfinished: AtomicUsize::new(0),
             emptied_at: watch::Sender::new(Timestamp::ZERO),

@@ -369,6 +369,7 @@ fn stream_settings(config: &Config) -> StreamSettings {
         retry: config.stream.retry(),
         heartbeat: config.stream.heartbeat(),
         max_duration: config.stream.max_duration(),
+        rewind: config.stream.rewind(),
         drain: config.stream.drain(),
     }
 }

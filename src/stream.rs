@@ -2,13 +2,14 @@
 //!
 //! A [`JobStream`] turns an [`Attachment`] into bytes. Whoever delivers them, hyper through
 //! [`http_body::Body`] or anything else that can poll, asks for the next piece and is woken when
-//! there is one. There is no task and no JSON per watcher: frames come ready from the job's hub,
-//! and the one timer of a stream stands in the runtime's wheel for whichever comes first, the
-//! next heartbeat or the latest end.
+//! there is one. There is no task and no JSON per watcher: frames come ready from the job's hub.
+//! A [`MultiStream`] does the same for many jobs.
 
 mod ending;
 mod jitter;
+mod multi;
 mod script;
+mod upkeep;
 
 use std::{
     convert::Infallible,
@@ -20,10 +21,9 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use tokio::time::Sleep;
 
 use crate::{
-    frame::{Ending, Frame, FrameKind, HEARTBEAT, HEARTBEAT_EVENT},
+    frame::{Ending, Frame, FrameKind, HEARTBEAT},
     hub::{Received, Subscription, as_text},
     job::Seq,
     metrics::{OpenStream, StreamReason},
@@ -34,8 +34,10 @@ use crate::{
 
 pub use ending::{StreamEnd, refusal_block, refusal_through};
 pub use jitter::jittered_retry_ms;
+pub use multi::{MultiStart, MultiStream, Named, Selection, Selector};
 
 use script::Script;
+use upkeep::{Due, Upkeep};
 
 /// From how many waiting frames on a watcher that was busy writing counts as slow, and older
 /// statuses are left out: it could not have read them in time.
@@ -50,6 +52,9 @@ pub struct StreamSettings {
     pub heartbeat: Duration,
     /// The longest life of a stream, before jitter.
     pub max_duration: Duration,
+    /// How long before its cursor a stream of many jobs begins to repeat events: what was committed
+    /// late, or on a node whose clock is behind, is not lost.
+    pub rewind: Duration,
     /// Over how long reconnects are spread when the server shuts down.
     pub drain: Duration,
 }
@@ -73,8 +78,7 @@ pub struct JobStream {
     open: OpenStream,
     settings: StreamSettings,
     view: Option<Arc<View>>,
-    has_visible_heartbeat: bool,
-    revoked: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    upkeep: Upkeep,
     source: Source,
     /// Bytes that are ready to go out.
     ready: Option<Piece>,
@@ -88,11 +92,6 @@ pub struct JobStream {
     status_seen: Seq,
     /// The highest seq that was sent, with or without an id: later ids stay above it.
     last_id: Seq,
-    /// How long a silence may last, with this connection's jitter.
-    patience: Duration,
-    silent_since: Instant,
-    latest_end: (Instant, StreamEnd),
-    timer: Pin<Box<Sleep>>,
 }
 
 /// Bytes that go out in one write.
@@ -102,6 +101,16 @@ struct Piece {
     blocks: usize,
     /// When the oldest of them was made that came from the hub.
     made_at: Option<Instant>,
+}
+
+impl Piece {
+    fn heartbeat(bytes: Bytes) -> Self {
+        Self {
+            bytes,
+            blocks: 0,
+            made_at: None,
+        }
+    }
 }
 
 /// Where the next bytes come from.
@@ -123,31 +132,18 @@ impl JobStream {
         options: StreamOptions,
         open: OpenStream,
     ) -> Self {
-        let now = Instant::now();
-        let longest = jitter::shortened(settings.max_duration);
-        let latest_end = match options.expires_in {
-            Some(expires_in) if expires_in < longest => (now + expires_in, StreamEnd::TokenExpired),
-            _ => (now + longest, StreamEnd::Timeout),
-        };
-        let patience = jitter::shortened(settings.heartbeat);
-        let first_wake = (now + patience).min(latest_end.0);
         let mut stream = Self {
             job,
             open,
             settings,
-            view: options.view,
-            has_visible_heartbeat: options.has_visible_heartbeat,
-            revoked: options.revoked,
+            view: options.view.clone(),
+            upkeep: Upkeep::new(&settings, options),
             source: Source::Over(StreamReason::Internal),
             ready: None,
             is_waiting: false,
             seen: Seq::ZERO,
             status_seen: Seq::ZERO,
             last_id: Seq::ZERO,
-            patience,
-            silent_since: now,
-            latest_end,
-            timer: Box::pin(tokio::time::sleep_until(first_wake.into())),
         };
         stream.begin(attachment, Some(jittered_retry_ms(settings.retry)));
         stream
@@ -158,22 +154,17 @@ impl JobStream {
         loop {
             if let Some(piece) = self.ready.take() {
                 let now = Instant::now();
-                self.silent_since = now;
+                self.upkeep.written(now);
                 self.open.delivered(piece.blocks, piece.made_at, now);
                 if let Source::Over(reason) = self.source {
                     self.open.ends_by(reason);
                 }
                 return Poll::Ready(Some(piece.bytes));
             }
-            let (latest_end, reason) = self.latest_end;
-            if !self.is_over() && Instant::now() >= latest_end {
-                // Not left to the timer, which a watcher that always has something to read
-                // would never come to.
+            if !self.is_over()
+                && let Some(reason) = self.upkeep.end(context)
+            {
                 self.end(reason);
-                continue;
-            }
-            if !self.is_over() && self.is_revoked(context) {
-                self.end(StreamEnd::TokenExpired);
                 continue;
             }
             match &mut self.source {
@@ -205,8 +196,10 @@ impl JobStream {
                     }
                 }
             }
-            ready!(self.timer.as_mut().poll(context));
-            self.on_timer();
+            match ready!(self.upkeep.poll_timer(context)) {
+                Due::Heartbeat(bytes) => self.ready = Some(Piece::heartbeat(bytes)),
+                Due::End(reason) => self.end(reason),
+            }
         }
     }
 
@@ -353,31 +346,6 @@ impl JobStream {
                 self.end(StreamEnd::Internal);
             }
         }
-    }
-
-    fn on_timer(&mut self) {
-        let now = Instant::now();
-        if now >= self.silent_since + self.patience {
-            self.silent_since = now;
-            let bytes = if self.has_visible_heartbeat {
-                HEARTBEAT_EVENT
-            } else {
-                HEARTBEAT
-            };
-            self.ready = Some(Piece {
-                bytes,
-                blocks: 0,
-                made_at: None,
-            });
-        }
-        // Bytes move the silence, not the timer: it looks again when the silence could be over.
-        let next_wake = (self.silent_since + self.patience).min(self.latest_end.0);
-        self.timer.as_mut().reset(next_wake.into());
-    }
-
-    fn is_revoked(&mut self, context: &mut Context<'_>) -> bool {
-        let revoked = self.revoked.as_mut();
-        revoked.is_some_and(|revoked| revoked.as_mut().poll(context).is_ready())
     }
 
     /// Whether nothing comes after what is ready.

@@ -88,6 +88,7 @@ const RULES: &[(&str, Rule)] = &[
     ("stream.retry_ms", Number(1, 3_600_000)),
     ("stream.heartbeat_seconds", Number(1, 3_600)),
     ("stream.max_duration_seconds", Number(1, YEAR)),
+    ("stream.rewind_ms", Number(0, 3_600_000)),
     ("stream.drain_seconds", Number(0, 3_600)),
     ("events.max_count", Number(1, 1_000_000)),
     ("events.max_bytes", Number(1, GIB)),

@@ -56,6 +56,8 @@ pub struct StreamConfig {
     pub heartbeat_seconds: u64,
     /// Longest life of a stream in seconds, before jitter. Default 3600; also `SSE_MAX_DURATION`.
     pub max_duration_seconds: u64,
+    /// Milliseconds before its cursor from which on a stream of many jobs repeats events. Default 10000.
+    pub rewind_ms: u64,
     /// Seconds that a stopping server gives its requests and streams. Default 10.
     pub drain_seconds: u64,
 }
@@ -177,6 +179,11 @@ impl StreamConfig {
     /// `max_duration_seconds`
     pub fn max_duration(&self) -> Duration {
         Duration::from_secs(self.max_duration_seconds)
+    }
+
+    /// `rewind_ms`
+    pub fn rewind(&self) -> Duration {
+        Duration::from_millis(self.rewind_ms)
     }
 
     /// `drain_seconds`

@@ -44,7 +44,8 @@ pub struct Usage {
 pub(super) struct Holders {
     pub(super) account: Option<Account>,
     pub(super) client: Client,
-    pub(super) job_id: JobId,
+    /// `None` when it is about many.
+    pub(super) job_id: Option<JobId>,
 }
 
 impl Usage {

@@ -94,7 +94,7 @@ fn sees(principal: &Principal, job: &Job) -> bool {
     principal.may_act_on(job.id().as_str(), job.origin.owner.as_deref())
 }
 
-fn read_filter(query: &Query) -> Result<Filter, ApiError> {
+pub(super) fn read_filter(query: &Query) -> Result<Filter, ApiError> {
     let parse_state = |text: &str| {
         JobState::parse(text).map_err(|rule| ApiError::from(FieldError::new("status", rule)))
     };

@@ -99,7 +99,7 @@ pub(super) async fn read(
         let holders = Holders {
             account: principal.account(),
             client: caller.client,
-            job_id: job.id().clone(),
+            job_id: Some(job.id().clone()),
         };
         let _seat = app.usage.take_seat(&caller.policy.limits, holders)?;
         // Without `after` the wait is for whatever comes next.

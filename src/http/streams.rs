@@ -75,21 +75,32 @@ pub(super) async fn stream(
         policy: permit.policy,
         client,
     });
-    answer(&app, caller, Wanted::Job(&job_id), &parts).await
+    watch(&app, caller, Wanted::Job(&job_id), &parts).await
 }
 
-/// A stream, or what is said in its place.
-pub(super) async fn answer(
+/// A stream of one job, or what is said in its place.
+pub(super) async fn watch(
     app: &Arc<App>,
     caller: Result<Caller, ApiError>,
     wanted: Wanted<'_>,
     parts: &Parts,
 ) -> Response {
+    let is_head = parts.method == Method::HEAD;
+    let query = Query::of(&parts.uri);
+    let joining = async { join(app, &caller?, wanted, &query, &parts.headers, is_head).await };
+    answer(app, parts, wanted.view(), joining).await
+}
+
+/// The answer to a request for a stream, whatever comes of joining it.
+pub(super) async fn answer(
+    app: &App,
+    parts: &Parts,
+    view: Option<&Arc<View>>,
+    joining: impl Future<Output = Result<Joined, ApiError>>,
+) -> Response {
     let headers = &parts.headers;
     let says_keep_alive = parts.version == Version::HTTP_11 && !asks_to_close(headers);
     let is_head = parts.method == Method::HEAD;
-    let query = Query::of(&parts.uri);
-    let joining = async { join(app, &caller?, wanted, &query, headers, is_head).await };
     // Caught here rather than around the router: an `EventSource` is told inside a stream.
     let joined = AssertUnwindSafe(joining)
         .catch_unwind()
@@ -105,7 +116,7 @@ pub(super) async fn answer(
     };
     match joined {
         Ok(Joined::Stream(stream, seat)) => {
-            stream_response(*stream, Some(seat), close(), says_keep_alive)
+            stream_response(stream, Some(seat), close(), says_keep_alive)
         }
         Ok(Joined::Head) => {
             // Of unknown length, as the stream's own body is.
@@ -119,7 +130,7 @@ pub(super) async fn answer(
         }
         Err(error) if error.is_passing() && is_event_source(headers) && !is_head => {
             let retry = app.streams.retry;
-            let block = match wanted.view() {
+            let block = match view {
                 Some(view) => refusal_through(view, control_of(error.code()), retry),
                 None => refusal_block(error.message(), error.code().as_str(), retry),
             };
@@ -134,6 +145,9 @@ pub(super) async fn answer(
         Err(error) => error.into_response(),
     }
 }
+
+/// The blocks of a stream, as they come.
+pub(super) type Blocks = Pin<Box<dyn http_body::Body<Data = Bytes, Error = Infallible> + Send>>;
 
 /// Who asks, by which policy, and from where.
 pub(super) struct Caller {
@@ -178,8 +192,10 @@ impl<'r> Wanted<'r> {
     }
 }
 
-enum Joined {
-    Stream(Box<JobStream>, Seat),
+/// What joining came to.
+pub(super) enum Joined {
+    /// A stream, and its place among all that are open.
+    Stream(Blocks, Seat),
     /// The request is a HEAD: no subscription begins.
     Head,
     /// The watcher has seen the end.
@@ -219,7 +235,7 @@ async fn join(
     let holders = Holders {
         account: principal.account(),
         client: *client,
-        job_id: job.id().clone(),
+        job_id: Some(job.id().clone()),
     };
     let seat = app.usage.take_seat(&policy.limits, holders)?;
     let attachment = job.attach_through(wanted.view(), cursor).await?;
@@ -239,11 +255,11 @@ async fn join(
         return Err(ApiError::new(ErrorCode::JobGone));
     }
     let stream = JobStream::new(job, attachment, app.streams, options, metrics.open());
-    Ok(Joined::Stream(Box::new(stream), seat))
+    Ok(Joined::Stream(Box::pin(stream), seat))
 }
 
 /// The header wins over the query, where clients put the cursor that cannot set headers.
-fn read_cursor(headers: &HeaderMap, query: &Query) -> Cursor {
+pub(super) fn read_cursor(headers: &HeaderMap, query: &Query) -> Cursor {
     let in_header = headers
         .get(LAST_EVENT_ID)
         .map(|value| value.to_str().unwrap_or("?"));
@@ -257,7 +273,7 @@ fn read_cursor(headers: &HeaderMap, query: &Query) -> Cursor {
     cursor.map_or(Cursor::Absent, Cursor::parse)
 }
 
-fn read_heartbeat(query: &Query) -> Result<bool, ApiError> {
+pub(super) fn read_heartbeat(query: &Query) -> Result<bool, ApiError> {
     match query.get("heartbeat") {
         None | Some("comment") => Ok(false),
         Some("event") => Ok(true),
@@ -295,10 +311,11 @@ pub(super) fn is_asked_by_event_source(request: &Request, views: &Views) -> bool
         let id = path.strip_prefix("/api/v1/jobs/");
         let id = id.and_then(|rest| rest.strip_suffix("/stream"));
         let is_of_job = id.is_some_and(|id| !id.is_empty() && !id.contains('/'));
-        is_of_job
-            || views
-                .at(path)
-                .is_some_and(|route| route.face == Face::Stream)
+        let is_of_view = || {
+            let route = views.at(path);
+            route.is_some_and(|route| route.face == Face::Stream)
+        };
+        path == "/api/v1/stream" || is_of_job || is_of_view()
     };
     request.method() == Method::GET && is_event_source(request.headers()) && is_stream()
 }

@@ -77,7 +77,7 @@ async fn answer(
     };
     let caller = admit(route.view(), &mut parts, &app, client).await;
     match route.face {
-        Face::Stream => streams::answer(&app, caller, Wanted::At(&spot), &parts).await,
+        Face::Stream => streams::watch(&app, caller, Wanted::At(&spot), &parts).await,
         Face::Status => {
             let answer = async {
                 let caller = caller?;

@@ -60,6 +60,21 @@ pub struct Attachment {
     pub live: Option<Subscription>,
 }
 
+/// From where on a watcher of many jobs has their events: a time, and no place in the history of any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Since {
+    /// Events after this come.
+    pub after: Seq,
+    /// Up to here it has seen them: those that were dropped leave no gap.
+    pub seen: Seq,
+}
+
+impl From<Seq> for Since {
+    fn from(seen: Seq) -> Self {
+        Self { after: seen, seen }
+    }
+}
+
 impl Cursor {
     /// Reads a cursor as clients send it: the decimal seq of an `id` line. Any other text is malformed.
     pub fn parse(text: &str) -> Self {
@@ -98,25 +113,43 @@ impl JobHandle {
         view: Option<&Arc<View>>,
         cursor: Cursor,
     ) -> Result<Attachment, RegistryError> {
+        let is_over = |job: &Job| job.is_finished() && cursor == Cursor::At(job.seq);
+        let replay = |job: &Job| {
+            let cursor = match view {
+                Some(view) if view.replays_all() => cursor.or_the_start(job.seq),
+                _ => cursor,
+            };
+            let after = cursor.replay_after(job.seq, job.is_finished());
+            after.filter(|_| !is_over(job)).map(Since::from)
+        };
+        let attachment = self.join(view, replay).await?;
+        Ok(Attachment {
+            is_over: attachment.is_over || is_over(&attachment.snapshot.job),
+            ..attachment
+        })
+    }
+
+    /// Joins the job as a watcher of many that has their events since then.
+    pub async fn attach_since(&self, since: Option<Since>) -> Result<Attachment, RegistryError> {
+        self.join(None, |job| since.filter(|since| since.after < job.seq))
+            .await
+    }
+
+    async fn join(
+        &self,
+        view: Option<&Arc<View>>,
+        replay: impl Fn(&Job) -> Option<Since>,
+    ) -> Result<Attachment, RegistryError> {
         self.slot.follow(&self.inner).await?;
         let (snapshot, live) = self.slot.hub().join_through(view);
         let job = &snapshot.job;
         let is_finished = job.is_finished();
-        let is_over = is_finished && cursor == Cursor::At(job.seq);
-        let cursor = match view {
-            Some(view) if view.replays_all() => cursor.or_the_start(job.seq),
-            _ => cursor,
-        };
-        let replay_after = cursor
-            .replay_after(job.seq, is_finished)
-            .filter(|_| !is_over);
-        let (missed, has_gap) = match replay_after {
-            Some(after) => self.missed_events(after, job.seq).await?,
+        let (missed, has_gap) = match replay(job) {
+            Some(since) => self.missed_events(since, job.seq).await?,
             None => (Vec::new(), false),
         };
         // Where a view says nothing of the end, a watcher who has all that it says has seen it.
-        let is_over =
-            is_over || is_finished && view.is_some_and(|view| has_all(view, &missed, job));
+        let is_over = is_finished && view.is_some_and(|view| has_all(view, &missed, job));
         let live = (!is_finished).then_some(live);
         Ok(Attachment {
             snapshot,
@@ -136,7 +169,7 @@ impl JobHandle {
     pub async fn catch_up(&self, live: Subscription, seen: Seq) -> Result<Attachment, StoreError> {
         loop {
             let snapshot = live.rejoin();
-            let (missed, has_gap) = match self.missed_events(seen, snapshot.job.seq).await {
+            let (missed, has_gap) = match self.missed_events(seen.into(), snapshot.job.seq).await {
                 Ok(missed) => missed,
                 Err(error) if !self.inner.is_shared() => return Err(error),
                 Err(error) => {
@@ -179,13 +212,17 @@ impl JobHandle {
         }
     }
 
-    async fn missed_events(&self, after: Seq, upto: Seq) -> Result<(Vec<Event>, bool), StoreError> {
-        let kept = self.events_after(after).await?;
+    async fn missed_events(
+        &self,
+        since: Since,
+        upto: Seq,
+    ) -> Result<(Vec<Event>, bool), StoreError> {
+        let kept = self.events_after(since.after).await?;
         let missed = kept
             .events
             .into_iter()
             .take_while(|event| event.seq <= upto);
-        Ok((missed.collect(), kept.dropped > after))
+        Ok((missed.collect(), kept.dropped > since.seen))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
-use super::{JobHandle, Registry, RegistryError, slot::Slot};
+use super::{JobHandle, LifecycleEvent, Registry, RegistryError, slot::Slot};
 use crate::{
     job::{Job, JobId, Ledger, NewJob, ReportId},
     store::{Created, Input, Stored},
@@ -115,6 +115,7 @@ impl Registry {
                 };
                 let slot = self.hold_created(stored).await?;
                 slot.watch_the_clock(inner);
+                inner.lifecycle.tell(&LifecycleEvent::Entered(slot.job()));
                 Ok((self.handle(slot), true))
             }
             Created::Exists(stored) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Registry, RegistryError};
 use crate::{
     job::Job,
-    store::{Filter, Position},
+    store::{Filter, Position, StoreError},
 };
 
 /// How many jobs each further look into the store brings when a list is filtered by who asks.
@@ -55,5 +55,19 @@ impl Registry {
             slice = LIST_SLICE;
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Jobs that match, newest first, below `before`; at most `limit`.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn list_slice(
+        &self,
+        filter: &Filter,
+        before: Option<&Position>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Job>>, StoreError> {
+        let now = self.now();
+        self.inner.store.list(filter, before, limit, now).await
     }
 }

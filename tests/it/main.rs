@@ -14,6 +14,7 @@ mod hostile;
 mod joining_model;
 mod lifecycle;
 mod limits;
+mod many_jobs;
 mod metrics;
 mod openapi;
 mod origins;

@@ -45,7 +45,7 @@ async fn every_curl_line_of_the_readme_works_in_its_order() {
             // The stream outlasts the second that it is given: curl's exit code 28.
             assert_eq!(output.status.code(), Some(28), "{line}: {printed}");
             assert!(
-                printed.starts_with("event: status\ndata: {"),
+                printed.starts_with("event: status\ndata: {\"job_id\":\"import-7\""),
                 "{line}: {printed}"
             );
             assert!(

@@ -23,6 +23,7 @@ const SETTINGS: StreamSettings = StreamSettings {
     retry: Duration::from_secs(5),
     heartbeat: NEVER,
     max_duration: NEVER,
+    rewind: Duration::ZERO,
     drain: Duration::from_secs(10),
 };
 
@@ -200,6 +201,7 @@ async fn a_watcher_that_always_has_something_to_read_ends_in_time_all_the_same()
     let watched = Watched::new(EVERY_REPORT).await;
     let settings = StreamSettings {
         max_duration: Duration::from_millis(50),
+        rewind: Duration::ZERO,
         ..SETTINGS
     };
     let mut stream = watched.stream(settings).await;

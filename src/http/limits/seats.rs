@@ -77,8 +77,10 @@ impl Seats {
             limits.max_streams_per_address,
         )
         .ok_or(Full::Network)?;
-        seat.count(Holder::Job(holders.job_id), limits.max_streams_per_job)
-            .ok_or(Full::Job)?;
+        if let Some(job_id) = holders.job_id {
+            seat.count(Holder::Job(job_id), limits.max_streams_per_job)
+                .ok_or(Full::Job)?;
+        }
         Ok(seat)
     }
 
@@ -148,7 +150,7 @@ mod tests {
                 address: address.parse().expect("an address"),
                 is_https: false,
             },
-            job_id: JobId::parse(job_id).expect("a name"),
+            job_id: Some(JobId::parse(job_id).expect("a name")),
         }
     }
 

@@ -11,7 +11,7 @@ mod watching;
 pub(in crate::http) use jobs::{Cancel, Create, Events, List, Remove, Report, Reports};
 pub(in crate::http) use results::{AppendResults, Download, ResultsPage};
 pub(in crate::http) use server::{Document, Liveness, Metrics, Page, PageFile, Readiness};
-pub(in crate::http) use watching::{Status, Stream, Ticket};
+pub(in crate::http) use watching::{MultiStream, Status, Stream, Ticket};
 
 /// A call's parameters and answers as the attribute at its handler wants them.
 macro_rules! describe {

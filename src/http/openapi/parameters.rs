@@ -53,8 +53,16 @@ pub(super) fn query_word(name: &str, description: &str, choice: &[&str]) -> Para
 
 /// The states to filter by, as often as wanted.
 pub(super) fn states(description: &str) -> Parameter {
-    let states = list("States.", named("State"));
-    ParameterBuilder::from(query("status", description, states))
+    repeated("status", description, list("States.", named("State")))
+}
+
+/// Jobs by name, as often as wanted.
+pub(super) fn job_ids(description: &str) -> Parameter {
+    repeated("job", description, list("Names.", named("JobId")))
+}
+
+fn repeated(name: &str, description: &str, schema: impl Into<RefOr<Schema>>) -> Parameter {
+    ParameterBuilder::from(query(name, description, schema))
         .style(Some(ParameterStyle::Form))
         .explode(Some(true))
         .build()

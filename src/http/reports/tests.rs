@@ -65,6 +65,7 @@ fn app(settings: &str) -> (Arc<App>, DropGuard) {
             retry: config.stream.retry(),
             heartbeat: config.stream.heartbeat(),
             max_duration: config.stream.max_duration(),
+            rewind: config.stream.rewind(),
             drain: config.stream.drain(),
         },
     };

@@ -9,7 +9,7 @@ use super::{Errand, Request, Slot, Streak, batch::Batch};
 use crate::{
     frame::Ending,
     job::{Answer, Job, Seq, Timestamp},
-    registry::{Inner, RegistryError, timekeeper::remind},
+    registry::{Inner, LifecycleEvent, RegistryError, timekeeper::remind},
     store::{Committed, Loaded, StoreError, Stored},
 };
 
@@ -269,8 +269,11 @@ impl Slot {
     /// Makes `job` the state that the next batch works on.
     pub(super) fn keep(self: &Arc<Self>, inner: &Arc<Inner>, job: Arc<Job>) {
         let is_finished = job.is_finished();
-        self.lock().current = job;
+        let before = std::mem::replace(&mut self.lock().current, Arc::clone(&job));
         self.stop_if_over();
+        if job.face.state != before.face.state {
+            inner.lifecycle.tell(&LifecycleEvent::Entered(job));
+        }
         if is_finished {
             inner.let_go(self);
         } else {
@@ -284,6 +287,10 @@ impl Slot {
         inner.let_go(self);
         self.hub.end(Ending::Removed);
         self.stop_if_over();
+        inner.lifecycle.tell(&LifecycleEvent::Removed {
+            job_id: self.job_id().clone(),
+            incarnation: Some(self.origin.incarnation),
+        });
     }
 
     fn answer_current(&self, requests: Vec<Request>) {

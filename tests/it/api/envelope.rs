@@ -12,7 +12,7 @@ use crate::support::{
 };
 
 /// Every route, and the methods that it has.
-const ROUTES: [(&str, &str); 12] = [
+const ROUTES: [(&str, &str); 13] = [
     ("/api/v1/jobs", "GET, HEAD, POST"),
     ("/api/v1/jobs/a", "GET, HEAD, PATCH, DELETE"),
     ("/api/v1/jobs/a/status", "GET, HEAD"),
@@ -22,6 +22,7 @@ const ROUTES: [(&str, &str); 12] = [
     ("/api/v1/jobs/a/results", "GET, HEAD, POST"),
     ("/api/v1/jobs/a/download", "GET, HEAD"),
     ("/api/v1/reports", "POST"),
+    ("/api/v1/stream", "GET, HEAD"),
     ("/healthz", "GET, HEAD"),
     ("/readyz", "GET, HEAD"),
     ("/api/v1/jobs/unknown", "GET, HEAD, PATCH, DELETE"),

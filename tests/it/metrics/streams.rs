@@ -60,6 +60,7 @@ fn stream_settings() -> StreamSettings {
         retry: config.stream.retry(),
         heartbeat: config.stream.heartbeat(),
         max_duration: config.stream.max_duration(),
+        rewind: config.stream.rewind(),
         drain: config.stream.drain(),
     }
 }

@@ -1,5 +1,7 @@
 //! Real answers of a running server are what the document says that they are.
 
+use std::collections::BTreeSet;
+
 use progressd::job::{Command, JobId, Json};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -8,6 +10,7 @@ use super::truth::Truth;
 use crate::support::{
     people,
     server::{Answer, TestServer},
+    sse::Block,
 };
 
 const JOBS: &str = "/api/v1/jobs";
@@ -203,6 +206,12 @@ async fn every_call_answers_as_described() {
     session
         .send(&stream, over.header("last-event-id", &last[4..]), 204)
         .await;
+    let many = session.get("/api/v1/stream?job=failing");
+    let answer = session.send("GET /api/v1/stream", many, 200).await;
+    let last = answer.text.lines().rfind(|line| line.starts_with("id: "));
+    let over = session.get("/api/v1/stream?job=failing");
+    let over = over.header("last-event-id", &last.expect("an id")[4..]);
+    session.send("GET /api/v1/stream", over, 204).await;
     for path in ["/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"] {
         let answer = session.call(&format!("GET {path}"), "", None, 200).await;
         if let Some(tag) = answer.header("etag") {
@@ -263,7 +272,7 @@ async fn every_sort_of_block_is_described() {
     let mut stream = server
         .stream(&format!("{JOBS}/a/stream?heartbeat=event"))
         .await;
-    truth.check_block("StatusBlock", &stream.next().await);
+    truth.check_block("StreamBlock", "StatusBlock", &stream.next().await);
     server
         .post(
             &format!("{JOBS}/a/events"),
@@ -274,9 +283,9 @@ async fn every_sort_of_block_is_described() {
     loop {
         let block = stream.next().await;
         match block.name() {
-            "status" => truth.check_block("StatusBlock", &block),
-            "log" => truth.check_block("EventBlock", &block),
-            "heartbeat" => break truth.check_block("HeartbeatBlock", &block),
+            "status" => truth.check_block("StreamBlock", "StatusBlock", &block),
+            "log" => truth.check_block("StreamBlock", "EventBlock", &block),
+            "heartbeat" => break truth.check_block("StreamBlock", "HeartbeatBlock", &block),
             other => panic!("{other}: {block:?}"),
         }
     }
@@ -289,8 +298,8 @@ async fn every_sort_of_block_is_described() {
     let [failure, status] = blocks.collect::<Vec<_>>()[..] else {
         panic!("{rest:?}");
     };
-    truth.check_block("FailureBlock", failure);
-    truth.check_block("StatusBlock", status);
+    truth.check_block("StreamBlock", "FailureBlock", failure);
+    truth.check_block("StreamBlock", "StatusBlock", status);
 
     server.create(json!({"job_id": "b"})).await;
     let mut stream = server.watch("b").await;
@@ -299,7 +308,45 @@ async fn every_sort_of_block_is_described() {
         .delete(&format!("{JOBS}/b"))
         .await
         .expect(StatusCode::NO_CONTENT);
-    truth.check_block("EndBlock", &stream.next().await);
+    truth.check_block("StreamBlock", "EndBlock", &stream.next().await);
+}
+
+#[tokio::test]
+async fn every_sort_of_block_of_many_jobs_is_described() {
+    let toml = "[stream]\nupdate_interval_ms = 0\nheartbeat_seconds = 1";
+    let session = Session::with(toml).await;
+    let (server, truth) = (&session.server, &session.truth);
+    server.create(json!({"job_id": "a"})).await;
+    let query = "job=a&job=none&heartbeat=event";
+    let mut stream = server.stream(&format!("/api/v1/stream?{query}")).await;
+    let event = json!({"event": "log", "data": null});
+    let sent = server.post(&format!("{JOBS}/a/events"), event).await;
+    sent.expect(StatusCode::OK);
+    let mut blocks = Vec::new();
+    while blocks.last().map(Block::name) != Some("heartbeat") {
+        blocks.push(stream.next().await);
+    }
+    let error = json!({"code": "C", "message": "m"});
+    let end = json!({"status": "failed", "error": error});
+    server.report("a", end).await;
+    blocks.extend(stream.rest().await);
+    let mut names = BTreeSet::new();
+    for block in &blocks {
+        truth.check_block(
+            "MultiStreamBlock",
+            match block.name() {
+                "status" => "StatusBlock",
+                "synced" => "SyncedBlock",
+                "removed" => "RemovedBlock",
+                "heartbeat" => "HeartbeatBlock",
+                _ => "JobEventBlock",
+            },
+            block,
+        );
+        names.insert(block.name());
+    }
+    let all = ["error", "heartbeat", "log", "removed", "status", "synced"];
+    assert_eq!(names, BTreeSet::from(all));
 }
 
 #[test]

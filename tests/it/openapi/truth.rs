@@ -80,9 +80,9 @@ impl Truth {
         self.validator(&schema).is_valid(value)
     }
 
-    /// Checks a block, and the JSON in it.
+    /// Checks a block of a stream, of one job or of many, and the JSON in it.
     #[track_caller]
-    pub(super) fn check_block(&self, sort: &str, block: &Block) {
+    pub(super) fn check_block(&self, stream: &str, sort: &str, block: &Block) {
         let mut value = json!({"event": block.event, "data": block.data});
         if let Some(retry) = block.retry {
             value["retry"] = json!(retry);
@@ -90,7 +90,7 @@ impl Truth {
         if let Some(id) = &block.id {
             value["id"] = json!(id);
         }
-        self.must_fit_named("StreamBlock", &value);
+        self.must_fit_named(stream, &value);
         self.must_fit_named(sort, &value);
         let data = self.document["components"]["schemas"][sort]["properties"]["data"].clone();
         assert_eq!(data["contentMediaType"], "application/json");

@@ -32,12 +32,30 @@ pub(super) fn schemas() -> Schemas {
             )
             .into(),
         ),
+        (
+            "MultiStreamBlock",
+            any_of(
+                "One block of a stream of many jobs: those of one job, whose named events say which job they are of.",
+                &[
+                    "StatusBlock",
+                    "SyncedBlock",
+                    "RemovedBlock",
+                    "EndBlock",
+                    "JobEventBlock",
+                    "HeartbeatBlock",
+                ],
+            )
+            .into(),
+        ),
         ("StatusBlock", status_block().into()),
         ("StatusData", status_data().into()),
         ("FailureBlock", failure_block().into()),
         ("EndBlock", end_block().into()),
         ("EndData", end_data().into()),
         ("EventBlock", event_block().into()),
+        ("JobEventBlock", job_event_block().into()),
+        ("SyncedBlock", synced_block().into()),
+        ("RemovedBlock", removed_block().into()),
         ("HeartbeatBlock", heartbeat_block().into()),
     ]
 }
@@ -143,6 +161,64 @@ fn event_block() -> Schema {
         data.into(),
     )
     .always("id", id())
+    .closed()
+    .build()
+}
+
+fn job_event_block() -> Schema {
+    let data = shape("The event, and where it belongs.")
+        .always("job_id", named("JobId"))
+        .always("seq", named("Seq"))
+        .always("data", anything("Any JSON: the bare `data` of the event."))
+        .closed()
+        .build();
+    block(
+        "An event that a worker sent, under its own name; or `error`, with why a job failed, in one write with its last status.",
+        named("EventName"),
+        "The event with its job.",
+        data.into(),
+    )
+    .maybe("id", id())
+    .closed()
+    .build()
+}
+
+fn synced_block() -> Schema {
+    let jobs = integer("How many jobs there are.", 0, Count::MAX);
+    let data = shape("How much there is.")
+        .always("jobs", jobs)
+        .closed()
+        .build();
+    block(
+        "Every job that matches was sent: what a page shows beyond those is out of date.",
+        word("Always `synced`.", "synced"),
+        "How many jobs there are.",
+        data.into(),
+    )
+    .maybe(
+        "retry",
+        integer("Milliseconds until a reconnect.", 0, Count::MAX),
+    )
+    .maybe("id", id())
+    .closed()
+    .build()
+}
+
+fn removed_block() -> Schema {
+    let codes = ["JOB_NOT_FOUND", "JOB_GONE", "FORBIDDEN"];
+    let why = one_of_words("Why a job that was named is not there.", codes);
+    let data = shape("Which job.")
+        .always("job_id", words("The name, as it was asked for."))
+        .maybe("code", why)
+        .closed()
+        .build();
+    block(
+        "A job that does not match any more, or was removed; or one that was named and is not shown.",
+        word("Always `removed`.", "removed"),
+        "Which job.",
+        data.into(),
+    )
+    .maybe("retry", integer("Milliseconds until a reconnect.", 0, Count::MAX))
     .closed()
     .build()
 }
