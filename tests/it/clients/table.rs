@@ -25,7 +25,7 @@ const HEAD: &str = "\
 
 /// The table.
 pub(super) fn table(rows: &[Row<'_>]) -> String {
-    let rows = rows.iter().map(Row::to_string);
+    let rows = rows.iter().map(Row::line);
     HEAD.to_owned() + &rows.collect::<String>()
 }
 
@@ -36,7 +36,7 @@ impl Row<'_> {
         (!complaints.is_empty()).then(|| format!("{:?}: {complaints}", self.program))
     }
 
-    fn to_string(&self) -> String {
+    fn line(&self) -> String {
         let events = self.seen.map(Seen::events_told);
         let after = self.seen.map(|seen| seen.requests_after_the_end);
         let asked = match self.asked {
@@ -181,8 +181,10 @@ fn the_readme_tells_of_every_client_in_the_version_that_is_run() {
     assert_eq!(rows.len(), ClientProgram::ALL.len());
     for (row, program) in rows.into_iter().zip(ClientProgram::ALL) {
         // Each machine has a browser and a curl of its own.
-        let is_pinned = !matches!(program, ClientProgram::Chromium | ClientProgram::Curl);
-        let version = is_pinned.then(|| version(program)).unwrap_or_default();
+        let version = match program {
+            ClientProgram::Chromium | ClientProgram::Curl => String::new(),
+            _ => version(program),
+        };
         let beginning = format!("| `{}` | {version}", name(program));
         assert!(
             row.starts_with(&beginning),

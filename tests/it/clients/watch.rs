@@ -119,7 +119,8 @@ impl Watch {
             complaints.push(format!("it had the end {} times", ends.len()));
         }
         for end in ends {
-            if end["data"] != status || end["id"] != status["seq"].to_string() {
+            let id = status["seq"].to_string();
+            if end["data"] != status || end["id"] != json!(id) {
                 complaints.push(format!("its end is not {status}"));
             }
         }
