@@ -7,11 +7,10 @@ use serde_json::{Value, json};
 use super::{
     backing::Backing,
     check::Promises,
-    node::Node,
     setting,
     world::{Crowd, Load, World, verify},
 };
-use crate::support::server::TestServer;
+use crate::support::{node::Node, server::TestServer};
 
 const MORE: &str = "\
 [stream]
