@@ -350,7 +350,8 @@ impl MultiStream {
             return false;
         }
         let is_last = matches!(self.phase, Phase::Live) && self.shown.is_complete();
-        let retry_ms = self.retry_ms.take();
+        // A stream that is over as it begins says nothing else of coming back.
+        let retry_ms = self.retry_ms.take().filter(|_| !is_last);
         self.ready = Some(self.shown.write(retry_ms, may_have_ids, is_last));
         if is_last {
             self.phase = Phase::Over(StreamReason::Finished);

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    job::{Job, Timestamp},
+    job::{Job, Seq, Timestamp},
     registry::JobHandle,
     store::Filter,
 };
@@ -18,6 +18,20 @@ pub enum Selection {
     Named(Vec<Named>),
     /// Whichever match.
     Matching(Selector),
+}
+
+impl Selection {
+    /// Whether the jobs were named, all of them have ended, and a client with this cursor has seen it.
+    pub fn is_over(&self, cursor: Option<Seq>) -> bool {
+        let (Self::Named(named), Some(cursor)) = (self, cursor) else {
+            return false;
+        };
+        let mut jobs = named.iter().filter_map(|named| named.found.as_ref().ok());
+        jobs.all(|handle| {
+            let job = handle.job();
+            job.is_finished() && job.seq <= cursor
+        })
+    }
 }
 
 /// A job that was asked for by its name.

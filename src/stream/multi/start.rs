@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     job::{Job, JobId, Seq, State},
-    registry::{JobHandle, LifecycleEvents, Registry, RegistryError, Since},
+    registry::{LifecycleEvents, Registry, RegistryError, Since},
     store::{Filter, Position},
 };
 
@@ -57,6 +57,9 @@ impl MultiStart {
         cursor: Option<Seq>,
         rewind: Duration,
     ) -> Result<Option<Self>, RegistryError> {
+        if selection.is_over(cursor) {
+            return Ok(None);
+        }
         let began_at = Seq::new(registry.now().as_micros()).unwrap_or(Seq::MAX);
         let rewind = u64::try_from(rewind.as_micros()).unwrap_or(u64::MAX);
         let since = cursor.map(|seen| Since {
@@ -73,13 +76,6 @@ impl MultiStart {
                         Ok(job) => handles.push(job),
                         Err(code) => refused.push((name, code)),
                     }
-                }
-                let has_seen_all = cursor.is_some_and(|cursor| {
-                    let mut jobs = handles.iter().map(JobHandle::job);
-                    jobs.all(|job| job.is_finished() && job.seq <= cursor)
-                });
-                if has_seen_all {
-                    return Ok(None);
                 }
                 let joining = stream::iter(handles).map(move |job| attach(job, since));
                 Self {
