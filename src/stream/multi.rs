@@ -19,12 +19,12 @@ use std::{
     fmt,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::BoxStream};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
@@ -128,7 +128,8 @@ impl MultiStream {
             if let Some(piece) = self.ready.take() {
                 let now = Instant::now();
                 self.upkeep.written(now);
-                self.open.delivered(piece.blocks, piece.made_at, now);
+                let made_at = piece.made_at;
+                self.open.delivered(piece.blocks, made_at, now.into_std());
                 if let Phase::Over(reason) = self.phase {
                     self.open.ends_by(reason);
                 }
