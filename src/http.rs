@@ -109,3 +109,6 @@ fn whole(routes: Router<Arc<App>>, app: &Arc<App>) -> Router {
         .with_state(Arc::clone(app));
     Router::new().fallback_service(routes)
 }
+
+#[cfg(test)]
+mod tests;

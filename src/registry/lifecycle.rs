@@ -97,9 +97,9 @@ impl Lifecycle {
         self.count.load(Ordering::Acquire) > 0
     }
 
-    /// Whether anybody wants to be told of a job that is like this.
-    pub(super) fn is_wanted(&self, job: &Job) -> bool {
-        let wants = |(_, listener): (usize, &Listener)| (listener.wants)(job);
+    /// Whether anybody wants to be told of this.
+    pub(super) fn is_wanted(&self, event: &LifecycleEvent) -> bool {
+        let wants = |(_, listener): (usize, &Listener)| (listener.wants)(event);
         self.is_heard() && self.read().iter().any(wants)
     }
 

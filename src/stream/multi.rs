@@ -24,11 +24,11 @@ use std::{
     fmt,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Instant,
 };
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::BoxStream};
+use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
@@ -126,7 +126,8 @@ impl MultiStream {
             if let Some(piece) = self.ready.take() {
                 let now = Instant::now();
                 self.upkeep.written(now);
-                self.open.delivered(piece.blocks, piece.made_at, now);
+                let made_at = piece.made_at;
+                self.open.delivered(piece.blocks, made_at, now.into_std());
                 if let Phase::Over(reason) = self.phase {
                     self.open.ends_by(reason);
                 }
@@ -272,7 +273,7 @@ impl MultiStream {
     }
 
     fn now(&self) -> Seq {
-        Seq::new(self.registry.now().as_micros()).unwrap_or(Seq::MAX)
+        Seq::from(self.registry.now())
     }
 
     fn on_lifecycle(&mut self, event: LifecycleEvent, context: &mut Context<'_>) {
@@ -358,7 +359,8 @@ impl MultiStream {
             true => Told::ToTheEnd,
             false => told,
         };
-        let retry_ms = self.retry_ms.take();
+        // A stream that is over as it begins says nothing else of coming back.
+        let retry_ms = self.retry_ms.take().filter(|_| !is_complete);
         self.ready = Some(self.shown.outbox.write(retry_ms, told));
         if is_complete {
             self.phase = Phase::Over(StreamReason::Finished);

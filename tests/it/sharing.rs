@@ -279,6 +279,23 @@ async fn a_long_poll_here_is_answered_by_a_report_there() {
 }
 
 #[tokio::test]
+async fn a_worker_is_told_of_the_watchers_of_its_own_node() {
+    let nodes = Nodes::start().await;
+    nodes.here.create(json!({"job_id": "j"})).await;
+    let mut streams = vec![nodes.here.watch("j").await];
+    for _ in 0..2 {
+        streams.push(nodes.there.watch("j").await);
+    }
+    for stream in &mut streams {
+        stream.next().await;
+    }
+    let answer = nodes.here.report("j", json!({})).await;
+    assert_eq!(answer["watchers"], 1);
+    let answer = nodes.there.report("j", json!({})).await;
+    assert_eq!(answer["watchers"], 2);
+}
+
+#[tokio::test]
 async fn a_job_that_one_node_removes_ends_on_the_other_and_its_name_is_free_there_too() {
     let nodes = Nodes::start().await;
     nodes.here.create(json!({"job_id": "j"})).await;

@@ -34,10 +34,11 @@ pub(super) async fn hear(inner: Arc<Inner>) {
             // A slot that is followed hears of it by the other notices; one that is not is brought up
             // to date when it is used.
             Notice::Entered(job) => {
-                if !job.is_finished() && inner.lifecycle.is_wanted(&job) {
+                let event = LifecycleEvent::Entered(Arc::clone(&job));
+                if !job.is_finished() && inner.lifecycle.is_wanted(&event) {
                     inner.hold_what_entered(&job);
                 }
-                tell(LifecycleEvent::Entered(job));
+                tell(event);
             }
             Notice::Removed {
                 job_id,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     job::{Job, JobId, Seq},
-    registry::{JobHandle, LifecycleEvent, LifecycleEvents, Registry, RegistryError, Since},
+    registry::{LifecycleEvent, LifecycleEvents, Registry, RegistryError, Since},
 };
 
 /// How many jobs are joined at a time. Where missed events come along, fewer: they are held until
@@ -48,13 +48,17 @@ impl MultiStart {
         cursor: Option<Seq>,
         rewind: Duration,
     ) -> Result<Option<Self>, RegistryError> {
-        let began_at = Seq::new(registry.now().as_micros()).unwrap_or(Seq::MAX);
+        let began_at = Seq::from(registry.now());
+        if selection.is_over(cursor, began_at) {
+            return Ok(None);
+        }
+        let since = cursor.map(|cursor| since(cursor, began_at, rewind));
         match selection {
             Selection::Named(named) => {
-                Self::of_named(registry, named, cursor, began_at, rewind).await
+                let start = Self::of_named(registry, named, began_at, since).await?;
+                Ok(Some(start))
             }
             Selection::Matching(selector) => {
-                let since = cursor.map(|cursor| since(cursor, began_at, rewind));
                 let start = Self::of_matching(registry, selector, began_at, since).await?;
                 Ok(Some(start))
             }
@@ -64,26 +68,15 @@ impl MultiStart {
     async fn of_named(
         registry: &Registry,
         named: Vec<Named>,
-        cursor: Option<Seq>,
         began_at: Seq,
-        rewind: Duration,
-    ) -> Result<Option<Self>, RegistryError> {
+        since: Option<Since>,
+    ) -> Result<Self, RegistryError> {
         let (mut handles, mut refused) = (Vec::new(), Vec::new());
         for Named { name, found } in named {
             match found {
                 Ok(job) => handles.push(job),
                 Err(code) => refused.push((name, code)),
             }
-        }
-        let jobs = handles.iter().map(JobHandle::job);
-        let end = jobs
-            .map(|job| job.is_finished().then_some(job.seq))
-            .try_fold(Seq::ZERO, |end, seq| Some(end.max(seq?)));
-        // On such a stream no id but its very last is as high as the highest of its ends.
-        let has_seen_all =
-            |end| cursor.is_some_and(|cursor| end <= cursor && cursor <= began_at.max(end));
-        if end.is_some_and(has_seen_all) {
-            return Ok(None);
         }
         let names: HashSet<JobId> = handles.iter().map(|job| job.id().clone()).collect();
         // They are there from the beginning, or never.
@@ -93,9 +86,8 @@ impl MultiStart {
             LifecycleEvent::Missed => true,
         };
         let lifecycle = registry.lifecycle(wants).await?;
-        let since = cursor.map(|cursor| since(cursor, began_at, rewind));
         let joining = stream::iter(handles).map(move |job| attach(job, since));
-        Ok(Some(Self {
+        Ok(Self {
             registry: registry.clone(),
             selector: None,
             refused,
@@ -103,7 +95,7 @@ impl MultiStart {
             lifecycle,
             began_at,
             since,
-        }))
+        })
     }
 
     async fn of_matching(

@@ -1,10 +1,17 @@
 //! Streams of jobs that are named.
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{SHARP, emit, job_of, jobs_at_first, open, remove, resume, said, snapshot, words};
-use crate::support::{people, server::TestServer, sse::Block};
+use super::{
+    PATH, SHARP, emit, job_of, jobs_at_first, open, remove, resume, said, snapshot, words,
+};
+use crate::support::{
+    people,
+    server::{Answer, TestServer},
+    sse::Block,
+    until,
+};
 
 async fn with_jobs(toml: &str, names: &[&str]) -> TestServer {
     let server = TestServer::with(toml).await;
@@ -60,8 +67,9 @@ async fn jobs_that_are_all_over_are_told_once() {
     let blocks = stream.rest().await;
     let names: Vec<_> = blocks.iter().map(|block| block.name()).collect();
     assert_eq!(names, ["status", "status", "synced"]);
-    let last = blocks.last().expect("a last block");
-    assert_eq!(last.retry, Some(3_600_000));
+    // As of a single job, nothing else is said of coming back.
+    let retries: Vec<_> = blocks.iter().map(|block| block.retry).collect();
+    assert_eq!(retries, [None, None, Some(3_600_000)]);
     let ids: Vec<_> = blocks.iter().map(Block::seq).collect();
     assert_eq!(
         ids[..2],
@@ -74,6 +82,36 @@ async fn jobs_that_are_all_over_are_told_once() {
     // One that was never given tells nothing.
     let mut beyond = resume(&server, "job=a&job=b", "9007199254740991").await;
     assert_eq!(beyond.rest().await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_head_is_told_of_the_end_as_a_get_is_and_joins_nothing() {
+    let server = with_jobs(SHARP, &["a", "b", "c"]).await;
+    for job_id in ["a", "b"] {
+        server.report(job_id, json!({"status": "completed"})).await;
+    }
+    let end = server.status("b").await["seq"].to_string();
+    let before = server.status("a").await["seq"].to_string();
+    for (query, cursor, status) in [
+        ("job=a&job=b", &*end, StatusCode::NO_CONTENT),
+        ("job=a&job=none", &*end, StatusCode::NO_CONTENT),
+        ("job=a&job=b", &*before, StatusCode::OK),
+        ("job=a&job=b", "nonsense", StatusCode::OK),
+        ("job=a&job=b", "", StatusCode::OK),
+        ("job=a&job=c", &*end, StatusCode::OK),
+        ("status=completed", &*end, StatusCode::OK),
+    ] {
+        let head = server.request(Method::HEAD, &format!("{PATH}?{query}"));
+        let head = Answer::of(head.header("last-event-id", cursor)).await;
+        assert_eq!(head.status, status, "{query} at {cursor:?}");
+        let get = resume(&server, query, cursor).await;
+        assert_eq!(get.head.status, status, "{query} at {cursor:?}");
+        drop(get);
+    }
+    until("the end of those that were opened", async || {
+        server.usage().seats_taken() == 0
+    })
+    .await;
 }
 
 #[tokio::test]
