@@ -310,13 +310,15 @@ pub(super) fn read_cursor(headers: &HeaderMap, query: &Query) -> Cursor {
         .get(LAST_EVENT_ID)
         .map(|value| value.to_str().unwrap_or("?"));
     let in_query = ["last_event_id", "lastEventId"].map(|name| query.get(name));
-    let cursor = [in_header]
-        .into_iter()
-        .chain(in_query)
-        .flatten()
-        // Empty is no id at all, as clients write it that have not seen one.
-        .find(|cursor| !cursor.is_empty());
-    cursor.map_or(Cursor::Absent, Cursor::parse)
+    let mut all = [in_header].into_iter().chain(in_query).flatten();
+    match all.find(|cursor| !cursor.is_empty()) {
+        Some(cursor) => Cursor::parse(cursor),
+        // A client that has seen no id leaves the header out; one that forgot its id must not lose
+        // what it has missed.
+        None if in_header.is_some() => Cursor::Malformed,
+        // An empty value in a query is no value, as pages write it.
+        None => Cursor::Absent,
+    }
 }
 
 /// Whether the watcher has seen something already.

@@ -5,7 +5,7 @@
 //!
 //! What this node does is told by a job's writer. What others do in a store that nodes share is told
 //! by the store's notices, for which a node subscribes while somebody listens. The two ways are not in
-//! step, so what was told is remembered for a while: nothing older comes after it, and nothing twice.
+//! step, so what was told is remembered for a while: no notice is told after what is newer.
 
 mod told;
 
@@ -103,15 +103,27 @@ impl Lifecycle {
         self.is_heard() && self.read().iter().any(wants)
     }
 
-    /// Tells those who want to know, unless they know already.
+    /// Tells those who want to know of what a job's slot has come to here. Always: a watcher may have
+    /// seen the slot in between, after it was told by a notice of what comes now.
     pub(super) fn tell(&self, event: &LifecycleEvent) {
-        if !self.is_heard() {
-            return;
+        if self.is_heard() {
+            let mut told = lock(&self.told);
+            told.is_news(event);
+            self.send(event);
         }
-        let mut told = lock(&self.told);
-        if !told.is_news(event) {
-            return;
+    }
+
+    /// Tells them of what was heard of others, unless they know that, or what is newer.
+    pub(super) fn tell_of_others(&self, event: &LifecycleEvent) {
+        if self.is_heard() {
+            let mut told = lock(&self.told);
+            if told.is_news(event) {
+                self.send(event);
+            }
         }
+    }
+
+    fn send(&self, event: &LifecycleEvent) {
         for (_, listener) in self.read().iter() {
             // A queue that is full is taken from; whoever does sees the flag, then or the next time.
             if (listener.wants)(event) && listener.events.try_send(event.clone()).is_err() {

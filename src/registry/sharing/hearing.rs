@@ -15,7 +15,7 @@ pub(super) async fn hear(inner: Arc<Inner>) {
     let Some(shared) = inner.store.shared() else {
         return;
     };
-    let tell = |event: LifecycleEvent| inner.lifecycle.tell(&event);
+    let tell = |event: LifecycleEvent| inner.lifecycle.tell_of_others(&event);
     loop {
         match shared.next_notice().await {
             Notice::Change { prev, job, events } => {
@@ -69,7 +69,7 @@ pub(super) async fn read_what_moved(inner: Arc<Inner>) {
         let moved = inner.lifecycle.next_unread().await;
         let reading = stream::iter(moved).for_each_concurrent(MOST_AT_ONCE, async |job_id| {
             if let Some(event) = inner.read_lifecycle(job_id).await {
-                inner.lifecycle.tell(&event);
+                inner.lifecycle.tell_of_others(&event);
             }
         });
         reading.await;

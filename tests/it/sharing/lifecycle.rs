@@ -1,6 +1,6 @@
 //! What a node tells of jobs that another makes, ends or removes, and that nobody follows here.
 
-use std::{future::poll_fn, sync::Arc};
+use std::{collections::HashMap, future::poll_fn, sync::Arc};
 
 use progressd::{
     job::{Job, JobId},
@@ -20,33 +20,49 @@ use crate::support::{
     until,
 };
 
+/// Somebody who listens.
+struct Listener {
+    events: LifecycleEvents,
+    /// What was told last of each job: a slot that comes to it later says it once more.
+    told: HashMap<String, String>,
+}
+
 /// Somebody who listens to all jobs.
-async fn listen(server: &TestServer) -> LifecycleEvents {
+async fn listen(server: &TestServer) -> Listener {
     listen_where(server, |_| true).await
 }
 
 async fn listen_where(
     server: &TestServer,
     wants: impl Fn(&Job) -> bool + Send + Sync + 'static,
-) -> LifecycleEvents {
+) -> Listener {
     let wants = move |event: &LifecycleEvent| match event {
         LifecycleEvent::Entered(job) => wants(job),
         LifecycleEvent::Removed { .. } | LifecycleEvent::Missed => true,
     };
     let listening = server.registry().lifecycle(wants).await;
-    listening.expect("the store answers")
+    Listener {
+        events: listening.expect("the store answers"),
+        told: HashMap::new(),
+    }
 }
 
 /// What is told next: of which job, and its state, or a word.
-async fn told(events: &mut LifecycleEvents) -> (String, String) {
-    let event = in_time("word of a job", poll_fn(|cx| events.poll_next(cx))).await;
-    match event {
-        LifecycleEvent::Entered(job) => {
-            let state = job.face.state.as_str();
-            (job.id().to_string(), state.to_owned())
+async fn told(listener: &mut Listener) -> (String, String) {
+    loop {
+        let events = &mut listener.events;
+        let event = in_time("word of a job", poll_fn(|cx| events.poll_next(cx))).await;
+        let (job_id, state) = match event {
+            LifecycleEvent::Entered(job) => {
+                (job.id().to_string(), job.face.state.as_str().to_owned())
+            }
+            LifecycleEvent::Removed { job_id, .. } => (job_id.to_string(), "removed".to_owned()),
+            LifecycleEvent::Missed => return word("", "missed"),
+        };
+        let before = listener.told.insert(job_id.clone(), state.clone());
+        if before.as_ref() != Some(&state) {
+            return (job_id, state);
         }
-        LifecycleEvent::Removed { job_id, .. } => (job_id.to_string(), "removed".to_owned()),
-        LifecycleEvent::Missed => (String::new(), "missed".to_owned()),
     }
 }
 
