@@ -32,14 +32,8 @@ fn the_older_variables_work_and_the_long_names_win_over_them() {
 }
 
 #[test]
-fn the_older_source_names_every_store() {
-    for (name, backend) in [
-        ("memory", "memory"),
-        ("embedded", "embedded"),
-        ("redis", "redis"),
-        ("db", "db"),
-        ("postgres", "postgres"),
-    ] {
+fn the_older_source_names_every_store_and_the_default_one_is_no_change() {
+    for name in ["memory", "redis", "db", "postgres"] {
         let stdout = assert_valid(
             None,
             &[
@@ -48,10 +42,12 @@ fn the_older_source_names_every_store() {
             ],
         );
         for setting in [
-            format!("store.backend = \"{backend}\""),
+            format!("store.backend = \"{name}\""),
             "store.postgres.poll_interval_seconds = 7".to_owned(),
         ] {
             assert!(stdout.contains(&setting), "{stdout}");
         }
     }
+    let default = assert_valid(None, &[("SSE_SOURCE", "embedded")]);
+    assert!(!default.contains("store.backend"), "{default}");
 }
