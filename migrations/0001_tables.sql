@@ -56,6 +56,11 @@ CREATE TABLE progressd.jobs (
     deadline_at timestamptz,
     due_at timestamptz,
     expires_at timestamptz,
+    -- The transaction in which the job came into its state, and the node that did it; none is ''.
+    entered_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    entered_by text NOT NULL DEFAULT '',
+    -- The job before it of the name, whose removal is no more to be found.
+    former uuid,
     event_count integer NOT NULL DEFAULT 0,
     event_bytes bigint NOT NULL DEFAULT 0,
     -- The highest seq of an event that is kept no more.
@@ -84,6 +89,8 @@ CREATE INDEX jobs_unfinished_by_kind ON progressd.jobs (kind, created_at, job_id
 -- What the sweeps look for.
 CREATE INDEX jobs_due ON progressd.jobs (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX jobs_expiring ON progressd.jobs (expires_at) WHERE expires_at IS NOT NULL;
+-- What nodes tell streams of many jobs by. It changes with the state alone, as the one above by status.
+CREATE INDEX jobs_entered ON progressd.jobs (entered_xid, job_id);
 
 -- The next four have no foreign key: they are written under the lock of the job's row alone, and leave
 -- with it; a key would cost a look at that row for each of theirs.
@@ -137,8 +144,12 @@ CREATE TABLE progressd.gone (
     owner text,
     -- Its last: a later job of the name begins above it.
     seq bigint NOT NULL,
-    gone_until timestamptz NOT NULL
+    gone_until timestamptz NOT NULL,
+    -- As for a job's state; NULL where retention was over, of which everybody knows.
+    removed_xid xid8,
+    removed_by text
 );
+CREATE INDEX gone_removed ON progressd.gone (removed_xid, job_id) WHERE removed_xid IS NOT NULL;
 CREATE INDEX gone_outdated ON progressd.gone (gone_until);
 
 -- Keys of creations, and the job that each is bound to.
@@ -166,3 +177,20 @@ CREATE FUNCTION progressd.moment(micros bigint) RETURNS timestamptz
 CREATE FUNCTION progressd.micros(moment timestamptz) RETURNS bigint
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN (extract(epoch FROM moment) * 1000000)::bigint;
+
+-- When time alone changes a job next, NULL when it does not; as `Job::next_deadline` in the server.
+CREATE FUNCTION progressd.next_deadline(job progressd.jobs) RETURNS timestamptz
+    LANGUAGE sql STABLE
+    RETURN CASE WHEN job.finished_at IS NULL THEN least(
+        CASE WHEN job.status = 'processing' AND job.lease_seconds > 0 AND NOT job.stalled
+            THEN job.reported_at + job.lease_seconds * interval '1 second' END,
+        CASE WHEN job.status = 'processing' AND job.lease_seconds > 0 AND job.stalled
+            THEN job.reported_at + (job.lease_seconds + job.fail_stalled_after_seconds) * interval '1 second' END,
+        CASE WHEN job.abandon_after_seconds > 0
+            THEN job.reported_at + job.abandon_after_seconds * interval '1 second' END
+    ) END;
+
+-- The indexed time for this deadline: the one before as long as it is not too late.
+CREATE FUNCTION progressd.next_due(before timestamptz, deadline timestamptz) RETURNS timestamptz
+    LANGUAGE sql IMMUTABLE
+    RETURN CASE WHEN deadline IS NOT NULL THEN least(before, deadline) END;

@@ -3,7 +3,8 @@
 -- Each function says first that it is the server who writes, for as long as its transaction lasts: then
 -- the triggers for workers (`0003_workers.sql`) stay away.
 
--- Tells every node that listens. `node` is the one that did it, which need not be told.
+-- Tells every node that listens. `node` is the one that did it, which need not be told. `+` in a job's place:
+-- some are new, have another state or were removed, and the tables say which.
 CREATE FUNCTION progressd.notify(node text, job_id text, seq bigint) RETURNS void
     LANGUAGE sql
     RETURN pg_notify('progressd', concat_ws(' ', node, seq, job_id));
@@ -21,29 +22,12 @@ BEGIN
     PERFORM progressd.notify(node, c.job_id, c.seq) FROM unnest(job_ids, seqs) AS c (job_id, seq);
 END $$;
 
--- When time alone changes a job next, NULL when it does not; as `Job::next_deadline` in the server.
-CREATE FUNCTION progressd.next_deadline(job progressd.jobs) RETURNS timestamptz
-    LANGUAGE sql STABLE
-    RETURN CASE WHEN job.finished_at IS NULL THEN least(
-        CASE WHEN job.status = 'processing' AND job.lease_seconds > 0 AND NOT job.stalled
-            THEN job.reported_at + job.lease_seconds * interval '1 second' END,
-        CASE WHEN job.status = 'processing' AND job.lease_seconds > 0 AND job.stalled
-            THEN job.reported_at + (job.lease_seconds + job.fail_stalled_after_seconds) * interval '1 second' END,
-        CASE WHEN job.abandon_after_seconds > 0
-            THEN job.reported_at + job.abandon_after_seconds * interval '1 second' END
-    ) END;
-
--- The indexed time for this deadline: the one before as long as it is not too late.
-CREATE FUNCTION progressd.next_due(before timestamptz, deadline timestamptz) RETURNS timestamptz
-    LANGUAGE sql IMMUTABLE
-    RETURN CASE WHEN deadline IS NOT NULL THEN least(before, deadline) END;
-
 -- Puts a new job unless one of its name is there: then that one comes back. One whose retention has
 -- ended gives way. The seq is above those of all earlier jobs of the name. `patience_ms` as in
 -- `commit`; without it the session's own setting counts.
 CREATE FUNCTION progressd.create(
     origin json, face json, data json, result json, format text, content bytea,
-    seq bigint, must_be_new boolean, now bigint, patience_ms integer
+    seq bigint, must_be_new boolean, now bigint, node text, patience_ms integer
 ) RETURNS TABLE (outcome text, first bigint, stored progressd.jobs, answers json)
     LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
@@ -71,7 +55,7 @@ BEGIN
         IF FOUND THEN
             PERFORM progressd.remove(stored.job_id, stored.incarnation, now, '', patience_ms);
         END IF;
-        SELECT g.seq INTO before_it FROM progressd.gone AS g WHERE g.job_id = wanted.job_id;
+        SELECT g.seq, g.incarnation INTO before_it, removed FROM progressd.gone AS g WHERE g.job_id = wanted.job_id;
         IF FOUND AND must_be_new THEN
             outcome := 'gone';
             RETURN NEXT;
@@ -84,7 +68,7 @@ BEGIN
             status, attempt, processed_count, total_count, progress_percentage, named_hundredths,
             highest_hundredths, step, message, error, rate_per_second, eta_seconds, stalled,
             cancel_requested, started_at, finished_at, updated_at, reported_at, estimator,
-            deadline_at, due_at, expires_at
+            deadline_at, due_at, expires_at, entered_by, former
         )
         SELECT
             wanted.job_id, wanted.incarnation, wanted.kind, wanted.unit, wanted.owner, wanted.tags,
@@ -95,7 +79,8 @@ BEGIN
             f.highest, f.step, f.message, f.error, f.rate, f.eta, f.stalled,
             f.cancel_requested, progressd.moment(f.started_at), progressd.moment(f.finished_at),
             progressd.moment(f.updated_at), progressd.moment(f.reported_at), f.estimator,
-            progressd.moment(f.deadline), progressd.moment(f.deadline), progressd.moment(f.expires_at)
+            progressd.moment(f.deadline), progressd.moment(f.deadline), progressd.moment(f.expires_at), node,
+            removed
         FROM progressd.read_face(face) AS f
         ON CONFLICT (job_id) DO NOTHING
         RETURNING * INTO created;
@@ -143,14 +128,15 @@ CREATE FUNCTION progressd.known_answers(the_job_no bigint, wanted text[], at tim
             AND a.answered_at > at - interval '1 day'
     );
 
--- Applies a change that was made on `prev`: `done`, or `conflict` with the job as it is, or `missing`.
+-- Applies a change that was made on `prev`: `done`, `entered` when the job has another state by it, `missing`,
+-- or `conflict` with the job as it is.
 --
 -- One that comes a second time, since its first answer was lost, is a conflict too: its nonce is known.
 -- Who waits for the row longer than `patience_ms` is told so, and nothing is done later behind its back.
 CREATE FUNCTION progressd.commit(
     the_job_id text, the_incarnation uuid, prev bigint, positions bigint, the_nonce uuid, now bigint,
     face json, the_data json, the_result json, new_events json, new_rows json, new_answers json,
-    most_events integer, most_event_bytes bigint, patience_ms integer
+    most_events integer, most_event_bytes bigint, node text, patience_ms integer
 ) RETURNS TABLE (outcome text, first bigint, stored progressd.jobs, answers json)
     LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
@@ -249,12 +235,13 @@ BEGIN
         due_at = progressd.next_due(j.due_at, progressd.moment(f.deadline)
             + greatest(j.reported_at - progressd.moment(f.reported_at), interval '0')),
         expires_at = progressd.moment(f.expires_at),
+        entered_xid = CASE j.status WHEN f.status THEN j.entered_xid ELSE pg_current_xact_id() END,
+        entered_by = CASE j.status WHEN f.status THEN j.entered_by ELSE node END,
         seq = last, nonce = the_nonce, event_count = job.event_count, event_bytes = job.event_bytes,
         dropped_seq = job.dropped_seq, row_count = job.row_count, answer_count = job.answer_count
     FROM progressd.read_face(face) AS f
-    WHERE j.job_id = the_job_id;
-
-    outcome := 'done';
+    WHERE j.job_id = the_job_id
+    RETURNING CASE j.status WHEN job.status THEN 'done' ELSE 'entered' END INTO outcome;
     RETURN NEXT;
 END $$;
 
@@ -277,18 +264,18 @@ DECLARE
 BEGIN
     SELECT c.outcome, (c.stored).incarnation AS incarnation, (c.stored).seq AS seq INTO met
         FROM progressd.create(origin, face, the_data, the_result, NULL, NULL, the_seq, true, now,
-            patience_ms) AS c;
+            node, patience_ms) AS c;
     IF met.outcome = 'exists' AND met.incarnation = the_incarnation AND met.seq < the_seq THEN
         -- A copy that was behind took its place: the state that it had not heard of comes on top.
         SELECT c.outcome INTO met
             FROM progressd.commit(the_job_id, the_incarnation, met.seq, 1, the_nonce, now, face, the_data,
-                the_result, NULL, NULL, NULL, 0, 0, patience_ms) AS c;
+                the_result, NULL, NULL, NULL, 0, 0, node, patience_ms) AS c;
     END IF;
-    IF met.outcome = 'done' THEN
+    IF met.outcome IN ('done', 'entered') THEN
         -- Which events it had of late nobody knows any more: whoever asks for some is told of a gap.
         UPDATE progressd.jobs AS j SET seq = the_seq, dropped_seq = the_seq
             WHERE j.job_id = the_job_id;
-        PERFORM progressd.notify(node, the_job_id, the_seq);
+        PERFORM progressd.notify(node, the_job_id, the_seq), progressd.notify(node, '+', 0);
     END IF;
 END $$;
 
@@ -300,6 +287,8 @@ CREATE FUNCTION progressd.remove(
 #variable_conflict use_variable
 DECLARE
     job progressd.jobs;
+    -- When retention ends everybody knows without being told.
+    told_by xid8;
 BEGIN
     PERFORM set_config('progressd.writer', 'server', true),
         set_config('lock_timeout', coalesce(patience_ms || 'ms', current_setting('lock_timeout')), true);
@@ -313,12 +302,17 @@ BEGIN
     DELETE FROM progressd.result_rows AS r WHERE r.job_no = job.job_no;
     DELETE FROM progressd.answers AS a WHERE a.job_no = job.job_no;
     DELETE FROM progressd.inputs AS i WHERE i.job_no = job.job_no;
-    INSERT INTO progressd.gone AS g (job_id, incarnation, owner, seq, gone_until)
-        VALUES (job.job_id, job.incarnation, job.owner, job.seq, progressd.moment(gone_until))
+    told_by := CASE WHEN job.expires_at <= clock_timestamp() THEN NULL ELSE pg_current_xact_id() END;
+    INSERT INTO progressd.gone AS g
+        VALUES (job.job_id, job.incarnation, job.owner, job.seq, progressd.moment(gone_until), told_by, node)
         ON CONFLICT (job_id) DO UPDATE SET
             incarnation = excluded.incarnation, owner = excluded.owner, seq = excluded.seq,
-            gone_until = excluded.gone_until;
+            gone_until = excluded.gone_until, removed_xid = excluded.removed_xid,
+            removed_by = excluded.removed_by;
     PERFORM progressd.notify(node, job.job_id, job.seq);
+    IF told_by IS NOT NULL THEN
+        PERFORM progressd.notify(node, '+', 0);
+    END IF;
     RETURN true;
 END $$;
 

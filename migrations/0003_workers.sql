@@ -111,14 +111,16 @@ BEGIN
         NEW.parent_id, NEW.job_no, NEW.incarnation, NEW.digest, NEW.lease_seconds,
         NEW.fail_stalled_after_seconds, NEW.ttl_seconds, NEW.abandon_after_seconds, NEW.reported_at,
         NEW.named_hundredths, NEW.highest_hundredths, NEW.estimator, NEW.nonce, NEW.deadline_at, NEW.due_at,
-        NEW.expires_at, NEW.event_count, NEW.event_bytes, NEW.dropped_seq, NEW.row_count, NEW.answer_count
+        NEW.expires_at, NEW.entered_xid, NEW.entered_by, NEW.event_count, NEW.event_bytes, NEW.dropped_seq,
+        NEW.row_count, NEW.answer_count, NEW.former
     ) IS DISTINCT FROM ROW(
         OLD.job_id, OLD.rate_per_second, OLD.eta_seconds, OLD.stalled, OLD.cancel_requested, OLD.created_at,
         OLD.started_at, OLD.updated_at, OLD.finished_at, OLD.seq, OLD.kind, OLD.unit, OLD.owner, OLD.tags,
         OLD.parent_id, OLD.job_no, OLD.incarnation, OLD.digest, OLD.lease_seconds,
         OLD.fail_stalled_after_seconds, OLD.ttl_seconds, OLD.abandon_after_seconds, OLD.reported_at,
         OLD.named_hundredths, OLD.highest_hundredths, OLD.estimator, OLD.nonce, OLD.deadline_at, OLD.due_at,
-        OLD.expires_at, OLD.event_count, OLD.event_bytes, OLD.dropped_seq, OLD.row_count, OLD.answer_count
+        OLD.expires_at, OLD.entered_xid, OLD.entered_by, OLD.event_count, OLD.event_bytes, OLD.dropped_seq,
+        OLD.row_count, OLD.answer_count, OLD.former
     ) THEN
         PERFORM progressd.refuse('PD004', 'a worker writes status, processed_count, total_count, '
             'progress_percentage, step, message, data, result, error and attempt; the rest is the server''s');
@@ -251,6 +253,11 @@ BEGIN
         NEW.nonce := NULL;
         PERFORM progressd.notify('', NEW.job_id, NEW.seq);
     END IF;
+    IF NEW.status <> OLD.status THEN
+        NEW.entered_xid := pg_current_xact_id();
+        NEW.entered_by := '';
+        PERFORM progressd.notify('', '+', 0);
+    END IF;
     NEW.deadline_at := progressd.next_deadline(NEW);
     NEW.due_at := progressd.next_due(OLD.due_at, NEW.deadline_at);
     NEW.expires_at := NEW.finished_at + NEW.ttl_seconds * interval '1 second';
@@ -358,11 +365,12 @@ BEGIN
             'status', 'pending', 'attempt', 1, 'total', total_count,
             'shown', CASE WHEN total_count IS NOT NULL THEN 0 END, 'highest', 0, 'stalled', false,
             'cancel_requested', false, 'updated_at', now, 'reported_at', now, 'deadline', deadline),
-        data, NULL, NULL, NULL, NULL, false, now, NULL) AS c;
+        data, NULL, NULL, NULL, NULL, false, now, '', NULL) AS c;
     PERFORM set_config('progressd.writer', '', true);
     IF outcome <> 'done' THEN
         RAISE unique_violation USING MESSAGE = format('a job named %s exists', name);
     END IF;
+    PERFORM progressd.notify('', '+', 0);
     RETURN name;
 END $$;
 -- It makes jobs with the rights of whoever owns the schema.

@@ -3,6 +3,7 @@
 //! A handler extracts, asks the registry, and answers. Permission is a type: a handler that
 //! needs a scope takes a `Permit` of it and cannot be reached without.
 
+mod accept;
 mod app;
 mod asset;
 mod body;
@@ -51,7 +52,7 @@ pub(crate) use views::create_feeds;
 /// Every route, on one screen; each path stands at its handlers too, with the description.
 fn routes(has_metrics: bool) -> OpenApiRouter<Arc<App>> {
     let api = OpenApiRouter::new()
-        .routes(routes!(list::list, jobs::create)) // /jobs
+        .routes(routes!(list::list, jobs::create::create)) // /jobs
         .routes(routes!(status::job, jobs::report, jobs::remove)) // /jobs/{id}
         .routes(routes!(status::status)) // /jobs/{id}/status
         .routes(routes!(streams::stream)) // /jobs/{id}/stream
@@ -114,3 +115,6 @@ fn whole(routes: Router<Arc<App>>, app: &Arc<App>) -> Router {
         .with_state(Arc::clone(app));
     Router::new().fallback_service(routes)
 }
+
+#[cfg(test)]
+mod tests;

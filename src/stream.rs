@@ -153,9 +153,11 @@ impl JobStream {
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             if let Some(piece) = self.ready.take() {
-                let now = Instant::now();
+                // The timers' clock, which is the machine's own.
+                let now = tokio::time::Instant::now();
                 self.upkeep.written(now);
-                self.open.delivered(piece.blocks, piece.made_at, now);
+                let made_at = piece.made_at;
+                self.open.delivered(piece.blocks, made_at, now.into_std());
                 if let Source::Over(reason) = self.source {
                     self.open.ends_by(reason);
                 }

@@ -13,7 +13,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use self::{
     bodies::BodyBudget,
     rates::{Excess, Rate},
-    seats::Seats,
+    seats::{Full, Seats},
 };
 use super::{ApiError, ErrorCode, client::Client};
 use crate::{auth::Account, config::LimitsConfig, job::JobId};
@@ -147,14 +147,31 @@ impl Usage {
         limits: &LimitsConfig,
         holders: Holders,
     ) -> Result<Seat, ApiError> {
-        let seat = Seats::take(&self.seats, limits, holders);
-        seat.map_err(|full| ApiError::new(ErrorCode::TooManyStreams).because(full.message()))
+        Seats::take(&self.seats, limits, holders).map_err(refusal)
+    }
+
+    /// Counts a seat that was taken before its job was known under that job too; without limits in any case.
+    ///
+    /// # Errors
+    /// `TOO_MANY_STREAMS`.
+    pub(super) fn place(
+        &self,
+        seat: &mut Seat,
+        job_id: &JobId,
+        limits: Option<&LimitsConfig>,
+    ) -> Result<(), ApiError> {
+        let placed = seat.count_at(job_id.clone(), limits);
+        placed.map_err(refusal)
     }
 
     /// A share of what all bodies may hold, empty yet.
     pub(super) fn body_share(&self) -> BodyShare {
         BodyShare::empty(Arc::clone(&self.bodies))
     }
+}
+
+fn refusal(full: Full) -> ApiError {
+    ApiError::new(ErrorCode::TooManyStreams).because(full.message())
 }
 
 fn looks_per_second(limits: &LimitsConfig) -> u32 {

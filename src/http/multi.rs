@@ -76,8 +76,18 @@ async fn join(
         revoked: principal.revoked().map(|revoked| Box::pin(revoked) as _),
     };
     let selection = select(app, &permit, query).await?;
+    let (since, join) = match cursor {
+        Cursor::Absent => (None, Join::Fresh),
+        Cursor::At(seq) => (Some(seq), Join::Resumed),
+        Cursor::Malformed => (Some(Seq::ZERO), Join::Malformed),
+    };
     if is_head {
-        return Ok(Joined::Head);
+        return Ok(
+            match selection.is_over(since, Seq::from(app.registry.now())) {
+                true => Joined::Over,
+                false => Joined::Head,
+            },
+        );
     }
     let holders = Holders {
         account: principal.account(),
@@ -85,11 +95,6 @@ async fn join(
         job_id: None,
     };
     let seat = app.usage.take_seat(&permit.policy.limits, holders)?;
-    let (since, join) = match cursor {
-        Cursor::Absent => (None, Join::Fresh),
-        Cursor::At(seq) => (Some(seq), Join::Resumed),
-        Cursor::Malformed => (Some(Seq::ZERO), Join::Malformed),
-    };
     let settings = app.streams;
     let start = MultiStart::new(&app.registry, selection, since, settings.rewind).await?;
     let metrics = &app.metrics.streams;

@@ -56,6 +56,14 @@ pub(super) struct Permit<S> {
 }
 
 impl<S> Permit<S> {
+    /// Asks for another scope besides.
+    ///
+    /// # Errors
+    /// `FORBIDDEN`.
+    pub(super) fn also_needs<T: Needs>(&self) -> Result<(), ApiError> {
+        require(&self.principal, T::SCOPE)
+    }
+
     /// Reads the request's body as it may be read.
     pub(super) fn reader<'r>(&'r self, app: &'r App) -> BodyReader<'r> {
         BodyReader {
@@ -140,10 +148,7 @@ impl<S: Needs> FromRequestParts<Arc<App>> for Permit<S> {
         }
         let principal = principal?;
         app.usage.take_request(principal.account())?;
-        if !principal.may(S::SCOPE) {
-            let message = format!("The scope {} is missing", S::SCOPE);
-            return Err(ApiError::new(ErrorCode::Forbidden).because(message));
-        }
+        require(&principal, S::SCOPE)?;
         Ok(Self {
             principal,
             policy,
@@ -175,6 +180,14 @@ impl FromRequestParts<Arc<App>> for PathId {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
         Ok(Self(path_id(parts, app).await))
     }
+}
+
+fn require(principal: &Principal, scope: Scope) -> Result<(), ApiError> {
+    if principal.may(scope) {
+        return Ok(());
+    }
+    let message = format!("The scope {scope} is missing");
+    Err(ApiError::new(ErrorCode::Forbidden).because(message))
 }
 
 async fn path_id(parts: &mut Parts, app: &Arc<App>) -> String {

@@ -152,3 +152,6 @@ pub(super) fn names(value: &HeaderValue, tag: &str) -> bool {
         candidate == "*" || candidate.strip_prefix("W/").unwrap_or(candidate) == tag
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,6 +35,7 @@ use super::{
 use crate::{
     auth::Principal,
     frame::Ending,
+    job::Seq,
     metrics::Join,
     registry::{Cursor, JobHandle},
     stream::{JobStream, StreamOptions, refusal_block, refusal_through},
@@ -100,7 +101,6 @@ pub(super) async fn answer(
 ) -> Response {
     let headers = &parts.headers;
     let says_keep_alive = parts.version == Version::HTTP_11 && !asks_to_close(headers);
-    let is_head = parts.method == Method::HEAD;
     // Caught here rather than around the router: an `EventSource` is told inside a stream.
     let joined = AssertUnwindSafe(joining)
         .catch_unwind()
@@ -128,7 +128,7 @@ pub(super) async fn answer(
             let no_cache = HeaderValue::from_static("no-cache, no-transform");
             (StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, no_cache)]).into_response()
         }
-        Err(error) if error.is_passing() && is_event_source(headers) && !is_head => {
+        Err(error) if error.is_passing() && is_event_source(&parts.method, headers) => {
             let retry = app.streams.retry;
             let block = match view {
                 Some(view) => refusal_through(view, control_of(error.code()), retry),
@@ -216,14 +216,8 @@ async fn join(
         client,
     } = caller;
     app.refuse_while_draining()?;
-    let cursor = read_cursor(headers, query);
-    let options = StreamOptions {
-        // A view sends no event that it does not define.
-        has_visible_heartbeat: wanted.view().is_none() && read_heartbeat(query)?,
-        view: wanted.view().cloned(),
-        expires_in: principal.expires_in(),
-        revoked: principal.revoked().map(|revoked| Box::pin(revoked) as _),
-    };
+    let joining = Joining::read(wanted.view(), query, headers)?;
+    let cursor = joining.cursor;
     let Some(job) = wanted.find(app, caller, cursor, is_head).await? else {
         return Ok(Joined::Head);
     };
@@ -238,24 +232,76 @@ async fn join(
         job_id: Some(job.id().clone()),
     };
     let seat = app.usage.take_seat(&policy.limits, holders)?;
-    let attachment = job.attach_through(wanted.view(), cursor).await?;
-    let seq = attachment.snapshot.job.seq;
-    let metrics = &app.metrics.streams;
-    metrics.joined(match cursor {
-        _ if attachment.is_over => Join::Over,
-        Cursor::Absent => Join::Fresh,
-        Cursor::At(cursor) if cursor <= seq => Join::Resumed,
-        Cursor::At(_) | Cursor::Malformed => Join::Malformed,
-    });
-    if attachment.is_over {
-        return Ok(Joined::Over);
+    joining.attach(app, principal, job, seat).await
+}
+
+/// Where a watcher stands and how it watches, as the request says it.
+pub(super) struct Joining {
+    cursor: Cursor,
+    has_visible_heartbeat: bool,
+    view: Option<Arc<View>>,
+}
+
+impl Joining {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// `INVALID_REQUEST` for an unknown sort of heartbeat.
+    pub(super) fn read(
+        view: Option<&Arc<View>>,
+        query: &Query,
+        headers: &HeaderMap,
+    ) -> Result<Self, ApiError> {
+        Ok(Self {
+            cursor: read_cursor(headers, query),
+            // A view sends no event that it does not define.
+            has_visible_heartbeat: view.is_none() && read_heartbeat(query)?,
+            view: view.cloned(),
+        })
     }
-    if attachment.snapshot.ending == Some(Ending::Removed) {
-        // It was removed between being found and being joined.
-        return Err(ApiError::new(ErrorCode::JobGone));
+
+    /// Whether the watcher has seen something of the job already.
+    pub(super) fn is_resumed(&self) -> bool {
+        is_resumed(self.cursor)
     }
-    let stream = JobStream::new(job, attachment, app.streams, options, metrics.open());
-    Ok(Joined::Stream(Box::pin(stream), seat))
+
+    /// Joins `job`, which is within reach of `principal`, in a seat that is taken.
+    ///
+    /// # Errors
+    /// `JOB_GONE`, `STORE_UNAVAILABLE`.
+    pub(super) async fn attach(
+        self,
+        app: &App,
+        principal: &Principal,
+        job: JobHandle,
+        seat: Seat,
+    ) -> Result<Joined, ApiError> {
+        let Self { cursor, .. } = self;
+        let options = StreamOptions {
+            has_visible_heartbeat: self.has_visible_heartbeat,
+            expires_in: principal.expires_in(),
+            revoked: principal.revoked().map(|revoked| Box::pin(revoked) as _),
+            view: self.view,
+        };
+        let attachment = job.attach_through(options.view.as_ref(), cursor).await?;
+        let seq = attachment.snapshot.job.seq;
+        let metrics = &app.metrics.streams;
+        metrics.joined(match cursor {
+            _ if attachment.is_over => Join::Over,
+            Cursor::Absent => Join::Fresh,
+            Cursor::At(cursor) if cursor <= seq => Join::Resumed,
+            Cursor::At(_) | Cursor::Malformed => Join::Malformed,
+        });
+        if attachment.is_over {
+            return Ok(Joined::Over);
+        }
+        if attachment.snapshot.ending == Some(Ending::Removed) {
+            // It was removed between being found and being joined.
+            return Err(ApiError::new(ErrorCode::JobGone));
+        }
+        let stream = JobStream::new(job, attachment, app.streams, options, metrics.open());
+        Ok(Joined::Stream(Box::pin(stream), seat))
+    }
 }
 
 /// The header wins over the query, where clients put the cursor that cannot set headers.
@@ -264,13 +310,20 @@ pub(super) fn read_cursor(headers: &HeaderMap, query: &Query) -> Cursor {
         .get(LAST_EVENT_ID)
         .map(|value| value.to_str().unwrap_or("?"));
     let in_query = ["last_event_id", "lastEventId"].map(|name| query.get(name));
-    let cursor = [in_header]
-        .into_iter()
-        .chain(in_query)
-        .flatten()
-        // Empty is no id at all, as clients write it that have not seen one.
-        .find(|cursor| !cursor.is_empty());
-    cursor.map_or(Cursor::Absent, Cursor::parse)
+    let mut all = [in_header].into_iter().chain(in_query).flatten();
+    match all.find(|cursor| !cursor.is_empty()) {
+        Some(cursor) => Cursor::parse(cursor),
+        // A client that has seen no id leaves the header out; one that forgot its id must not lose
+        // what it has missed.
+        None if in_header.is_some() => Cursor::Malformed,
+        // An empty value in a query is no value, as pages write it.
+        None => Cursor::Absent,
+    }
+}
+
+/// Whether the watcher has seen something already.
+pub(super) fn is_resumed(cursor: Cursor) -> bool {
+    matches!(cursor, Cursor::At(seq) if seq > Seq::ZERO)
 }
 
 pub(super) fn read_heartbeat(query: &Query) -> Result<bool, ApiError> {
@@ -288,11 +341,11 @@ fn asks_to_close(headers: &HeaderMap) -> bool {
     options.any(|option| option.trim().eq_ignore_ascii_case("close"))
 }
 
-/// Whether the client is an `EventSource`, which gives up for good on any status but 200.
-fn is_event_source(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::ACCEPT)
-        .is_some_and(|accept| accept == "text/event-stream")
+/// Whether the client is an `EventSource`, which gives up for good on any status but 200. It can only GET: whoever
+/// posts reads the status, and to them 200 would say that all went well.
+fn is_event_source(method: &Method, headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT);
+    method == Method::GET && accept.is_some_and(|accept| accept == "text/event-stream")
 }
 
 /// How a view says a refusal that passes, when it has words for that.
@@ -317,7 +370,7 @@ pub(super) fn is_asked_by_event_source(request: &Request, views: &Views) -> bool
         };
         path == "/api/v1/stream" || is_of_job || is_of_view()
     };
-    request.method() == Method::GET && is_event_source(request.headers()) && is_stream()
+    is_event_source(request.method(), request.headers()) && is_stream()
 }
 
 /// A stream, after whose last block an HTTP/1 connection closes.

@@ -20,11 +20,11 @@ use super::{
     permit::{Permit, Read, Refused},
     query::Query,
     status,
-    streams::{self, Caller, Wanted},
+    streams::{self, Caller, Wanted, is_resumed},
 };
 use crate::{
     auth::Principal,
-    job::{Job, JobId, NewJob, Seq, State as JobState},
+    job::{Job, JobId, NewJob, State as JobState},
     registry::{Cursor, JobHandle, Registry, RegistryError},
     store::Filter,
     view::{Face, Pick, Route, View, Views},
@@ -225,11 +225,6 @@ impl Spot<'_> {
         let in_path = self.names.get(name).map(String::as_str);
         in_path.or_else(|| self.query.get(name).filter(|value| !value.is_empty()))
     }
-}
-
-/// Whether the watcher has seen something already.
-fn is_resumed(cursor: Cursor) -> bool {
-    matches!(cursor, Cursor::At(seq) if seq > Seq::ZERO)
 }
 
 fn is_absence(error: &ApiError) -> bool {

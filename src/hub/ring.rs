@@ -8,11 +8,13 @@ use std::{collections::VecDeque, task::Waker};
 
 use slab::Slab;
 
-/// Most frames that wait for slow readers of one job: four minutes of paced statuses.
-const MOST_FRAMES: usize = 256;
+/// Most frames that wait for the readers of one job: those of eight of the largest commits, which come within
+/// milliseconds when many send events at once. What a reader lacks beyond them is not here any more, and after a
+/// ninth such commit not among the kept events either.
+const MOST_FRAMES: usize = 8 * 1_024;
 
-/// Most bytes of them: four of the largest events.
-const MOST_BYTES: usize = 256 * 1024;
+/// Most bytes of them: more than one commit brings, so that it costs nobody who had read what was before it.
+const MOST_BYTES: usize = 2 * 1024 * 1024;
 
 /// What the ring holds: something with a size.
 pub(super) trait Weigh {
@@ -200,8 +202,53 @@ mod tests {
 
     impl Weigh for u64 {
         fn weight(&self) -> usize {
-            1_000
+            10_000
         }
+    }
+
+    /// A frame of which there may be too many before they are too large.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    struct Small(usize);
+
+    impl Weigh for Small {
+        fn weight(&self) -> usize {
+            1
+        }
+    }
+
+    #[test]
+    fn a_reader_may_be_as_many_frames_behind_as_eight_commits_bring_and_no_more() {
+        let mut ring = Ring::default();
+        let reader = ring.join();
+        (0..MOST_FRAMES).for_each(|number| ring.push(Small(number)));
+        let mut read = Vec::new();
+        assert_eq!(
+            ring.read(reader, usize::MAX, |frame| read.push(frame.0)),
+            Read::Frames
+        );
+        assert_eq!(read, Vec::from_iter(0..MOST_FRAMES));
+        (0..=MOST_FRAMES).for_each(|number| ring.push(Small(number)));
+        assert_eq!(ring.entries.len(), MOST_FRAMES);
+        assert_eq!(ring.read(reader, usize::MAX, |_| {}), Read::Lagged);
+        assert_eq!(ring.read(reader, usize::MAX, |_| {}), Read::Empty);
+        assert_eq!((ring.entries.len(), ring.bytes), (0, 0));
+    }
+
+    #[test]
+    fn one_frame_that_is_too_large_by_itself_is_read_all_the_same() {
+        struct Large;
+        impl Weigh for Large {
+            fn weight(&self) -> usize {
+                MOST_BYTES + 1
+            }
+        }
+        let mut ring = Ring::default();
+        let reader = ring.join();
+        ring.push(Large);
+        assert_eq!(ring.read(reader, usize::MAX, |_| {}), Read::Frames);
+        ring.push(Large);
+        ring.push(Large);
+        assert_eq!(ring.read(reader, usize::MAX, |_| {}), Read::Lagged);
     }
 
     #[derive(Debug, Clone)]
@@ -273,7 +320,7 @@ mod tests {
                 let behind = readers.iter().map(|(_, expected)| pushed - expected).max();
                 prop_assert!(ring.entries.len() as u64 <= behind.unwrap_or(0));
                 prop_assert!(ring.entries.len() <= MOST_FRAMES);
-                prop_assert_eq!(ring.bytes, ring.entries.len() * 1_000);
+                prop_assert_eq!(ring.bytes, ring.entries.len() * 10_000);
             }
         }
     }

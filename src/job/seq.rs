@@ -46,6 +46,13 @@ impl Seq {
     }
 }
 
+impl From<Timestamp> for Seq {
+    /// The highest seq that a change at this time can have, unless others came in the same microsecond.
+    fn from(time: Timestamp) -> Self {
+        Self::new(time.as_micros()).unwrap_or(Self::MAX)
+    }
+}
+
 impl fmt::Display for Seq {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(formatter)

@@ -105,7 +105,12 @@ impl Registry {
                 Err(error) => return Err(error),
             }
         }
-        match inner.store.create(&job, input.as_ref()).await? {
+        let created = inner.store.create(&job, input.as_ref()).await;
+        if created.is_err() && inner.is_shared() {
+            // It may be there all the same, and nobody tells this node of what it has done itself.
+            inner.lifecycle.look_at(job_id.clone());
+        }
+        match created? {
             Created::Done(seq) => {
                 let job = Arc::new(Job { seq, ..job });
                 let stored = Stored {

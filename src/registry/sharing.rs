@@ -9,12 +9,17 @@
 //! 3. from time to time while it is followed, since a notice may get lost;
 //! 4. when a commit finds that somebody was quicker.
 //!
+//! While somebody listens to the lifecycle of jobs, notices of it come as well, whether this node holds
+//! the job or not.
+//!
 //! Why a watcher that joins misses nothing. The store confirms the subscription before the state
 //! is looked at, and the watcher joins the hub after that. A change that was committed before the
 //! look is in the state that the hub then shows; one that came later is noticed, and a notice that
 //! gets lost is made up for by the next look. The hub shows both in the order of their seqs.
 //!
 //! Deadlines are the store's: it names the jobs that are due, and any node does what is to be done.
+
+mod hearing;
 
 use std::{
     collections::HashSet,
@@ -29,10 +34,10 @@ use futures_util::{StreamExt as _, stream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Inner, Registry, RegistryError, slot::Slot};
+use super::{Inner, LifecycleEvent, Registry, RegistryError, slot::Slot};
 use crate::{
     job::{Job, JobId, Origin, Timestamp},
-    store::{Notice, Position, Shared, StoreError},
+    store::{Position, Shared, StoreError},
 };
 
 /// How often the store's clock is looked at.
@@ -65,7 +70,8 @@ pub(super) fn begin(inner: &Arc<Inner>, check_interval: Duration, stop: &Cancell
         let stop = stop.clone();
         tokio::spawn(async move { stop.run_until_cancelled(work).await });
     };
-    run(Box::pin(hear(Arc::clone(inner))));
+    run(Box::pin(hearing::hear(Arc::clone(inner))));
+    run(Box::pin(hearing::read_what_moved(Arc::clone(inner))));
     run(Box::pin(keep_time(Arc::clone(inner))));
     run(Box::pin(check(Arc::clone(inner), check_interval)));
     run(Box::pin(keep_deadlines(Arc::clone(inner))));
@@ -183,38 +189,8 @@ impl Inner {
         });
         let putting_back = putting_back.buffer_unordered(MOST_AT_ONCE);
         putting_back.collect::<()>().await;
-    }
-}
-
-/// Applies what others did.
-async fn hear(inner: Arc<Inner>) {
-    let Some(shared) = inner.store.shared() else {
-        return;
-    };
-    loop {
-        match shared.next_notice().await {
-            Notice::Change { prev, job, events } => {
-                let held = inner.read_slots().get(job.id()).cloned();
-                if let Some(slot) = held {
-                    slot.hear(&inner, prev, job, events);
-                }
-            }
-            Notice::Touched(job_id) => {
-                let held = inner.read_slots().get(&job_id).cloned();
-                if let Some(slot) = held {
-                    slot.freshen_soon(&inner);
-                }
-            }
-            Notice::Missed => inner.check_the_followed(shared).await,
-            Notice::Emptied => {
-                tracing::error!(
-                    "the store came back empty: the jobs that this node holds are put back"
-                );
-                inner.emptied_at.send_replace(inner.clock.now());
-                // Beside: notices go on coming.
-                tokio::spawn(Arc::clone(&inner).put_back());
-            }
-        }
+        // What had ended is gone, and what others hold comes back through them.
+        self.lifecycle.tell(&LifecycleEvent::Missed);
     }
 }
 

@@ -39,6 +39,11 @@ const MOST_REQUESTS: usize = 256;
 /// From how many bytes of events and rows on it takes no more of them: a store has others to serve.
 const MOST_BYTES: usize = 2 * 1024 * 1024;
 
+/// How many events one commit takes, and how many bytes of them, unless one request alone brings more: what comes
+/// at once to watchers must not be more than is kept for them.
+const MOST_EVENTS: usize = 1_000;
+const MOST_EVENT_BYTES: usize = 1024 * 1024;
+
 /// One job on this node.
 pub(super) struct Slot {
     origin: Arc<Origin>,
@@ -129,6 +134,17 @@ impl Request {
     fn weight(&self) -> usize {
         match &self.errand {
             Errand::Apply(command) => command.weight(),
+            _ => 0,
+        }
+    }
+
+    /// How many events it brings.
+    fn events(&self) -> usize {
+        match &self.errand {
+            Errand::Apply(command) => match command.inner() {
+                Command::Events(events) => events.len(),
+                _ => 0,
+            },
             _ => 0,
         }
     }
@@ -342,7 +358,7 @@ impl Slot {
                     | (Errand::Freshen, Errand::Freshen)
             )
         };
-        let mut bytes = 0;
+        let (mut bytes, mut events, mut event_bytes) = (0, 0, 0);
         let together = desk
             .queue
             .iter()
@@ -351,7 +367,11 @@ impl Slot {
             .take_while(|next| {
                 let has_room = bytes < MOST_BYTES;
                 bytes += next.weight();
-                has_room
+                if next.events() > 0 {
+                    events += next.events();
+                    event_bytes += next.weight();
+                }
+                has_room && events <= MOST_EVENTS && event_bytes <= MOST_EVENT_BYTES
             })
             .count();
         let taken = together.max(1);

@@ -115,6 +115,7 @@ fn postgres_settings(config: &Config) -> PostgresSettings {
         url: postgres.url.expose().to_owned(),
         listen_url: (!listen_url.is_empty()).then(|| listen_url.to_owned()),
         max_connections: postgres.max_connections,
+        poll_interval: config.store.check_interval(),
         patience: config.store.timeout(),
         start_patience: START_PATIENCE,
         events_per_job: config.events.max_count,

@@ -198,6 +198,11 @@ impl Shared for Measured {
         self.time(StoreOperation::Follow, work).await
     }
 
+    async fn follow_lifecycle(&self) -> Result<Following, StoreError> {
+        let work = self.others().follow_lifecycle();
+        self.time(StoreOperation::Follow, work).await
+    }
+
     async fn next_notice(&self) -> Notice {
         self.others().next_notice().await
     }

@@ -7,6 +7,7 @@
 mod announcer;
 mod client;
 mod failure;
+mod lifecycle;
 mod list;
 mod listener;
 mod open;
@@ -33,6 +34,7 @@ use super::{
 use crate::job::{Job, JobId, Origin, Seq, State, Timestamp};
 use announcer::Announcer;
 use client::{Client, Repeat};
+use lifecycle::Lifecycle;
 use listener::Listener;
 use outcome::Outcome;
 use row::{Columns, JOB, stored, unreadable};
@@ -52,6 +54,8 @@ pub struct PostgresSettings {
     pub listen_url: Option<String>,
     /// Most connections, besides two for notifications.
     pub max_connections: u32,
+    /// How often jobs are looked for that are new or have another state, in case nobody tells of it.
+    pub poll_interval: Duration,
     /// How long an operation has.
     pub patience: Duration,
     /// How long a PostgreSQL that is not there yet is waited for at the start.
@@ -66,8 +70,9 @@ pub struct PostgresSettings {
 #[derive(Debug)]
 pub struct Postgres {
     settings: PostgresSettings,
-    client: Client,
+    client: Arc<Client>,
     listener: Listener,
+    lifecycle: Lifecycle,
     announcer: Announcer,
     /// By which this node knows notifications of its own.
     node: String,
@@ -115,15 +120,19 @@ impl Postgres {
 impl Store for Postgres {
     async fn create(&self, job: &Job, input: Option<&Input>) -> Result<Created, StoreError> {
         let mut arguments = write::creation(job, input);
-        arguments.push(self.lock_timeout());
+        arguments.extend([sql::text(&self.node), self.lock_timeout()]);
         let call = sql::call("create", &arguments);
+        let announcement = self.announcer.announce_creation(job.id());
         match Outcome::of(&self.client, &call, Repeat::Harmless).await? {
-            Outcome::Done(seq) => Ok(Created::Done(seq)),
+            Outcome::Done { first, .. } => Ok(Created::Done(first)),
             // A statement may be done twice: then it has met itself.
             Outcome::Met(stored) if stored.job.origin.incarnation == job.origin.incarnation => {
                 Ok(Created::Done(stored.job.seq))
             }
-            Outcome::Met(stored) => Ok(Created::Exists(stored)),
+            Outcome::Met(stored) => {
+                announcement.call_off();
+                Ok(Created::Exists(stored))
+            }
             Outcome::Missing => Err(unreadable("a new job that is not there".into())),
         }
     }
@@ -199,6 +208,7 @@ impl Store for Postgres {
         arguments.extend([
             sql::small_number(self.settings.events_per_job),
             sql::number(self.settings.event_bytes_per_job as u64),
+            sql::text(&self.node),
             self.lock_timeout(),
         ]);
         let call = sql::call("commit", &arguments);
@@ -207,13 +217,14 @@ impl Store for Postgres {
         let announcement = self.announcer.announce_in_the_end(commit.job.id(), prev);
         let outcome = Outcome::of(&self.client, &call, Repeat::Never).await?;
         match outcome {
-            Outcome::Done(first) if commit.positions > 0 => {
-                announcement.make(Committed::seq_at(prev, first, commit.positions));
+            Outcome::Done { first, has_entered } if commit.positions > 0 => {
+                let seq = Committed::seq_at(prev, first, commit.positions);
+                announcement.make(seq, has_entered);
             }
             _ => announcement.call_off(),
         }
         Ok(match outcome {
-            Outcome::Done(first) => Committed::Done { prev, first },
+            Outcome::Done { first, .. } => Committed::Done { prev, first },
             Outcome::Met(stored) => Committed::Conflict(stored),
             Outcome::Missing => Committed::Missing,
         })

@@ -21,6 +21,12 @@ pub trait Shared: Send + Sync {
     /// returned will be. One subscription, however often the same job is followed.
     async fn follow(&self, job_id: &JobId) -> Result<Following, StoreError>;
 
+    /// Has every job's lifecycle noticed until the guard is dropped: creations, changes of state and
+    /// removals, but for those that are this store's own. What is committed after this has returned
+    /// will be, or is told as missed. Other changes are no part of it and cost nothing here, and neither
+    /// is the end of a job's retention, whose time everybody knows before.
+    async fn follow_lifecycle(&self) -> Result<Following, StoreError>;
+
     /// The next notice. Waits for as long as there is none. Cancel-safe. For one caller at a time.
     async fn next_notice(&self) -> Notice;
 
@@ -70,11 +76,24 @@ pub enum Notice {
     Touched(JobId),
     /// Notices may have been lost, of any job that is followed.
     Missed,
+    /// Of a lifecycle: a job is new, or has another state. It may have moved on since.
+    Entered(Arc<Job>),
+    /// Of a lifecycle: a job was removed.
+    Removed {
+        /// Its name.
+        job_id: JobId,
+        /// Which of the jobs of that name it was.
+        incarnation: Uuid,
+    },
+    /// Of a lifecycle: a job is new, has another state or was removed. Which of them has to be read.
+    Moved(JobId),
+    /// Notices of lifecycles may have been lost, of any job.
+    LifecycleMissed,
     /// The store lost what it held.
     Emptied,
 }
 
-/// A job that is followed; dropping it ends that.
+/// Something that is followed; dropping it ends that.
 pub struct Following(Option<Box<dyn FnOnce() + Send + Sync>>);
 
 impl Following {

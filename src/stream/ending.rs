@@ -92,3 +92,6 @@ fn data(message: &str, code: &str) -> String {
 fn spread_ms(retry: Duration, drain: Duration) -> u64 {
     u64::try_from((retry + jitter::part_of(drain)).as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,28 +3,32 @@
 //! Why nothing is lost. Word of new jobs is listened for before the jobs are listed, and each job is
 //! joined as a single stream joins it, so that what is not in the snapshot comes later. Ids tell a
 //! time: a client that comes back with one gets every kept event since then, and some time before it.
-//! So an id must not be sent while something older waits: blocks of one piece are sorted by seq, while
-//! anything is behind blocks go out without ids, and so does a snapshot for a client that comes back,
-//! whose missed events stand job by job; the id of `synced` ends it.
+//! So no id goes beyond anything that is known to wait: a job that is being joined, a job that is behind,
+//! a list that is being read, and what the hubs had when they were last marked ([`MultiStream::told`]).
+//! While a client that comes back is told what it has missed, job by job, there are none but that of
+//! `synced`; while a new one is shown what there is, none is beyond the stream's beginning.
 
 mod block;
+mod inquiries;
 mod joining;
+mod listing;
 mod members;
+mod outbox;
 mod selection;
 mod shown;
 mod start;
 
 use std::{
+    collections::HashSet,
     convert::Infallible,
     fmt,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::BoxStream};
-use tokio::time::Sleep;
+use futures_util::{StreamExt as _, stream::BoxStream};
+use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
@@ -32,20 +36,18 @@ use super::{
     upkeep::{Due, Upkeep},
 };
 use crate::{
-    job::JobId,
+    job::{JobId, Seq},
     metrics::{OpenStream, StreamReason},
-    registry::{LifecycleEvent, LifecycleEvents, Registry, RegistryError, Since},
+    registry::{LifecycleEvent, LifecycleEvents, Registry, Since},
 };
-use joining::{Joined, Joining, attach, join};
+use inquiries::{Found, Inquiries, Listed};
+use joining::Joined;
 use members::Happening;
-use shown::{Piece, Shown};
-use start::{Jobs, gone_of, list};
+use outbox::{Piece, Told};
+use shown::Shown;
 
 pub use selection::{Named, Selection, Selector};
 pub use start::MultiStart;
-
-/// How long a store that failed is left alone.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The stream of many jobs to one watcher. Dropping it ends all subscriptions.
 pub struct MultiStream {
@@ -55,15 +57,7 @@ pub struct MultiStream {
     upkeep: Upkeep,
     draining: Pin<Box<WaitForCancellationFutureOwned>>,
     lifecycle: LifecycleEvents,
-    joining: Joining,
-    /// Under way since jobs may have come or gone without word.
-    listing: Option<BoxFuture<'static, Result<Jobs, RegistryError>>>,
-    /// Jobs that could not be joined, for want of the store's answer.
-    failed: Vec<JobId>,
-    /// Whether the list could not be read, for the same want.
-    must_list: bool,
-    /// When the store is asked again.
-    pause: Option<Pin<Box<Sleep>>>,
+    inquiries: Inquiries,
     shown: Shown,
     phase: Phase,
     ready: Option<Piece>,
@@ -73,6 +67,12 @@ pub struct MultiStream {
     /// Whether everything was read when the stream was last asked: what comes then comes to a
     /// watcher that keeps up.
     is_waiting: bool,
+    /// When nothing waited anywhere.
+    quiet_at: Seq,
+    /// While hubs have more: up to where they were read.
+    read_up_to: Option<Seq>,
+    /// Whether a mark is on its way through the hubs.
+    is_marked: bool,
 }
 
 enum Phase {
@@ -100,25 +100,23 @@ impl MultiStream {
             began_at,
             since,
         } = start;
-        let clock = registry.clone();
         Self {
             draining: Box::pin(registry.draining().clone().cancelled_owned()),
+            shown: Shown::new(selector, refused, began_at, registry.clone()),
+            inquiries: Inquiries::new(registry.clone()),
             registry,
             settings,
             open,
             upkeep: Upkeep::new(&settings, options),
             lifecycle,
-            joining: Joining::default(),
-            listing: None,
-            failed: Vec::new(),
-            must_list: false,
-            pause: None,
-            shown: Shown::new(selector, refused, began_at, clock),
             phase: Phase::Snapshot(joining),
             ready: None,
             retry_ms: Some(jittered_retry_ms(settings.retry)),
             since,
             is_waiting: false,
+            quiet_at: began_at,
+            read_up_to: None,
+            is_marked: false,
         }
     }
 
@@ -128,7 +126,8 @@ impl MultiStream {
             if let Some(piece) = self.ready.take() {
                 let now = Instant::now();
                 self.upkeep.written(now);
-                self.open.delivered(piece.blocks, piece.made_at, now);
+                let made_at = piece.made_at;
+                self.open.delivered(piece.blocks, made_at, now.into_std());
                 if let Phase::Over(reason) = self.phase {
                     self.open.ends_by(reason);
                 }
@@ -169,190 +168,201 @@ impl MultiStream {
     /// Shows jobs as they are joined, until a piece is full or there are no more. Says whether
     /// anything happened.
     fn poll_snapshot(&mut self, context: &mut Context<'_>) -> bool {
-        // What was missed stands job by job, and not in the order of time: it moves no cursor.
         let may_have_ids = self.since.is_none();
         while let Phase::Snapshot(joining) = &mut self.phase
-            && !self.shown.is_full()
+            && !self.shown.outbox.is_full()
         {
-            match joining.poll_next_unpin(context) {
-                Poll::Ready(Some(Joined::Failed(job_id, error))) => {
-                    tracing::error!(job.id = %job_id, %error, "a stream of many jobs ended since the store did not answer");
-                    self.end(StreamEnd::Internal);
-                    return true;
+            let error: &dyn fmt::Display = match joining.poll_next_unpin(context) {
+                Poll::Ready(Some(Joined::Failed(_, ref error))) => &error.clone(),
+                Poll::Ready(Some(Joined::Unlisted(ref error))) => &error.clone(),
+                Poll::Ready(Some(joined)) => {
+                    self.shown.show(joined, may_have_ids);
+                    continue;
                 }
-                Poll::Ready(Some(joined)) => self.shown.show(joined, may_have_ids),
                 Poll::Ready(None) => {
                     self.phase = Phase::Live;
                     self.shown.end_snapshot();
+                    continue;
                 }
                 Poll::Pending => break,
-            }
+            };
+            tracing::error!(%error, "a stream of many jobs ended since the store did not answer");
+            self.end(StreamEnd::Internal);
+            return true;
         }
-        self.write(true)
+        self.write(Told::UpTo(self.shown.began_at))
     }
 
     /// Takes what has happened. Says whether anything has.
     fn poll_live(&mut self, context: &mut Context<'_>) -> bool {
         let mut has_happened = false;
-        while !self.joining.is_full()
+        while !self.inquiries.is_full()
             && let Poll::Ready(event) = self.lifecycle.poll_next(context)
         {
             has_happened = true;
-            self.on_lifecycle(event);
+            self.on_lifecycle(event, context);
         }
-        if let Some(listing) = &mut self.listing
-            && let Poll::Ready(listed) = listing.poll_unpin(context)
-        {
+        while let Poll::Ready(found) = self.inquiries.poll_next(context) {
             has_happened = true;
-            self.listing = None;
-            self.on_listed(listed);
-        }
-        while let Poll::Ready(joined) = self.joining.poll_next(context) {
-            has_happened = true;
-            match joined {
-                Joined::Failed(job_id, _) => {
-                    self.failed.push(job_id);
-                    self.pause();
-                }
-                joined => self.shown.show(joined, true),
+            match found {
+                Found::Joined(joined) => self.shown.show(joined, true),
+                Found::Listed(listed) => self.on_listed(listed, context),
+                Found::Nothing { job_ids, must_list } => self.ask_again(job_ids, must_list),
             }
         }
-        if let Some(pause) = &mut self.pause
-            && pause.as_mut().poll(context).is_ready()
-        {
-            has_happened = true;
-            self.pause = None;
-            self.ask_again();
+        has_happened |= self.poll_hubs(context, has_happened);
+        for (job, seen) in self.shown.lagging() {
+            self.inquiries.catch_up(job, seen);
         }
+        self.shown.outbox.sort();
+        let told = self.told();
+        self.write(told);
+        has_happened
+    }
+
+    /// Reads what hubs have until there is no more, or a piece is full. Says whether there was anything.
+    fn poll_hubs(&mut self, context: &mut Context<'_>, has_happened: bool) -> bool {
         let keeps_up = std::mem::take(&mut self.is_waiting);
-        while !self.shown.is_full() {
+        let mut has_read = false;
+        while !self.shown.outbox.is_full() {
             match self.shown.members.poll_next(context) {
                 Poll::Ready(Happening::Left(job_id)) => self.shown.remove(&job_id),
+                Poll::Ready(Happening::Marked(at)) => {
+                    self.is_marked = false;
+                    self.read_up_to = Some(at);
+                }
                 Poll::Ready(Happening::News(news)) => {
+                    // What comes behind it is older than what comes behind the mark.
+                    self.read_up_to.get_or_insert(self.quiet_at);
+                    if !std::mem::replace(&mut self.is_marked, true) {
+                        self.shown.members.mark(self.now());
+                    }
                     if news.has_lagged {
                         self.open.lagged();
                     }
                     self.shown.take(news, keeps_up);
                 }
                 Poll::Pending => {
-                    self.is_waiting = !has_happened;
+                    self.is_waiting = !has_happened && !has_read;
+                    self.read_up_to = None;
                     break;
                 }
             }
-            has_happened = true;
+            has_read = true;
         }
-        for (job, seen) in self.shown.lagging() {
-            self.joining.add(attach(job, Some(seen.into())));
-        }
-        self.shown.sort();
-        // Nothing older may wait than what moves the cursor.
-        let waits = self.listing.is_some() || self.must_list || !self.failed.is_empty();
-        self.write(!waits && self.shown.is_level());
-        has_happened
+        has_read
     }
 
-    fn on_lifecycle(&mut self, event: LifecycleEvent) {
+    /// How far the client's cursor may move.
+    fn told(&mut self) -> Told {
+        // Of these it is not known what waits.
+        let is_unsure = self.inquiries.is_unsure() || !self.lifecycle.is_empty();
+        let oldest = [
+            is_unsure.then_some(self.quiet_at),
+            self.read_up_to,
+            self.inquiries.oldest(),
+            self.shown.oldest_behind(),
+        ];
+        match oldest.into_iter().flatten().min() {
+            Some(oldest) => Told::UpTo(oldest),
+            None => {
+                self.quiet_at = self.now();
+                Told::Everything
+            }
+        }
+    }
+
+    fn now(&self) -> Seq {
+        Seq::from(self.registry.now())
+    }
+
+    fn on_lifecycle(&mut self, event: LifecycleEvent, context: &mut Context<'_>) {
         match event {
-            // Those that were named are there from the beginning, or never.
-            LifecycleEvent::Entered(_) if self.shown.selector.is_none() => {}
-            LifecycleEvent::Entered(job) if self.shown.members.holds(&job) => {}
-            LifecycleEvent::Entered(job) if !self.shown.has_room_for(&job) => {}
-            // Events came before the word of it.
             LifecycleEvent::Entered(job) => {
-                self.join(job.id().clone());
+                if !self.shown.members.holds(&job) && self.shown.has_room_for(&job) {
+                    self.join(job.id().clone(), job.seq);
+                }
             }
             LifecycleEvent::Removed {
                 job_id,
                 incarnation,
+                ..
             } => {
+                if !self.inquiries.note_removal(incarnation) {
+                    self.list();
+                }
                 let member = self.shown.members.get(&job_id);
-                if member
-                    .is_some_and(|member| incarnation.is_none_or(|it| it == member.incarnation))
-                {
-                    self.shown.remove(&job_id);
+                if member.is_some_and(|member| member.incarnation == incarnation) {
+                    self.shown.see_off(&job_id, context);
                 }
             }
             LifecycleEvent::Missed => self.list(),
         }
     }
 
-    /// Joins a job that is new here, with its events since the stream began.
-    fn join(&mut self, job_id: JobId) {
-        let since = Some(self.shown.began_at.into());
-        self.joining.add(join(self.registry.clone(), job_id, since));
+    /// Has a job joined that is new here, with its events since the stream began or it was last here.
+    fn join(&mut self, job_id: JobId, from: Seq) {
+        let since = self.shown.since(&job_id);
+        self.inquiries.join(job_id, from, since);
     }
 
     /// Looks for jobs that came or went without word.
     fn list(&mut self) {
-        if self.listing.is_some() {
-            // What it reads may be older than this.
-            self.must_list = true;
-            return self.pause();
-        }
-        let registry = self.registry.clone();
-        self.listing = Some(match self.shown.selector.clone() {
-            Some(selector) => async move {
-                let found = list(&registry, &selector).await?;
-                Ok(Jobs::Matching(found))
-            }
-            .boxed(),
-            None => {
-                let finished = self.shown.members.finished();
-                async move {
-                    let gone = gone_of(&registry, finished).await?;
-                    Ok(Jobs::Gone(gone))
-                }
-                .boxed()
-            }
-        });
+        let finished = self.shown.members.finished();
+        self.inquiries.list(self.shown.selector.clone(), finished);
     }
 
-    fn on_listed(&mut self, listed: Result<Jobs, RegistryError>) {
-        match listed {
-            Ok(Jobs::Gone(gone)) => gone.iter().for_each(|job_id| self.shown.remove(job_id)),
-            Ok(Jobs::Matching(jobs)) => {
-                self.shown.keep_finished(&jobs);
-                for job in jobs {
-                    if !self.shown.members.holds(&job) {
-                        self.join(job.id().clone());
-                    }
+    fn on_listed(&mut self, listed: Listed, context: &mut Context<'_>) {
+        let gone = match &listed {
+            Listed::Gone(gone) => gone.clone(),
+            Listed::Matching(there) => {
+                let there: HashSet<_> = there.iter().map(|(job_id, _)| job_id).collect();
+                let mut finished = self.shown.members.finished();
+                finished.retain(|job_id| !there.contains(job_id));
+                finished
+            }
+        };
+        for job_id in gone {
+            self.shown.see_off(&job_id, context);
+        }
+        if let Listed::Matching(there) = listed {
+            for (job_id, incarnation) in there {
+                let member = self.shown.members.get(&job_id);
+                if member.is_none_or(|member| member.incarnation != incarnation) {
+                    self.join(job_id, self.quiet_at);
                 }
             }
-            Err(_) => {
-                self.must_list = true;
-                self.pause();
-            }
         }
-    }
-
-    fn pause(&mut self) {
-        let pause = || Box::pin(tokio::time::sleep(RETRY_PAUSE));
-        self.pause.get_or_insert_with(pause);
     }
 
     /// Asks the store for what it did not answer before.
-    fn ask_again(&mut self) {
-        for job_id in std::mem::take(&mut self.failed) {
+    fn ask_again(&mut self, job_ids: Vec<JobId>, mut must_list: bool) {
+        for job_id in job_ids {
             match self.shown.behind(&job_id) {
-                Some((job, seen)) => self.joining.add(attach(job, Some(seen.into()))),
+                Some((job, seen)) => self.inquiries.catch_up(job, seen),
                 // It was to come.
-                None => self.must_list |= self.shown.selector.is_some(),
+                None => must_list |= self.shown.selector.is_some(),
             }
         }
-        if std::mem::take(&mut self.must_list) {
+        if must_list {
             self.list();
         }
     }
 
     /// Makes what waits ready to go out, if anything does.
-    fn write(&mut self, may_have_ids: bool) -> bool {
-        if self.shown.is_empty() {
+    fn write(&mut self, told: Told) -> bool {
+        if self.shown.outbox.is_empty() {
             return false;
         }
-        let is_last = matches!(self.phase, Phase::Live) && self.shown.is_complete();
-        let retry_ms = self.retry_ms.take();
-        self.ready = Some(self.shown.write(retry_ms, may_have_ids, is_last));
-        if is_last {
+        let is_complete = matches!(self.phase, Phase::Live) && self.shown.is_complete();
+        let told = match is_complete {
+            true => Told::ToTheEnd,
+            false => told,
+        };
+        // A stream that is over as it begins says nothing else of coming back.
+        let retry_ms = self.retry_ms.take().filter(|_| !is_complete);
+        self.ready = Some(self.shown.outbox.write(retry_ms, told));
+        if is_complete {
             self.phase = Phase::Over(StreamReason::Finished);
         }
         true
@@ -362,7 +372,8 @@ impl MultiStream {
     fn end(&mut self, reason: StreamEnd) {
         self.phase = Phase::Over(reason.into());
         let block = reason.block(&self.settings, None).unwrap_or_default();
-        let before = self.shown.write(self.retry_ms.take(), false, false);
+        let retry_ms = self.retry_ms.take();
+        let before = self.shown.outbox.write(retry_ms, Told::UpTo(Seq::ZERO));
         self.ready = Some(Piece {
             bytes: [&before.bytes, block.as_bytes()].concat().into(),
             blocks: before.blocks + 1,

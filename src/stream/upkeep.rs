@@ -6,11 +6,11 @@ use std::{
     fmt,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{StreamEnd, StreamOptions, StreamSettings, jitter};
 use crate::frame::{HEARTBEAT, HEARTBEAT_EVENT};
@@ -52,7 +52,7 @@ impl Upkeep {
             patience,
             silent_since: now,
             latest_end,
-            timer: Box::pin(tokio::time::sleep_until(first_wake.into())),
+            timer: Box::pin(sleep_until(first_wake)),
         }
     }
 
@@ -88,7 +88,7 @@ impl Upkeep {
             }
             // Bytes move the silence, not the timer: it looks again when the silence could be over.
             let next_wake = (self.silent_since + self.patience).min(latest_end);
-            self.timer.as_mut().reset(next_wake.into());
+            self.timer.as_mut().reset(next_wake);
             if is_silent {
                 return Poll::Ready(Due::Heartbeat(match self.has_visible_heartbeat {
                     true => HEARTBEAT_EVENT,
@@ -107,3 +107,6 @@ impl fmt::Debug for Upkeep {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

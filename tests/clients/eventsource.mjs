@@ -1,22 +1,24 @@
-// Follows a stream with the npm package `eventsource`, as a Node program would, and prints what it saw (recorder.mjs).
+// Follows a stream with an `EventSource` for Node, and prints what it saw (recorder.mjs).
 //
-//   node eventsource.mjs --version 2|latest --url URL [--token TOKEN] …
+//   node eventsource.mjs --package eventsource-2|eventsource-latest|undici --url URL [--token TOKEN] …
 //
-// Version 2.0.2 is the last of the old line and still the most widely installed; `latest` is a rewrite on `fetch`.
+// Version 2.0.2 of the package `eventsource` is the last of the old line and still the most widely installed; the
+// latest is a rewrite on `fetch`. `undici` is what Node's own `fetch` is made of.
 // The token travels as a Bearer header.
 
 import { subscribe } from 'node:diagnostics_channel';
 import EventSource2 from 'eventsource-2';
 import { EventSource as EventSourceLatest } from 'eventsource-latest';
+import { Agent, EventSource as EventSourceUndici } from 'undici';
 import { readCommandLine, Recorder, run } from './recorder.mjs';
 
 const connectors = {
-  2(url, headers, countRequest) {
+  'eventsource-2'(url, headers, countRequest) {
     // This version offers no seam for its requests, so Node itself is asked.
     subscribe('http.client.request.start', countRequest);
     return new EventSource2(url, { headers });
   },
-  latest(url, headers, countRequest) {
+  'eventsource-latest'(url, headers, countRequest) {
     return new EventSourceLatest(url, {
       fetch(input, init) {
         countRequest();
@@ -24,13 +26,22 @@ const connectors = {
       },
     });
   },
+  undici(url, headers, countRequest) {
+    class Counting extends Agent {
+      dispatch(options, handler) {
+        countRequest();
+        return super.dispatch({ ...options, headers: { ...options.headers, ...headers } }, handler);
+      }
+    }
+    return new EventSourceUndici(url, { node: { dispatcher: new Counting() } });
+  },
 };
 
 await run(async () => {
-  const options = readCommandLine({ version: { type: 'string', default: '' } });
-  const connect = connectors[options.version];
+  const options = readCommandLine({ package: { type: 'string', default: '' } });
+  const connect = connectors[options.package];
   if (!connect) {
-    throw new Error(`--version must be one of: ${Object.keys(connectors).join(', ')}`);
+    throw new Error(`--package must be one of: ${Object.keys(connectors).join(', ')}`);
   }
   const headers = options.token ? { Authorization: `Bearer ${options.token}` } : {};
 

@@ -2,11 +2,13 @@
 // what it saw: a JSON object per line.
 //
 //   node foreign.mjs --url URL --page URL [--event NAME]… [--credentials] [--last NAME]
+//                    [--close-on-error]
 //
 //   {"type":"open"} | {"type":"message"|NAME,"data":…,"id":"…"} | {"type":"error","readyState":n}
 //
 // `error` is the connection's own. The page closes its source, and the run ends, after an event `--last`, after a
-// message whose `status` is `completed` or `error`, and when the browser has given up. Names that end in `.example`
+// message whose `status` is `completed` or `error`, and when the browser has given up, or, with `--close-on-error`, at
+// the connection's first error. Names that end in `.example`
 // are this machine.
 
 import { parseArgs } from 'node:util';
@@ -21,6 +23,7 @@ await run(async () => {
       event: { type: 'string', multiple: true, default: [] },
       credentials: { type: 'boolean', default: false },
       last: { type: 'string', default: '' },
+      'close-on-error': { type: 'boolean', default: false },
     },
   });
   const browser = await launch(['--host-resolver-rules=MAP *.example 127.0.0.1']);
@@ -37,7 +40,7 @@ await run(async () => {
 });
 
 /** Runs inside the page. */
-function watch({ url, event: names, credentials, last }) {
+function watch({ url, event: names, credentials, last, 'close-on-error': closes }) {
   return new Promise((resolve) => {
     const lines = [];
     const source = new EventSource(url, { withCredentials: credentials });
@@ -57,7 +60,7 @@ function watch({ url, event: names, credentials, last }) {
     names.forEach((name) => source.addEventListener(name, record));
     source.onerror = () => {
       lines.push({ type: 'error', readyState: source.readyState });
-      if (source.readyState === EventSource.CLOSED) {
+      if (closes || source.readyState === EventSource.CLOSED) {
         end();
       }
     };

@@ -4,6 +4,7 @@
 
 mod keys;
 mod lists;
+mod older;
 mod server;
 mod views;
 
@@ -176,35 +177,6 @@ fn changed_settings_are_shown_with_their_origin_and_secrets_are_not() {
     stream.heartbeat_seconds = 7  # `p.toml`
     stream.max_duration_seconds = 60  # the variable `SSE_MAX_DURATION`
     "#);
-}
-
-#[test]
-fn the_older_variables_work_and_the_long_names_win_over_them() {
-    let stdout = assert_valid(
-        None,
-        &[
-            ("SSE_SOURCE", "memory"),
-            ("SSE_MAX_DURATION", "10"),
-            ("SSE_HEARTBEAT_SECONDS", "11"),
-            ("SSE_RETRY_MS", "12"),
-            ("PROGRESSD__STREAM__RETRY_MS", "13"),
-        ],
-    );
-    let values: Vec<_> = stdout
-        .lines()
-        .skip(2)
-        .filter_map(|line| line.split_once("  #"))
-        .map(|line| line.0)
-        .collect();
-    assert_eq!(
-        values,
-        [
-            "store.backend = \"memory\"",
-            "stream.heartbeat_seconds = 11",
-            "stream.max_duration_seconds = 10",
-            "stream.retry_ms = 13"
-        ]
-    );
 }
 
 #[test]

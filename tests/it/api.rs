@@ -5,6 +5,7 @@ mod auth_owners;
 mod auth_scopes;
 mod auth_tokens;
 mod cancel;
+mod create_and_watch;
 mod envelope;
 mod errors;
 mod events;

@@ -1,5 +1,9 @@
 //! Real clients follow a job to its end, and stay away after it.
 
+mod matrix;
+mod table;
+mod watch;
+
 use std::process::Stdio;
 
 use futures_util::future::join_all;
@@ -46,7 +50,7 @@ async fn drive(server: &TestServer, job_id: &str, proxy: &CutProxy) {
 #[tokio::test]
 async fn clients_follow_a_job_through_a_cut_to_its_end_and_do_not_come_back() {
     let server = &TestServer::with(QUICK_RETRY).await;
-    join_all(ClientProgram::ALL.map(async |program| {
+    join_all(ClientProgram::EVENT_SOURCES.map(async |program| {
         let job_id = &format!("{program:?}");
         server.create(json!({"job_id": job_id})).await;
         server.report(job_id, json!({"status": "processing"})).await;
@@ -142,7 +146,7 @@ async fn clients_that_come_back_after_the_end_are_closed_by_204() {
         "{}/api/v1/jobs/j/stream?last_event_id={}",
         server.url, end["seq"]
     );
-    join_all(ClientProgram::ALL.map(async |program| {
+    join_all(ClientProgram::EVENT_SOURCES.map(async |program| {
         let lines = program.follow(url, &[]).await;
         let [trouble, end] = &lines[..] else {
             panic!("{program:?}: {lines:#?}");
@@ -170,7 +174,7 @@ async fn clients_hear_of_a_failure_before_the_last_status() {
         .report("j", json!({"status": "failed", "error": error}))
         .await;
     let url = &format!("{}/api/v1/jobs/j/stream", server.url);
-    join_all(ClientProgram::ALL.map(async |program| {
+    join_all(ClientProgram::EVENT_SOURCES.map(async |program| {
         let lines = program.follow(url, &["--close-at-end"]).await;
         let told: Vec<_> = lines.iter().map(|line| line["type"].as_str()).collect();
         let expected = ["open", "error", "status", "closed"].map(Some);

@@ -13,6 +13,7 @@ mod events;
 mod events_bounded;
 mod identity;
 mod ledger;
+mod lifecycles;
 mod listing_model;
 mod lists;
 mod memory;
@@ -237,6 +238,20 @@ macro_rules! shared_conforms {
                 waiting_for_a_notice_may_be_given_up
                 seqs_are_those_of_the_jobs_asked_for
                 the_clock_is_that_of_both_nodes
+            );
+            tests_over!($fresh, DEFAULT_BOUNDS, lifecycles:
+                a_creation_elsewhere_is_noticed
+                every_change_of_state_elsewhere_is_noticed
+                a_removal_elsewhere_is_noticed
+                a_name_that_is_given_anew_elsewhere_is_noticed
+                a_job_that_is_put_back_elsewhere_is_noticed
+                the_largest_jobs_are_noticed_too
+                what_changes_no_state_is_not_noticed
+                the_end_of_retention_is_not_noticed
+                what_a_node_does_itself_it_is_not_told
+                many_jobs_are_noticed_each
+                a_lifecycle_followed_twice_is_noticed_until_both_have_ended
+                a_lifecycle_that_nobody_follows_any_more_is_quiet
             );
             tests_over!($fresh, DEFAULT_BOUNDS, claims:
                 one_node_at_a_time_has_a_job

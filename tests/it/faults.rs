@@ -31,7 +31,6 @@ mod clocks;
 mod distance;
 mod kills;
 mod lost_answers;
-mod node;
 mod nodes;
 mod poll;
 mod proxied;

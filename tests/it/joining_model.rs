@@ -58,7 +58,7 @@ enum Appetite {
 const LIGHT: usize = 1;
 
 /// A frame of which the ring holds two: who is three behind has lagged.
-const HEAVY: usize = 100 * 1024;
+const HEAVY: usize = 800 * 1024;
 
 impl Model {
     fn new(weight: usize) -> Self {
@@ -90,7 +90,7 @@ impl Model {
 
     fn join(&self) -> Watcher {
         let (seen, reader) = self.channel.join(|state| *state);
-        let room = if self.weight == LIGHT { 256 } else { 2 };
+        let room = if self.weight == LIGHT { 8_192 } else { 2 };
         Watcher { reader, room, seen }
     }
 

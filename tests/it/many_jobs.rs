@@ -2,9 +2,11 @@
 
 mod access;
 mod bounds;
+mod ends;
 mod filters;
 mod named;
 mod polled;
+mod recent;
 mod resume;
 
 use reqwest::Method;

@@ -6,6 +6,7 @@ mod differential;
 mod faults;
 mod goes_back;
 mod held_rows;
+mod lifecycle;
 mod notices;
 mod opening;
 mod patience;

@@ -2,6 +2,7 @@
 
 mod emptied;
 mod leases;
+mod lifecycle;
 mod runners;
 
 use std::{sync::Arc, time::Duration};
@@ -275,6 +276,23 @@ async fn a_long_poll_here_is_answered_by_a_report_there() {
     nodes.here.report("j", json!({"processed_count": 7})).await;
     let answer: Value = in_time("the answer", waiting).await.expect("an answer");
     assert_eq!(answer["processed_count"], 7);
+}
+
+#[tokio::test]
+async fn a_worker_is_told_of_the_watchers_of_its_own_node() {
+    let nodes = Nodes::start().await;
+    nodes.here.create(json!({"job_id": "j"})).await;
+    let mut streams = vec![nodes.here.watch("j").await];
+    for _ in 0..2 {
+        streams.push(nodes.there.watch("j").await);
+    }
+    for stream in &mut streams {
+        stream.next().await;
+    }
+    let answer = nodes.here.report("j", json!({})).await;
+    assert_eq!(answer["watchers"], 1);
+    let answer = nodes.there.report("j", json!({})).await;
+    assert_eq!(answer["watchers"], 2);
 }
 
 #[tokio::test]

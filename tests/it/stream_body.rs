@@ -1,5 +1,7 @@
 //! A stream polled by hand: what only shows when the reader's moment is chosen.
 
+mod clock;
+
 use std::{
     task::{Context, Poll, Waker},
     time::Duration,

@@ -10,6 +10,7 @@ pub(crate) mod issuer;
 pub(crate) mod jobs;
 pub(crate) mod ndjson;
 pub(crate) mod nginx;
+pub(crate) mod node;
 pub(crate) mod pages;
 pub(crate) mod people;
 pub(crate) mod pgbouncer;

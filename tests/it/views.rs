@@ -2,11 +2,13 @@
 
 mod audits;
 mod browser;
+mod ends;
 mod everywhere;
 mod inventory;
 mod native;
 mod nodes;
 mod orders;
+mod places;
 mod process;
 mod readme;
 mod recommendations;

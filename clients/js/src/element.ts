@@ -73,9 +73,16 @@ export class JobProgress extends Base {
     this.#watch?.close();
   }
 
-  attributeChangedCallback(): void {
-    if (this.shadowRoot && this.isConnected) {
-      this.#start();
+  attributeChangedCallback(name: string): void {
+    if (this.shadowRoot) {
+      if (name === 'src') {
+        // Nothing is known of another job.
+        this.removeAttribute('status');
+        this.#show('', null);
+      }
+      if (this.isConnected) {
+        this.#start();
+      }
     }
   }
 
@@ -92,7 +99,8 @@ export class JobProgress extends Base {
       ...options,
       onStatus: (status) => {
         if (this.#watch === watch) {
-          this.#show(status);
+          this.setAttribute('status', status.status);
+          this.#show(inWords(status), status.progress_percentage);
         }
         options.onStatus?.(status);
         tell('status', status);
@@ -116,14 +124,18 @@ export class JobProgress extends Base {
     watch.done.then((status) => tell('done', status), () => {});
   }
 
-  #show({ status, progress_percentage: percentage, step, message, error }: Status): void {
-    const words = [percentage === null ? status : `${percentage} %`, error?.message ?? [step, message].filter(Boolean).join(': ')];
-    this.setAttribute('status', status);
+  #show(text: string, percentage: number | null): void {
     this.ariaValueNow = percentage === null ? null : `${percentage}`;
-    this.ariaValueText = this.#label.textContent = words.filter(Boolean).join(' · ');
+    this.ariaValueText = this.#label.textContent = text;
     this.#bar.style.setProperty('--value', percentage === null ? null : `${percentage}%`);
   }
 }
+
+/** A job's progress in words. */
+const inWords = ({ status, progress_percentage: percentage, step, message, error }: Status): string => {
+  const what = error?.message ?? [step, message].filter(Boolean).join(': ');
+  return [percentage === null ? status : `${percentage} %`, what].filter(Boolean).join(' · ');
+};
 
 globalThis.customElements?.get('job-progress') || globalThis.customElements?.define('job-progress', JobProgress);
 

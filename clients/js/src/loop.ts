@@ -42,7 +42,7 @@ export async function run(
   const { heartbeatMs = 30_000, firstByteMs = 10_000, probeMs = 60_000, transport = 'auto' } = options;
   const isAuto = transport === 'auto';
   const canStream = transport === 'fetch' || (isAuto && 'body' in Response.prototype);
-  const canListen = transport === 'eventsource' || (isAuto && 'EventSource' in globalThis);
+  const canListen = (isAuto || transport === 'eventsource') && 'EventSource' in globalThis;
   // The caller may take its time for a credential.
   const { get, intoUrl, renew, accepted } = requester(options, () => expect(longestAnswer));
 

@@ -251,6 +251,9 @@ describe('the element', () => {
     expect([failed.name, failed.label]).toEqual(['Import', 'failed · Line 3 is no address']);
     await page.evaluate((src) => document.querySelector('job-progress')!.setAttribute('src', src), at('nobody'));
     await has('state', 'failed');
+    // Nothing of the other job is left.
+    const unknown = await look();
+    expect([unknown.label, unknown.attributes.status]).toEqual(['', undefined]);
     await server.create({ job_id: 'el3', total_count: 2 });
     await page.evaluate((src) => document.querySelector('job-progress')!.setAttribute('src', src), at('el3'));
     await has('aria-valuenow', '0');

@@ -78,8 +78,7 @@ impl Seats {
         )
         .ok_or(Full::Network)?;
         if let Some(job_id) = holders.job_id {
-            seat.count(Holder::Job(job_id), limits.max_streams_per_job)
-                .ok_or(Full::Job)?;
+            seat.count_at(job_id, Some(limits))?;
         }
         Ok(seat)
     }
@@ -95,6 +94,16 @@ impl Seats {
 }
 
 impl Seat {
+    /// Counts it under a job; without limits in any case.
+    pub(super) fn count_at(
+        &mut self,
+        job_id: JobId,
+        limits: Option<&LimitsConfig>,
+    ) -> Result<(), Full> {
+        let most = limits.map_or(0, |limits| limits.max_streams_per_job);
+        self.count(Holder::Job(job_id), most).ok_or(Full::Job)
+    }
+
     /// Counted even where there is no limit, so that one which comes with a reload holds at once.
     fn count(&mut self, holder: Holder, most: usize) -> Option<()> {
         let mut taken = self.seats.by_holder.entry(holder.clone()).or_insert(0);

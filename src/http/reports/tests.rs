@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use axum::{
     extract::Request,
     http::{HeaderValue, Method, StatusCode},
@@ -10,67 +9,12 @@ use axum::{
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio::time::sleep;
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tower_service::Service as _;
 
 use super::*;
 use crate::{
     auth::KeyHash,
-    config::Config,
-    http::{Metrics, Passes, Policy, Usage, router},
-    job::{Bounds, Defaults},
-    metrics::{Meter, RegistryMetrics},
-    registry::{Registry, Settings},
-    runner::Runners,
-    store::{Memory, MemoryLimits},
-    stream::StreamSettings,
+    http::tests::{app, send},
 };
-
-/// A server over an empty memory; the guard ends what runs behind it.
-fn app(settings: &str) -> (Arc<App>, DropGuard) {
-    let config = Config::from_toml(settings).expect("valid settings");
-    let timers = CancellationToken::new();
-    let store = Arc::new(Memory::new(MemoryLimits {
-        events_per_job: 1,
-        event_bytes_per_job: 1,
-        event_bytes: 1,
-        finished_jobs: 1,
-        row_bytes: 1,
-    }));
-    let settings = Settings {
-        bounds: Bounds::default(),
-        defaults: Defaults {
-            lease_seconds: 0,
-            ttl_seconds: 60,
-            abandon_after_seconds: 0,
-        },
-        update_interval: Duration::ZERO,
-        max_jobs: 1,
-        gone_seconds: 60,
-        check_interval: Duration::from_secs(1),
-    };
-    let meter = Meter::new();
-    let runners = Runners::new(&config.runner);
-    let metrics = RegistryMetrics::new(&meter);
-    let app = App {
-        registry: Registry::start(store.clone(), settings, metrics, timers.clone()),
-        metrics: Metrics::new(meter, &runners),
-        has_admin_listener: false,
-        runners,
-        policy: ArcSwap::from_pointee(Policy::new(&config)),
-        passes: Passes::new(store),
-        usage: Usage::new(&config.limits),
-        views: config.views.clone(),
-        streams: StreamSettings {
-            retry: config.stream.retry(),
-            heartbeat: config.stream.heartbeat(),
-            max_duration: config.stream.max_duration(),
-            rewind: config.stream.rewind(),
-            drain: config.stream.drain(),
-        },
-    };
-    (Arc::new(app), timers.drop_guard())
-}
 
 /// The answer to pieces that come one by one, this many seconds apart, and then nothing more;
 /// and for how many seconds the request stayed open.
@@ -92,14 +36,11 @@ async fn post(app: Arc<App>, body: Body) -> Body {
     let mut request = Request::new(body);
     *request.method_mut() = Method::POST;
     *request.uri_mut() = "/api/v1/reports".parse().expect("a path");
-    let host = HeaderValue::from_static("localhost");
-    request.headers_mut().insert(header::HOST, host);
     let credential = HeaderValue::from_static("Bearer key");
     request
         .headers_mut()
         .insert(header::AUTHORIZATION, credential);
-    let response = router(app).call(request).await;
-    let response = response.expect("the router answers always");
+    let response = send(&app, request).await;
     assert_eq!(response.status(), StatusCode::OK);
     response.into_body()
 }

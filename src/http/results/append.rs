@@ -195,3 +195,6 @@ impl<'r> Incoming<'r> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

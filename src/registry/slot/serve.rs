@@ -289,7 +289,8 @@ impl Slot {
         self.stop_if_over();
         inner.lifecycle.tell(&LifecycleEvent::Removed {
             job_id: self.job_id().clone(),
-            incarnation: Some(self.origin.incarnation),
+            incarnation: self.origin.incarnation,
+            job: Some(self.job()),
         });
     }
 

@@ -13,7 +13,11 @@ use std::{
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{client::Client, listener::EVERY_JOB, sql};
+use super::{
+    client::Client,
+    listener::{EVERY_JOB, MOVED_JOBS},
+    sql,
+};
 use crate::{
     job::{JobId, Seq},
     store::StoreError,
@@ -41,7 +45,10 @@ pub(super) struct Announcer {
 pub(super) struct Announcement<'a> {
     desk: &'a Desk,
     job_id: &'a JobId,
+    /// Which seq the job has; `None` when nobody can follow it yet, or there is nothing to tell.
     seq: Option<Seq>,
+    /// Whether it is new or has another state.
+    has_moved: bool,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +66,8 @@ struct Waiting {
     jobs: HashMap<JobId, Seq>,
     /// More than is listed.
     is_overfull: bool,
+    /// Whether jobs are new or have another state.
+    has_moved: bool,
 }
 
 impl Announcer {
@@ -82,33 +91,49 @@ impl Announcer {
             desk: &self.desk,
             job_id,
             seq: Some(prev),
+            has_moved: true,
+        }
+    }
+
+    /// The same of a job that is about to be made.
+    pub(super) fn announce_creation<'a>(&'a self, job_id: &'a JobId) -> Announcement<'a> {
+        Announcement {
+            desk: &self.desk,
+            job_id,
+            seq: None,
+            has_moved: true,
         }
     }
 }
 
 impl Announcement<'_> {
     /// The job has this seq now; tells of it.
-    pub(super) fn make(mut self, seq: Seq) {
+    pub(super) fn make(mut self, seq: Seq, has_moved: bool) {
         self.seq = Some(seq);
+        self.has_moved = has_moved;
     }
 
     /// There is nothing to tell.
     pub(super) fn call_off(mut self) {
         self.seq = None;
+        self.has_moved = false;
     }
 }
 
 impl Drop for Announcement<'_> {
     fn drop(&mut self) {
-        let Some(seq) = self.seq else {
+        if self.seq.is_none() && !self.has_moved {
             return;
-        };
+        }
         {
             let mut waiting = self.desk.lock();
-            if waiting.jobs.len() < MOST_JOBS {
-                waiting.jobs.insert(self.job_id.clone(), seq);
-            } else {
-                waiting.is_overfull = true;
+            waiting.has_moved |= self.has_moved;
+            match self.seq {
+                Some(seq) if waiting.jobs.len() < MOST_JOBS => {
+                    waiting.jobs.insert(self.job_id.clone(), seq);
+                }
+                Some(_) => waiting.is_overfull = true,
+                None => {}
             }
         }
         self.desk.wake.notify_one();
@@ -127,14 +152,18 @@ async fn announce_forever(desk: Arc<Desk>, client: Client, node: String) {
     loop {
         desk.wake.notified().await;
         let waiting = mem::take(&mut *desk.lock());
-        if waiting.jobs.is_empty() && !waiting.is_overfull {
+        if waiting.jobs.is_empty() && !waiting.is_overfull && !waiting.has_moved {
             continue;
         }
         let telling = announce(&client, &node, &waiting);
         if !matches!(tokio::time::timeout(PATIENCE, telling).await, Ok(Ok(()))) {
             // Who listens has lost its connection too, as a rule, and then looks at everything. To be
             // sure it is told to.
-            desk.lock().is_overfull = true;
+            {
+                let mut again = desk.lock();
+                again.is_overfull = true;
+                again.has_moved |= waiting.has_moved;
+            }
             desk.wake.notify_one();
             tokio::time::sleep(PAUSE).await;
         }
@@ -146,6 +175,10 @@ async fn announce(client: &Client, node: &str, waiting: &Waiting) -> Result<(), 
     let mut seqs: Vec<_> = waiting.jobs.values().map(|seq| seq.get()).collect();
     if waiting.is_overfull {
         (job_ids, seqs) = (vec![EVERY_JOB], vec![0]);
+    }
+    if waiting.has_moved {
+        job_ids.push(MOVED_JOBS);
+        seqs.push(0);
     }
     let call = sql::call(
         "announce",

@@ -19,7 +19,7 @@ use sqlx::{
 use tokio::sync::{Notify, watch};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{client::Client, failure::describe, sql};
+use super::{client::Client, failure::describe, lifecycle::Bell, sql};
 use crate::{
     job::JobId,
     store::{Following, Notice},
@@ -30,6 +30,9 @@ const CHANNEL: &str = "progressd";
 
 /// In the place of a job's name, which it cannot be: a node has not told of all that it did.
 pub(super) const EVERY_JOB: &str = "*";
+
+/// The same: jobs are new, have another state, or were removed.
+pub(super) const MOVED_JOBS: &str = "+";
 
 /// The same, of a notification by which a node finds out whether it hears any.
 const TEST: &str = "?";
@@ -71,6 +74,8 @@ struct Desk {
     is_listening: watch::Sender<bool>,
     /// Whether the test was heard.
     is_heard: watch::Sender<bool>,
+    /// Rung when jobs have moved.
+    bell: Bell,
 }
 
 #[derive(Debug)]
@@ -88,7 +93,7 @@ struct News {
 
 impl Listener {
     /// Begins to listen. `node` is how this node signs its own notifications, which it need not hear.
-    pub(super) fn start(options: PgConnectOptions, node: String) -> Self {
+    pub(super) fn start(options: PgConnectOptions, node: String, bell: Bell) -> Self {
         let desk = Arc::new(Desk {
             node,
             followed: Mutex::default(),
@@ -96,6 +101,7 @@ impl Listener {
             wake: Notify::new(),
             is_listening: watch::Sender::new(false),
             is_heard: watch::Sender::new(false),
+            bell,
         });
         let task = tokio::spawn(listen_forever(Arc::clone(&desk), options));
         Self {
@@ -190,8 +196,10 @@ impl Desk {
             }
             return;
         }
-        if job_id == EVERY_JOB {
-            return self.miss();
+        match job_id {
+            EVERY_JOB => return self.miss(),
+            MOVED_JOBS => return self.bell.ring(),
+            _ => {}
         }
         let job_id = match lock(&self.followed).get(job_id) {
             Some(followed) => followed.job_id.clone(),
@@ -226,6 +234,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 async fn listen_forever(desk: Arc<Desk>, options: PgConnectOptions) {
     let mut pause = FIRST_PAUSE;
     let mut is_known = false;
+    let mut is_first = true;
     loop {
         // For one connection that the listener itself never opens again.
         let pool = PgPoolOptions::new()
@@ -238,6 +247,10 @@ async fn listen_forever(desk: Arc<Desk>, options: PgConnectOptions) {
             Ok(mut connection) => {
                 // First the word that something may have been lost, then those that wait for it.
                 desk.miss();
+                match std::mem::take(&mut is_first) {
+                    true => desk.bell.ring(),
+                    false => desk.bell.ring_after_a_loss(),
+                }
                 desk.is_listening.send_replace(true);
                 if is_known {
                     tracing::info!("listening to PostgreSQL again");

@@ -2,7 +2,7 @@
 
 use std::{
     str::FromStr as _,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -16,8 +16,8 @@ use thiserror::Error as ThisError;
 use uuid::Uuid;
 
 use super::{
-    Postgres, PostgresSettings, announcer::Announcer, client::Client, failure, listener::Listener,
-    row::Columns,
+    Postgres, PostgresSettings, announcer::Announcer, client::Client, failure,
+    lifecycle::Lifecycle, listener::Listener, row::Columns,
 };
 
 /// The oldest that has what the functions use: `trim_scale`, and SQL between `RETURN` and the end.
@@ -135,14 +135,16 @@ impl Postgres {
         let connection = connect("store.postgres.url", &options, give_up).await?;
         in_time("store.postgres.url", look(connection)).await?;
         let (most, patience) = (settings.max_connections, settings.patience);
-        let client = Client::new(options.clone(), most, patience);
+        let client = Arc::new(Client::new(options.clone(), most, patience));
         // A connection of its own, so that news do not queue up with what they tell of.
         let herald = Client::new(options.clone(), 1, PATIENCE);
         let node = Uuid::now_v7().simple().to_string();
-        let listener = Listener::start(listen_options, node.clone());
+        let lifecycle = Lifecycle::start(Arc::clone(&client), node.clone(), settings.poll_interval);
+        let listener = Listener::start(listen_options, node.clone(), lifecycle.bell());
         listener.warn_if_deaf(Client::new(options, 1, PATIENCE));
         Ok(Self {
             listener,
+            lifecycle,
             announcer: Announcer::start(herald, node.clone()),
             client,
             node,

@@ -13,8 +13,13 @@ use crate::{
 
 /// What became of it.
 pub(super) enum Outcome {
-    /// It was done; the seq of its first position.
-    Done(Seq),
+    /// It was done.
+    Done {
+        /// The seq of its first position.
+        first: Seq,
+        /// Whether the job has another state by it; of a creation it goes without saying.
+        has_entered: bool,
+    },
     /// This stood in the way.
     Met(Box<Stored>),
     /// There is no such job.
@@ -38,9 +43,10 @@ impl Outcome {
         let first: Option<i64> = columns.take()?;
         let answers: Option<&str> = columns.take()?;
         match (word, first) {
-            ("done", Some(first)) => {
-                let first = Seq::new(u64::try_from(first)?);
-                Ok(Self::Done(first.unwrap_or(Seq::MAX)))
+            ("done" | "entered", Some(first)) => {
+                let first = Seq::new(u64::try_from(first)?).unwrap_or(Seq::MAX);
+                let has_entered = word == "entered";
+                Ok(Self::Done { first, has_entered })
             }
             ("exists" | "conflict", _) => Ok(Self::Met(Box::new(stored(&mut columns, answers)?))),
             ("missing", _) => Ok(Self::Missing),

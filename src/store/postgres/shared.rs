@@ -29,8 +29,15 @@ impl Shared for Postgres {
         Ok(self.listener.follow(job_id).await)
     }
 
+    async fn follow_lifecycle(&self) -> Result<Following, StoreError> {
+        self.lifecycle.follow(&self.client).await
+    }
+
     async fn next_notice(&self) -> Notice {
-        self.listener.next_notice().await
+        tokio::select! {
+            notice = self.listener.next_notice() => notice,
+            notice = self.lifecycle.next_notice() => notice,
+        }
     }
 
     async fn seqs(&self, jobs: &[&Origin]) -> Result<Vec<Option<Seq>>, StoreError> {

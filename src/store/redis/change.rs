@@ -85,7 +85,9 @@ impl Redis {
             .arg(u8::from(input.is_some()))
             .arg(input.map(written).unwrap_or_default())
             .arg(self.keys.channel(job.id().as_str()))
-            .arg(self.node.to_string());
+            .arg(self.node.to_string())
+            .arg(self.keys.lifecycle())
+            .arg(LARGEST_CHANGE);
         create
     }
 
@@ -111,7 +113,8 @@ impl Redis {
             .arg(commit.events.len())
             .arg(commit.rows.len())
             .arg(commit.answers.len())
-            .arg(job.reported_at.as_micros());
+            .arg(job.reported_at.as_micros())
+            .arg(self.keys.lifecycle());
         for (place, event) in commit.events {
             call.arg(*place)
                 .arg(event.name.as_str())

@@ -9,6 +9,7 @@
 --      13 most events     14 most bytes of events    15 largest message that carries the change
 --      16 events          17 rows                    18 answers: how many of each
 --      19 when a worker last gave a sign of life; a later one that another node took stands
+--      20 channel of lifecycles
 --      then place, name and data of each event; the rows; report id, place and text of each answer
 --
 -- Numbers are below 2^53, which Lua's doubles hold; they are written by '%d', since tostring() rounds.
@@ -25,7 +26,7 @@ end
 
 local now = tonumber(ARGV[10])
 local event_count, row_count, answer_count = tonumber(ARGV[16]), tonumber(ARGV[17]), tonumber(ARGV[18])
-local first_row = 20 + 3 * event_count
+local first_row = 21 + 3 * event_count
 local first_answer = first_row + row_count
 
 local known = {}
@@ -73,7 +74,7 @@ local told = {ARGV[12], ' ', ARGV[2], ' ', seq, '\n', ARGV[5], '\n'}
 local told_bytes = #ARGV[5]
 if event_count > 0 then
   local bytes = tonumber(held[6] or '0')
-  for at = 20, first_row - 1, 3 do
+  for at = 21, first_row - 1, 3 do
     local own, name, data = seq_at(tonumber(ARGV[at])), ARGV[at + 1], ARGV[at + 2]
     redis.call('XADD', events, own .. '-0', 'name', name, 'data', data)
     bytes = bytes + OVERHEAD + #name + #data
@@ -127,4 +128,11 @@ if told_bytes > tonumber(ARGV[15]) then
   told = {ARGV[12]}
 end
 redis.call('PUBLISH', ARGV[11], table.concat(told))
+if held[3] ~= ARGV[6] then
+  if #ARGV[5] <= tonumber(ARGV[15]) then
+    redis.call('PUBLISH', ARGV[20], ARGV[12] .. ' entered ' .. seq .. '\n' .. ARGV[5])
+  else
+    redis.call('PUBLISH', ARGV[20], ARGV[12] .. ' moved ' .. ARGV[11])
+  end
+end
 return {'done', ARGV[2], string.format('%d', first), held[3]}

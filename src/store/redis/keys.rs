@@ -76,6 +76,11 @@ impl Keys {
         format!("{}changes:{}:{job_id}", self.prefix, self.database)
     }
 
+    /// Where it is told that jobs are new, have another state, or were removed.
+    pub(super) fn lifecycle(&self) -> String {
+        format!("{}lifecycle:{}", self.prefix, self.database)
+    }
+
     /// The job that a channel is about.
     pub(super) fn job_of_channel<'a>(&self, channel: &'a str) -> Option<&'a str> {
         channel.strip_prefix(&self.channel(""))

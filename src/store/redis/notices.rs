@@ -1,11 +1,11 @@
 //! What nodes tell each other: one channel for each job, to which a node listens while somebody
-//! follows the job there.
+//! follows the job there, and one for the lifecycle of all jobs.
 //!
-//! A message is the node's name, and, unless that would be too large, the change: the seq before
-//! and after on the first line, then the job, then its events, a line each. Messages wait in a
-//! bounded queue. What does not fit in is lost, and so is what is told while there is no
-//! connection: then whoever follows is told so ([`Notice::Missed`]), after all subscriptions are
-//! there again.
+//! Messages wait in a bounded queue. What does not fit in is lost, and so is what is told while there
+//! is no connection: then whoever follows is told so ([`Notice::Missed`], [`Notice::LifecycleMissed`]),
+//! after all subscriptions are there again.
+
+mod message;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -31,11 +31,10 @@ use super::{
     failure::sentence,
     keys::Keys,
     link::Pauses,
-    read::{as_is, job_of},
     signals::Signals,
 };
 use crate::{
-    job::{Event, EventName, Job, JobId, Seq},
+    job::JobId,
     store::{Following, Notice, StoreError},
 };
 
@@ -67,21 +66,21 @@ pub(super) struct Hearing {
 type Message = (Vec<u8>, Vec<u8>);
 
 enum Request {
-    Follow(JobId, oneshot::Sender<Result<(), String>>),
-    Unfollow(JobId),
+    /// To listen to a channel.
+    Follow(String, oneshot::Sender<Result<(), String>>),
+    Unfollow(String),
 }
 
 /// The task that has the connection.
 struct Listener {
     address: Arc<Address>,
-    keys: Arc<Keys>,
     requests: mpsc::UnboundedReceiver<Request>,
     messages: mpsc::Sender<Message>,
     signals: Arc<Signals>,
-    /// How many follow each job.
-    followers: HashMap<JobId, usize>,
-    /// The jobs whose channel Redis has acknowledged on the present connection.
-    heard: HashSet<JobId>,
+    /// How many listen to each channel.
+    followers: HashMap<String, usize>,
+    /// The channels that Redis has acknowledged on the present connection.
+    heard: HashSet<String>,
     patience: Duration,
 }
 
@@ -97,7 +96,6 @@ impl Hearing {
         let (sender, messages) = mpsc::channel(QUEUE);
         let listener = Listener {
             address,
-            keys: Arc::clone(&keys),
             requests: asked,
             messages: sender,
             signals: Arc::clone(&signals),
@@ -118,14 +116,23 @@ impl Hearing {
     /// Listens to a job's channel until the guard is dropped; Redis has acknowledged it when this
     /// returns.
     pub(super) async fn follow(&self, job_id: &JobId) -> Result<Following, StoreError> {
+        self.listen_to(self.keys.channel(job_id.as_str())).await
+    }
+
+    /// The same for the lifecycle of all jobs.
+    pub(super) async fn follow_lifecycle(&self) -> Result<Following, StoreError> {
+        self.listen_to(self.keys.lifecycle()).await
+    }
+
+    async fn listen_to(&self, channel: String) -> Result<Following, StoreError> {
         let gone = |_| StoreError::Unavailable("Redis: nobody listens any more".to_owned());
         let (reply, answer) = oneshot::channel();
-        let request = Request::Follow(job_id.clone(), reply);
+        let request = Request::Follow(channel.clone(), reply);
         self.requests.send(request).map_err(|_| gone(()))?;
         // From here on whoever gives up waiting lets go as well.
-        let (requests, job_id) = (self.requests.clone(), job_id.clone());
+        let requests = self.requests.clone();
         let guard = Following::new(move || {
-            let _ = requests.send(Request::Unfollow(job_id));
+            let _ = requests.send(Request::Unfollow(channel));
         });
         match answer.await.map_err(|_| gone(()))? {
             Ok(()) => Ok(guard),
@@ -155,36 +162,21 @@ impl Hearing {
     /// What a message says; `None` when it is one of our own, or none at all.
     fn read(&self, channel: &[u8], text: &[u8]) -> Option<Notice> {
         let channel = std::str::from_utf8(channel).ok()?;
-        let job_id = JobId::parse(self.keys.job_of_channel(channel)?).ok()?;
         let text = std::str::from_utf8(text).unwrap_or_default();
-        let (node, change) = text.split_once(' ').unwrap_or((text, ""));
-        if node.parse() == Ok(self.node) {
+        let (node, told) = text.split_once(' ').unwrap_or((text, ""));
+        // An empty one is a node's that tries whether it may publish.
+        if node.is_empty() || node.parse() == Ok(self.node) {
             return None;
         }
         // What cannot be read here, of a newer version say, is still a reason to look.
-        Some(read_change(change).unwrap_or(Notice::Touched(job_id)))
+        if channel == self.keys.lifecycle() {
+            return Some(
+                message::of_lifecycle(told, &self.keys).unwrap_or(Notice::LifecycleMissed),
+            );
+        }
+        let job_id = JobId::parse(self.keys.job_of_channel(channel)?).ok()?;
+        Some(message::of_job(told).unwrap_or(Notice::Touched(job_id)))
     }
-}
-
-fn read_change(text: &str) -> Option<Notice> {
-    let mut lines = text.lines();
-    let (prev, seq) = lines.next()?.split_once(' ')?;
-    let (prev, seq): (Seq, Seq) = (prev.parse().ok()?, seq.parse().ok()?);
-    let job: Job = job_of(lines.next()?, seq).ok()?;
-    let events = lines.map(|line| {
-        let (seq, event) = line.split_once(' ')?;
-        let (name, data) = event.split_once(' ')?;
-        Some(Event {
-            seq: seq.parse().ok()?,
-            name: EventName::parse(name).ok()?,
-            data: as_is(data)?,
-        })
-    });
-    Some(Notice::Change {
-        prev,
-        events: events.collect::<Option<_>>()?,
-        job: Arc::new(job),
-    })
 }
 
 impl Listener {
@@ -238,7 +230,7 @@ impl Listener {
         };
         let line = self.address.listen(receiver).await;
         let line = line.map_err(|failure| failure.reason().to_owned())?;
-        let followed: Vec<JobId> = self.followers.keys().cloned().collect();
+        let followed: Vec<String> = self.followers.keys().cloned().collect();
         self.subscribe(&line, followed).await?;
         Ok(line)
     }
@@ -279,16 +271,16 @@ impl Listener {
         let mut waiting = Vec::new();
         let mut touched = HashSet::new();
         for request in requests {
-            let (job_id, reply) = self.count(request);
-            touched.insert(job_id);
+            let (channel, reply) = self.count(request);
+            touched.insert(channel);
             waiting.extend(reply);
         }
         let is_wrong =
-            |job_id: &JobId| self.followers.contains_key(job_id) != self.heard.contains(job_id);
+            |channel: &String| self.followers.contains_key(channel) != self.heard.contains(channel);
         let (wanted, unwanted): (Vec<_>, Vec<_>) = touched
             .into_iter()
             .filter(is_wrong)
-            .partition(|job_id| self.followers.contains_key(job_id));
+            .partition(|channel| self.followers.contains_key(channel));
         let mut outcome = self.subscribe(line, wanted).await;
         if outcome.is_ok() {
             outcome = self.unsubscribe(line, unwanted).await;
@@ -299,50 +291,43 @@ impl Listener {
         outcome
     }
 
-    /// Counts who follows what.
-    fn count(&mut self, request: Request) -> (JobId, Option<oneshot::Sender<Result<(), String>>>) {
+    /// Counts who listens to what.
+    fn count(&mut self, request: Request) -> (String, Option<oneshot::Sender<Result<(), String>>>) {
         match request {
-            Request::Follow(job_id, reply) => {
-                *self.followers.entry(job_id.clone()).or_default() += 1;
-                (job_id, Some(reply))
+            Request::Follow(channel, reply) => {
+                *self.followers.entry(channel.clone()).or_default() += 1;
+                (channel, Some(reply))
             }
-            Request::Unfollow(job_id) => {
-                if let Some(count) = self.followers.get_mut(&job_id) {
+            Request::Unfollow(channel) => {
+                if let Some(count) = self.followers.get_mut(&channel) {
                     *count -= 1;
                     if *count == 0 {
-                        self.followers.remove(&job_id);
+                        self.followers.remove(&channel);
                     }
                 }
-                (job_id, None)
+                (channel, None)
             }
         }
     }
 
-    async fn subscribe(&mut self, line: &Line, jobs: Vec<JobId>) -> Result<(), String> {
-        for slice in jobs.chunks(SLICE) {
-            let channels = self.channels(slice);
+    async fn subscribe(&mut self, line: &Line, channels: Vec<String>) -> Result<(), String> {
+        for slice in channels.chunks(SLICE) {
             let mut connection = line.connection();
-            self.bounded(connection.subscribe(channels)).await?;
+            self.bounded(connection.subscribe(slice)).await?;
             self.heard.extend(slice.iter().cloned());
         }
         Ok(())
     }
 
-    async fn unsubscribe(&mut self, line: &Line, jobs: Vec<JobId>) -> Result<(), String> {
-        for slice in jobs.chunks(SLICE) {
-            let channels = self.channels(slice);
+    async fn unsubscribe(&mut self, line: &Line, channels: Vec<String>) -> Result<(), String> {
+        for slice in channels.chunks(SLICE) {
             let mut connection = line.connection();
-            self.bounded(connection.unsubscribe(channels)).await?;
-            for job_id in slice {
-                self.heard.remove(job_id);
+            self.bounded(connection.unsubscribe(slice)).await?;
+            for channel in slice {
+                self.heard.remove(channel);
             }
         }
         Ok(())
-    }
-
-    fn channels(&self, jobs: &[JobId]) -> Vec<String> {
-        let channels = jobs.iter().map(|job_id| self.keys.channel(job_id.as_str()));
-        channels.collect()
     }
 
     async fn bounded(

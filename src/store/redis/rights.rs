@@ -42,14 +42,15 @@ async fn try_all(address: &Address, keys: &Keys) -> Result<(), Failure> {
     let line = address.listen(deaf).await?;
     let mut connection = line.connection();
     let changes = format!("&{}", keys.own("*"));
-    // To nobody: there is no job without a name.
-    let channel = keys.channel("");
-    let mut publish = cmd("PUBLISH");
-    publish.arg(&channel).arg("");
-    let published = publish.exec_async(&mut connection).await;
-    published.map_err(|error| told(&error, "publish", &changes))?;
-    let subscribed = connection.subscribe(&channel).await;
-    subscribed.map_err(|error| told(&error, "subscribe", &changes))?;
+    // To nobody, and nothing: there is no job without a name.
+    for channel in [keys.channel(""), keys.lifecycle()] {
+        let mut publish = cmd("PUBLISH");
+        publish.arg(&channel).arg("");
+        let published = publish.exec_async(&mut connection).await;
+        published.map_err(|error| told(&error, "publish", &changes))?;
+        let subscribed = connection.subscribe(&channel).await;
+        subscribed.map_err(|error| told(&error, "subscribe", &changes))?;
+    }
     let pushed = keys.pushed_messages();
     let subscribed = connection.psubscribe(&pushed).await;
     subscribed.map_err(|error| told(&error, "psubscribe", &format!("&{pushed}")))

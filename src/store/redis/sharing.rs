@@ -10,6 +10,7 @@ use super::{
     Redis, incarnation, index,
     keys::Entry,
     micros,
+    notices::LARGEST_CHANGE,
     read::{from_json, remember, to_json},
     scripts::call,
 };
@@ -42,7 +43,8 @@ impl Redis {
             .arg(gone)
             .arg(micros(now))
             .arg(self.keys.channel(job_id.as_str()))
-            .arg(self.node.to_string());
+            .arg(self.node.to_string())
+            .arg(self.keys.lifecycle());
         remove
     }
 
@@ -151,6 +153,10 @@ impl Shared for Redis {
         self.hearing.follow(job_id).await
     }
 
+    async fn follow_lifecycle(&self) -> Result<Following, StoreError> {
+        self.hearing.follow_lifecycle().await
+    }
+
     async fn next_notice(&self) -> Notice {
         self.hearing.next().await
     }
@@ -236,7 +242,9 @@ impl Shared for Redis {
             .arg(micros(job.expires_at()))
             .arg(job.seq.get())
             .arg(self.keys.channel(job.id().as_str()))
-            .arg(self.node.to_string());
+            .arg(self.node.to_string())
+            .arg(self.keys.lifecycle())
+            .arg(LARGEST_CHANGE);
         pipeline.add_command(restore);
         // Where another was there before, entries for nothing are left, and are swept.
         let _: (u8,) = self.link.run(&pipeline).await?;

@@ -21,6 +21,7 @@ const RETURN_TIME: Duration = Duration::from_secs(5);
 pub(super) struct Signals {
     // They only say that something has to be looked at, and guard no other memory.
     has_missed: AtomicBool,
+    has_missed_lifecycle: AtomicBool,
     is_emptied: AtomicBool,
     raised: Notify,
     /// When Redis was last found empty. Held for single looks.
@@ -31,6 +32,7 @@ impl Signals {
     /// Notices may have been lost.
     pub(super) fn missed(&self) {
         self.has_missed.store(true, Ordering::Release);
+        self.has_missed_lifecycle.store(true, Ordering::Release);
         self.raised.notify_one();
     }
 
@@ -56,6 +58,9 @@ impl Signals {
             }
             if self.has_missed.swap(false, Ordering::AcqRel) {
                 return Notice::Missed;
+            }
+            if self.has_missed_lifecycle.swap(false, Ordering::AcqRel) {
+                return Notice::LifecycleMissed;
             }
             self.raised.notified().await;
         }

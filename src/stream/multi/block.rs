@@ -18,7 +18,7 @@ pub(super) struct Block {
     name: Bytes,
     data: Bytes,
     pub(super) retry_ms: Option<u64>,
-    id: Option<Seq>,
+    pub(super) id: Option<Seq>,
 }
 
 #[derive(Serialize)]
@@ -85,8 +85,8 @@ impl Block {
         self.name.len() + self.data.len() + 64
     }
 
-    /// Writes it, with its id unless that is withheld.
-    pub(super) fn write(&self, out: &mut Vec<u8>, may_have_id: bool) {
+    /// Writes it.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"event: ");
         out.extend_from_slice(&self.name);
         out.extend_from_slice(b"\ndata: ");
@@ -95,7 +95,7 @@ impl Block {
         if let Some(retry_ms) = self.retry_ms {
             let _ = writeln!(tail, "retry: {retry_ms}");
         }
-        if let Some(id) = self.id.filter(|_| may_have_id) {
+        if let Some(id) = self.id {
             let _ = writeln!(tail, "id: {id}");
         }
         tail.push('\n');

@@ -1,32 +1,36 @@
 //! Jobs on their way to a stream of many: each is joined as a watcher.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, HashSet, VecDeque},
     fmt,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use uuid::Uuid;
 
 use crate::{
-    job::{Job, JobId},
+    job::{Job, JobId, Seq},
     registry::{Attachment, JobHandle, Registry, RegistryError, Since},
     store::StoreError,
 };
 
 /// How many jobs are joined at a time.
-pub(super) const MOST_AT_ONCE: usize = 32;
+const MOST_AT_ONCE: usize = 32;
 
-/// How many may wait before no more are taken.
+/// How many may wait before no more are taken, and how many removals are remembered meanwhile.
 const MOST_WAITING: usize = 1_000;
 
-/// Jobs that are joined while the stream goes on. They come as soon as they are joined: word of
-/// their removal comes later than they do, or finds them absent.
+/// Jobs that are joined while the stream goes on.
 #[derive(Default)]
 pub(super) struct Joining {
-    waiting: VecDeque<BoxFuture<'static, Joined>>,
-    running: FuturesUnordered<BoxFuture<'static, Joined>>,
+    waiting: VecDeque<BoxFuture<'static, (Seq, Joined)>>,
+    running: FuturesUnordered<BoxFuture<'static, (Seq, Joined)>>,
+    /// From where on their changes are still to be told, and of how many jobs each.
+    from: BTreeMap<Seq, usize>,
+    /// Jobs that were removed while some were being joined, and perhaps they.
+    removed: HashSet<Uuid>,
 }
 
 /// A job that was joined, or not.
@@ -40,17 +44,36 @@ pub(super) enum Joined {
     Absent(JobId),
     /// The store did not answer.
     Failed(JobId, StoreError),
+    /// Nor did it say which jobs there are.
+    Unlisted(RegistryError),
 }
 
 impl Joining {
-    /// Has a job joined.
-    pub(super) fn add(&mut self, joined: impl Future<Output = Joined> + Send + 'static) {
-        self.waiting.push_back(joined.boxed());
+    /// Has a job joined whose changes are still to be told from `from` on.
+    pub(super) fn add(&mut self, from: Seq, joined: impl Future<Output = Joined> + Send + 'static) {
+        *self.from.entry(from).or_default() += 1;
+        self.waiting
+            .push_back(joined.map(move |joined| (from, joined)).boxed());
     }
 
     /// Whether so many wait that no more should come.
     pub(super) fn is_full(&self) -> bool {
         self.waiting.len() >= MOST_WAITING
+    }
+
+    /// From where on the changes of any of them are still to be told.
+    pub(super) fn oldest(&self) -> Option<Seq> {
+        self.from.keys().next().copied()
+    }
+
+    /// A job was removed, perhaps after it was read and before it comes. Says whether that is
+    /// remembered.
+    pub(super) fn note_removal(&mut self, incarnation: Uuid) -> bool {
+        let is_noted = self.from.is_empty() || self.removed.len() < MOST_WAITING;
+        if is_noted && !self.from.is_empty() {
+            self.removed.insert(incarnation);
+        }
+        is_noted
     }
 
     /// The next one that was joined; waits for as long as there is none.
@@ -60,10 +83,25 @@ impl Joining {
         {
             self.running.push(joined);
         }
-        match self.running.poll_next_unpin(context) {
-            Poll::Ready(Some(joined)) => Poll::Ready(joined),
-            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        let Poll::Ready(Some((from, joined))) = self.running.poll_next_unpin(context) else {
+            return Poll::Pending;
+        };
+        let joined = match joined {
+            Joined::Attached(job, ..) if self.removed.contains(&job.job().origin.incarnation) => {
+                Joined::Absent(job.id().clone())
+            }
+            joined => joined,
+        };
+        if let Some(count) = self.from.get_mut(&from) {
+            *count -= 1;
+            if *count == 0 {
+                self.from.remove(&from);
+            }
         }
+        if self.from.is_empty() {
+            self.removed.clear();
+        }
+        Poll::Ready(joined)
     }
 }
 
@@ -98,6 +136,6 @@ impl fmt::Debug for Joining {
             .debug_struct("Joining")
             .field("waiting", &self.waiting.len())
             .field("running", &self.running.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, Weak},
     task::{Context, Poll, ready},
     time::Duration,
@@ -34,7 +34,7 @@ pub(super) struct Members {
     by_name: HashMap<JobId, Member>,
     /// The oldest leaves first when there are too many.
     by_age: BTreeSet<Position>,
-    live: SelectAll<Abortable<Live>>,
+    live: SelectAll<Source>,
     leaving: DelayQueue<JobId>,
     /// How many have more to come.
     live_count: usize,
@@ -79,6 +79,16 @@ pub(super) enum Happening {
     News(News),
     /// Its time on the stream is over.
     Left(JobId),
+    /// Whatever the hubs had when this was marked has been read.
+    Marked(Seq),
+}
+
+/// Where something comes from: jobs come in the order in which they have something.
+#[derive(Debug)]
+enum Source {
+    Job(Abortable<Live>),
+    /// Comes behind all jobs that have something already.
+    Mark(Option<Seq>),
 }
 
 /// A job's frames as a stream; ends with the subscription.
@@ -114,13 +124,33 @@ impl Members {
         held.is_some_and(|member| member.incarnation == job.origin.incarnation)
     }
 
-    /// The names of those that nothing more comes of.
+    /// The names of those that are over, whether that was told or is still to be read.
     pub(super) fn finished(&self) -> Vec<JobId> {
-        let finished = self
-            .by_name
-            .iter()
-            .filter(|(_, member)| member.watched.is_none());
+        let is_over = |member: &Member| {
+            let watched = member.watched.as_ref();
+            watched.is_none_or(|watched| watched.job.job().is_finished())
+        };
+        let finished = self.by_name.iter().filter(|(_, member)| is_over(member));
         finished.map(|(job_id, _)| job_id.clone()).collect()
+    }
+
+    /// What came from a job's hub and was not read.
+    pub(super) fn unread(&self, job_id: &JobId, context: &mut Context<'_>) -> Option<News> {
+        let member = self.by_name.get(job_id)?;
+        let live = Live {
+            job_id: job_id.clone(),
+            incarnation: member.incarnation,
+            subscription: Arc::downgrade(&member.watched.as_ref()?.subscription),
+        };
+        match pin!(live).poll_next(context) {
+            Poll::Ready(news) => news,
+            Poll::Pending => None,
+        }
+    }
+
+    /// Has it told when whatever the hubs have now was read.
+    pub(super) fn mark(&mut self, now: Seq) {
+        self.live.push(Source::Mark(Some(now)));
     }
 
     /// Puts a job on the stream, in the place of what was there of its name.
@@ -135,7 +165,8 @@ impl Members {
                 incarnation,
                 subscription: Arc::downgrade(&subscription),
             };
-            self.live.push(Abortable::new(live, registration));
+            let live = Abortable::new(live, registration);
+            self.live.push(Source::Job(live));
             self.live_count += 1;
             Watched {
                 job: handle,
@@ -156,11 +187,9 @@ impl Members {
         self.by_name.insert(job_id, member);
     }
 
-    /// Takes a job off the stream; says whether it was there.
-    pub(super) fn take_off(&mut self, job_id: &JobId) -> bool {
-        let Some(member) = self.by_name.remove(job_id) else {
-            return false;
-        };
+    /// Takes a job off the stream; up to where it was told, when it was there.
+    pub(super) fn take_off(&mut self, job_id: &JobId) -> Option<Seq> {
+        let member = self.by_name.remove(job_id)?;
         if let Some(watched) = member.watched {
             watched.live.abort();
             self.live_count -= 1;
@@ -169,7 +198,7 @@ impl Members {
         if let Some(key) = member.leaving {
             self.leaving.try_remove(&key);
         }
-        true
+        Some(member.seen)
     }
 
     /// Nothing more comes of this one, of which everything up to `seen` was sent.
@@ -214,9 +243,22 @@ impl Members {
             return Poll::Ready(Happening::Left(job_id));
         }
         match self.live.poll_next_unpin(context) {
-            Poll::Ready(Some(news)) => Poll::Ready(Happening::News(news)),
+            Poll::Ready(Some(happening)) => Poll::Ready(happening),
             // Nobody is live.
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Stream for Source {
+    type Item = Happening;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Happening>> {
+        match &mut *self {
+            Self::Job(live) => live
+                .poll_next_unpin(context)
+                .map(|news| news.map(Happening::News)),
+            Self::Mark(mark) => Poll::Ready(mark.take().map(Happening::Marked)),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    job::{Job, Timestamp},
+    job::{Job, Seq, Timestamp},
     registry::JobHandle,
     store::Filter,
 };
@@ -18,6 +18,23 @@ pub enum Selection {
     Named(Vec<Named>),
     /// Whichever match.
     Matching(Selector),
+}
+
+impl Selection {
+    /// Whether the jobs were named, all of them have ended, and a client with this cursor has seen it:
+    /// on such a stream no id but its very last is as high as the highest of the ends. One from beyond
+    /// `now` was never given.
+    pub fn is_over(&self, cursor: Option<Seq>, now: Seq) -> bool {
+        let (Self::Named(named), Some(cursor)) = (self, cursor) else {
+            return false;
+        };
+        let found = named.iter().filter_map(|named| named.found.as_ref().ok());
+        let end = found
+            .map(JobHandle::job)
+            .map(|job| job.is_finished().then_some(job.seq))
+            .try_fold(Seq::ZERO, |end, seq| Some(end.max(seq?)));
+        end.is_some_and(|end| end <= cursor && cursor <= now.max(end))
+    }
 }
 
 /// A job that was asked for by its name.
@@ -59,6 +76,15 @@ impl Selector {
         self.filter.matches(job)
             && self.leaves_at(job).is_none_or(|at| at > now)
             && (self.may_see)(job)
+    }
+
+    /// Whether the job may be on the stream, whatever its state was.
+    pub(super) fn may_have_wanted(&self, job: &Job) -> bool {
+        let filter = Filter {
+            states: Vec::new(),
+            ..self.filter.clone()
+        };
+        filter.matches(job) && (self.may_see)(job)
     }
 
     /// When time alone takes the job off the stream.

@@ -1,33 +1,27 @@
 //! What the client of a stream of many jobs has been shown, and the blocks that tell it more.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fmt,
     sync::Arc,
-    time::{Duration, Instant},
+    task::Context,
+    time::Duration,
 };
-
-use bytes::Bytes;
 
 use super::{
     block::Block,
     joining::Joined,
+    listing::MOST_JOBS,
     members::{Members, News},
+    outbox::Outbox,
     selection::Selector,
-    start::MOST_JOBS,
 };
 use crate::{
-    frame::{Ending, Frame, FrameKind, RETRY_NEVER_MS},
+    frame::{Ending, Frame, FrameKind},
     hub::{Snapshot, as_text},
     job::{Job, JobId, Seq, Status},
-    registry::{JobHandle, Registry},
+    registry::{JobHandle, Registry, Since},
 };
-
-/// Bytes from which on a piece is sent before more is added to it.
-const PIECE_BYTES: usize = 64 * 1024;
-
-/// How many blocks go into one piece, nearly.
-const PIECE_BLOCKS: usize = 1_000;
 
 /// From how many frames of one job on a watcher that was busy counts as slow.
 const SLOW_FRAMES: usize = 16;
@@ -35,36 +29,23 @@ const SLOW_FRAMES: usize = 16;
 /// The longest that a job's own leaving is timed: a timer wheel has an end.
 const LONGEST_STAY: Duration = Duration::from_secs(365 * 86_400);
 
-/// The jobs that are shown, and what waits to be written of them.
+/// The jobs that are shown.
 pub(super) struct Shown {
     /// What jobs have to be like; `None` when they were named.
     pub(super) selector: Option<Selector>,
     pub(super) members: Members,
+    pub(super) outbox: Outbox,
     /// Everything up to here is in the snapshot.
     pub(super) began_at: Seq,
-    clock: Registry,
+    registry: Registry,
     /// Names of jobs that were asked for and are not shown, with the code of why.
     refused: Vec<(String, &'static str)>,
-    blocks: Vec<Block>,
-    /// How many bytes they are, nearly.
-    weight: usize,
-    /// When the oldest of them was made that came from a hub.
-    made_at: Option<Instant>,
-    /// The highest seq of all jobs that were shown.
-    newest: Seq,
     /// Jobs of which frames were lost, until they are shown anew.
     behind: HashSet<JobId>,
-    /// Those of them that nobody was told of.
+    /// Those of them that are to be joined anew.
     lagging: Vec<JobId>,
-}
-
-/// Bytes that go out in one write.
-pub(super) struct Piece {
-    pub(super) bytes: Bytes,
-    /// How many blocks they are; a heartbeat is none.
-    pub(super) blocks: usize,
-    /// When the oldest of them was made that came from a hub.
-    pub(super) made_at: Option<Instant>,
+    /// What was told of jobs that left: they may come again.
+    left: HashMap<JobId, Seq>,
 }
 
 impl Shown {
@@ -73,61 +54,48 @@ impl Shown {
         selector: Option<Selector>,
         refused: Vec<(String, &'static str)>,
         began_at: Seq,
-        clock: Registry,
+        registry: Registry,
     ) -> Self {
         Self {
+            // Where jobs are named a cursor past all of them has a meaning of its own.
+            outbox: Outbox::new(selector.is_some()),
             selector,
             members: Members::default(),
             began_at,
-            clock,
+            registry,
             refused,
-            blocks: Vec::new(),
-            weight: 0,
-            made_at: None,
-            newest: Seq::ZERO,
             behind: HashSet::new(),
             lagging: Vec::new(),
+            left: HashMap::new(),
         }
-    }
-
-    /// Whether nothing waits to be written.
-    pub(super) fn is_empty(&self) -> bool {
-        self.blocks.is_empty()
-    }
-
-    /// Whether what waits should go out before more is added.
-    pub(super) fn is_full(&self) -> bool {
-        self.weight >= PIECE_BYTES || self.blocks.len() >= PIECE_BLOCKS
-    }
-
-    /// Whether nothing is known to wait that is older than what is to be written.
-    pub(super) fn is_level(&self) -> bool {
-        !self.is_full() && self.behind.is_empty()
     }
 
     /// Whether all jobs that were named are over.
     pub(super) fn is_complete(&self) -> bool {
-        self.selector.is_none() && !self.members.has_live() && self.behind.is_empty()
+        self.selector.is_none() && !self.members.has_live()
+    }
+
+    /// Since when a job is told of that comes, or comes again.
+    pub(super) fn since(&self, job_id: &JobId) -> Since {
+        let seen = self.left.get(job_id).copied();
+        Since::from(seen.unwrap_or_default().max(self.began_at))
     }
 
     /// Says that everything there was has been shown.
     pub(super) fn end_snapshot(&mut self) {
         for (name, code) in std::mem::take(&mut self.refused) {
-            self.push(Block::removed(&name, self.began_at, Some(code)));
+            let block = Block::removed(&name, self.began_at, Some(code));
+            self.outbox.push(block);
         }
-        // Where nothing more comes the client has seen everything.
-        let cursor = match self.is_complete() {
-            true => self.newest.max(self.began_at),
-            false => self.began_at,
-        };
-        self.push(Block::synced(self.members.len(), cursor));
+        let synced = Block::synced(self.members.len(), self.began_at);
+        self.outbox.push(synced);
     }
 
     /// Shows a job that was joined: its status, and what was missed of it.
     pub(super) fn show(&mut self, joined: Joined, may_have_id: bool) {
         let (job, joined) = match joined {
-            Joined::Absent(job_id) => return self.remove(&job_id),
-            Joined::Failed(..) => return,
+            Joined::Absent(job_id) => return self.miss(&job_id),
+            Joined::Failed(..) | Joined::Unlisted(_) => return,
             Joined::Listed(job) => (job, None),
             Joined::Attached(handle, attachment, since) => {
                 let job = Arc::clone(&attachment.snapshot.job);
@@ -143,7 +111,10 @@ impl Shown {
         }
         let seen = member.map_or(Seq::ZERO, |member| member.seen);
         let ending = joined.as_ref().and_then(|(_, it, _)| it.snapshot.ending);
-        if ending == Some(Ending::Removed) || !self.wants(&job) {
+        if ending == Some(Ending::Removed) {
+            return self.miss(job.id());
+        }
+        if !self.wants(&job) {
             return self.remove(job.id());
         }
         if !was_behind && !self.has_room_for(&job) {
@@ -153,7 +124,8 @@ impl Shown {
         match joined {
             None => {
                 let json = Status(&job).to_json();
-                self.push(Block::status(job.seq, json.into(), may_have_id));
+                let has_id = may_have_id && self.may_have_id(&job);
+                self.push(Block::status(job.seq, json.into(), has_id));
             }
             Some((handle, attachment, since)) => {
                 let is_news = since.is_some_and(|since| job.seq > since.seen);
@@ -167,7 +139,8 @@ impl Shown {
                     false => attachment.snapshot.json,
                 };
                 // The cursor must not pass an event that was not sent.
-                let has_id = may_have_id && attachment.missed.is_empty() && job.seq > seen;
+                let is_level = attachment.missed.is_empty() && job.seq > seen;
+                let has_id = may_have_id && is_level && self.may_have_id(&job);
                 self.push(Block::status(job.seq, json, has_id));
                 for event in &attachment.missed {
                     self.push(Block::missed(job.id(), job.seq, event));
@@ -227,9 +200,8 @@ impl Shown {
                 }
             }
             seen = seen.max(frame.seq);
-            self.made_at.get_or_insert(frame.made_at);
             if let Some(block) = Block::of_frame(&job_id, &frame) {
-                self.push(block);
+                self.outbox.push_made(block, frame.made_at);
             }
         }
         if let Some(member) = self.members.get(&job_id) {
@@ -258,21 +230,33 @@ impl Shown {
     /// Tells that a job is none of this stream's any more, if it was.
     pub(super) fn remove(&mut self, job_id: &JobId) {
         self.behind.remove(job_id);
-        let place = self.members.get(job_id).map(|member| member.seen);
-        if self.members.take_off(job_id) {
-            let place = place.unwrap_or_default();
-            self.push(Block::removed(job_id.as_str(), place, None));
+        let Some(seen) = self.members.take_off(job_id) else {
+            return;
+        };
+        if self.left.len() >= MOST_JOBS {
+            // They are told of once more, then, should they come again.
+            self.left.clear();
         }
+        self.left.insert(job_id.clone(), seen);
+        self.push(Block::removed(job_id.as_str(), seen, None));
     }
 
-    /// Removes those finished jobs that are not among these.
-    pub(super) fn keep_finished(&mut self, there: &[Arc<Job>]) {
-        let there: HashSet<&JobId> = there.iter().map(|job| job.id()).collect();
-        for job_id in self.members.finished() {
-            if !there.contains(&job_id) {
-                self.remove(&job_id);
-            }
+    /// The same after what is left to tell of it.
+    pub(super) fn see_off(&mut self, job_id: &JobId, context: &mut Context<'_>) {
+        if let Some(news) = self.members.unread(job_id, context) {
+            self.take(news, true);
         }
+        self.remove(job_id);
+    }
+
+    /// Tells that a job which was to be shown is not there.
+    fn miss(&mut self, job_id: &JobId) {
+        let is_member = self.members.get(job_id).is_some();
+        if self.selector.is_some() || is_member {
+            return self.remove(job_id);
+        }
+        let gone = Block::removed(job_id.as_str(), self.began_at, Some("JOB_GONE"));
+        self.outbox.push(gone);
     }
 
     /// Jobs of which frames were lost since this was last asked, and what was seen of them.
@@ -288,34 +272,13 @@ impl Shown {
         self.members.watched(job_id)
     }
 
-    /// Puts what waits in the order of time, so that the client's cursor is right wherever it is cut off.
-    pub(super) fn sort(&mut self) {
-        self.blocks.sort_by_key(|block| block.place);
-    }
-
-    /// What waits as bytes, with ids or without, and with a first or a last `retry`.
-    pub(super) fn write(
-        &mut self,
-        retry_ms: Option<u64>,
-        may_have_ids: bool,
-        is_last: bool,
-    ) -> Piece {
-        if let Some(first) = self.blocks.first_mut() {
-            first.retry_ms = retry_ms;
-        }
-        if let Some(last) = self.blocks.last_mut().filter(|_| is_last) {
-            last.retry_ms = Some(RETRY_NEVER_MS);
-        }
-        let mut out = Vec::with_capacity(self.weight);
-        for block in &self.blocks {
-            block.write(&mut out, may_have_ids);
-        }
-        self.weight = 0;
-        Piece {
-            bytes: out.into(),
-            blocks: std::mem::take(&mut self.blocks).len(),
-            made_at: self.made_at.take(),
-        }
+    /// From where on changes of jobs were lost that are not told yet.
+    pub(super) fn oldest_behind(&self) -> Option<Seq> {
+        let seen = self
+            .behind
+            .iter()
+            .filter_map(|job_id| self.members.watched(job_id));
+        seen.map(|(_, seen)| seen).min()
     }
 
     /// Shows a job's last status, which stays for as long as the job is wanted.
@@ -324,7 +287,8 @@ impl Shown {
         if let Some(failure) = job.failure() {
             self.push(Block::failure(job.id(), job.seq, failure));
         }
-        self.push(Block::status(job.seq, snapshot.json.clone(), true));
+        let has_id = self.may_have_id(job);
+        self.push(Block::status(job.seq, snapshot.json.clone(), has_id));
         self.members.finish(job.id(), job.seq);
         match self.wants(job) {
             true => self.leave_in_time(job),
@@ -333,9 +297,13 @@ impl Shown {
     }
 
     fn push(&mut self, block: Block) {
-        self.weight += block.weight();
-        self.newest = self.newest.max(block.place);
-        self.blocks.push(block);
+        self.outbox.push(block);
+    }
+
+    /// Whether a job's status may move the cursor. Where jobs are named, a cursor past all ends says that
+    /// all of them were told: so none of them has an id but that of the last block.
+    fn may_have_id(&self, job: &Job) -> bool {
+        self.selector.is_some() || !job.is_finished()
     }
 
     fn leave_in_time(&mut self, job: &Job) {
@@ -344,7 +312,7 @@ impl Shown {
             None => job.expires_at(),
         };
         if let Some(at) = leaves_at {
-            let now = self.clock.now().as_micros();
+            let now = self.registry.now().as_micros();
             let span = Duration::from_micros(at.as_micros().saturating_sub(now));
             self.members.leave_after(job.id(), span.min(LONGEST_STAY));
         }
@@ -352,7 +320,7 @@ impl Shown {
 
     fn wants(&self, job: &Job) -> bool {
         let selector = self.selector.as_ref();
-        selector.is_none_or(|selector| selector.wants(job, self.clock.now()))
+        selector.is_none_or(|selector| selector.wants(job, self.registry.now()))
     }
 }
 
@@ -361,7 +329,7 @@ impl fmt::Debug for Shown {
         formatter
             .debug_struct("Shown")
             .field("jobs", &self.members.len())
-            .field("blocks", &self.blocks.len())
+            .field("outbox", &self.outbox)
             .field("behind", &self.behind)
             .finish_non_exhaustive()
     }

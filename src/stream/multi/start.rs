@@ -1,6 +1,6 @@
 //! How a stream of many jobs begins: which jobs there are, and how each of them is joined.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use futures_util::{
     StreamExt as _,
@@ -9,19 +9,18 @@ use futures_util::{
 
 use super::{
     Named, Selection, Selector,
-    joining::{Joined, MOST_AT_ONCE, attach, join},
+    joining::{Joined, attach, join},
+    listing::Listing,
 };
 use crate::{
-    job::{Job, JobId, Seq, State},
-    registry::{JobHandle, LifecycleEvents, Registry, RegistryError, Since},
-    store::{Filter, Position},
+    job::{Job, JobId, Seq},
+    registry::{LifecycleEvent, LifecycleEvents, Registry, RegistryError, Since},
 };
 
-/// Most jobs on one stream.
-pub(super) const MOST_JOBS: usize = 5_000;
-
-/// How many jobs one look into the store brings.
-const SLICE: usize = 500;
+/// How many jobs are joined at a time. Where missed events come along, fewer: they are held until
+/// they are shown.
+const JOINS: usize = 32;
+const JOINS_WITH_EVENTS: usize = 4;
 
 /// What a stream of many jobs begins with.
 pub struct MultiStart {
@@ -33,14 +32,6 @@ pub struct MultiStart {
     pub(super) lifecycle: LifecycleEvents,
     pub(super) began_at: Seq,
     pub(super) since: Option<Since>,
-}
-
-/// What a look for jobs that came or went without word has found.
-pub(super) enum Jobs {
-    /// All that match, newest first.
-    Matching(Vec<Arc<Job>>),
-    /// Those that are not there any more.
-    Gone(Vec<JobId>),
 }
 
 impl MultiStart {
@@ -57,62 +48,95 @@ impl MultiStart {
         cursor: Option<Seq>,
         rewind: Duration,
     ) -> Result<Option<Self>, RegistryError> {
-        let began_at = Seq::new(registry.now().as_micros()).unwrap_or(Seq::MAX);
-        let rewind = u64::try_from(rewind.as_micros()).unwrap_or(u64::MAX);
-        let since = cursor.map(|seen| Since {
-            after: Seq::new(seen.min(began_at).get().saturating_sub(rewind)).unwrap_or_default(),
-            seen,
-        });
-        let start = match selection {
+        let began_at = Seq::from(registry.now());
+        if selection.is_over(cursor, began_at) {
+            return Ok(None);
+        }
+        let since = cursor.map(|cursor| since(cursor, began_at, rewind));
+        match selection {
             Selection::Named(named) => {
-                // Those that were named are there from the beginning, or never.
-                let lifecycle = registry.lifecycle(|_| false);
-                let (mut handles, mut refused) = (Vec::new(), Vec::new());
-                for Named { name, found } in named {
-                    match found {
-                        Ok(job) => handles.push(job),
-                        Err(code) => refused.push((name, code)),
-                    }
-                }
-                let has_seen_all = cursor.is_some_and(|cursor| {
-                    let mut jobs = handles.iter().map(JobHandle::job);
-                    jobs.all(|job| job.is_finished() && job.seq <= cursor)
-                });
-                if has_seen_all {
-                    return Ok(None);
-                }
-                let joining = stream::iter(handles).map(move |job| attach(job, since));
-                Self {
-                    registry: registry.clone(),
-                    selector: None,
-                    refused,
-                    joining: joining.buffered(MOST_AT_ONCE).boxed(),
-                    lifecycle,
-                    began_at,
-                    since,
-                }
+                let start = Self::of_named(registry, named, began_at, since).await?;
+                Ok(Some(start))
             }
             Selection::Matching(selector) => {
-                let wants = selector.clone();
-                let clock = registry.clone();
-                let lifecycle = registry.lifecycle(move |job| wants.wants(job, clock.now()));
-                let jobs = list(registry, &selector).await?;
-                let joining = {
-                    let registry = registry.clone();
-                    stream::iter(jobs).map(move |job| take(registry.clone(), job, since))
-                };
-                Self {
-                    registry: registry.clone(),
-                    selector: Some(selector),
-                    refused: Vec::new(),
-                    joining: joining.buffered(MOST_AT_ONCE).boxed(),
-                    lifecycle,
-                    began_at,
-                    since,
-                }
+                let start = Self::of_matching(registry, selector, began_at, since).await?;
+                Ok(Some(start))
+            }
+        }
+    }
+
+    async fn of_named(
+        registry: &Registry,
+        named: Vec<Named>,
+        began_at: Seq,
+        since: Option<Since>,
+    ) -> Result<Self, RegistryError> {
+        let (mut handles, mut refused) = (Vec::new(), Vec::new());
+        for Named { name, found } in named {
+            match found {
+                Ok(job) => handles.push(job),
+                Err(code) => refused.push((name, code)),
+            }
+        }
+        let names: HashSet<JobId> = handles.iter().map(|job| job.id().clone()).collect();
+        // They are there from the beginning, or never.
+        let wants = move |event: &LifecycleEvent| match event {
+            LifecycleEvent::Entered(_) => false,
+            LifecycleEvent::Removed { job_id, .. } => names.contains(job_id),
+            LifecycleEvent::Missed => true,
+        };
+        let lifecycle = registry.lifecycle(wants).await?;
+        let joining = stream::iter(handles).map(move |job| attach(job, since));
+        Ok(Self {
+            registry: registry.clone(),
+            selector: None,
+            refused,
+            joining: joining.buffered(joins(since)).boxed(),
+            lifecycle,
+            began_at,
+            since,
+        })
+    }
+
+    async fn of_matching(
+        registry: &Registry,
+        selector: Selector,
+        began_at: Seq,
+        since: Option<Since>,
+    ) -> Result<Self, RegistryError> {
+        let wants = {
+            let (selector, registry) = (selector.clone(), registry.clone());
+            move |event: &LifecycleEvent| match event {
+                LifecycleEvent::Entered(job) => selector.wants(job, registry.now()),
+                LifecycleEvent::Removed { job: Some(job), .. } => selector.may_have_wanted(job),
+                LifecycleEvent::Removed { job: None, .. } | LifecycleEvent::Missed => true,
             }
         };
-        Ok(Some(start))
+        // Before the first look: what comes behind it is told.
+        let lifecycle = registry.lifecycle(wants).await?;
+        let mut listing = Listing::new(registry.clone(), selector.clone());
+        // Now, so that a store which does not answer refuses the request.
+        listing.fill().await?;
+        let found = stream::unfold(Some(listing), |listing| async {
+            let mut listing = listing?;
+            match listing.next().await {
+                Ok(job) => Some((Ok(job?), Some(listing))),
+                Err(error) => Some((Err(error), None)),
+            }
+        });
+        let joining = {
+            let registry = registry.clone();
+            found.map(move |found| take(registry.clone(), found, since))
+        };
+        Ok(Self {
+            registry: registry.clone(),
+            selector: Some(selector),
+            refused: Vec::new(),
+            joining: joining.buffered(joins(since)).boxed(),
+            lifecycle,
+            began_at,
+            since,
+        })
     }
 }
 
@@ -125,47 +149,37 @@ impl fmt::Debug for MultiStart {
     }
 }
 
-/// The newest jobs that match, newest first.
-pub(super) async fn list(
-    registry: &Registry,
-    selector: &Selector,
-) -> Result<Vec<Arc<Job>>, RegistryError> {
-    let mut filters = vec![selector.filter().clone()];
-    if selector.is_about_the_present() {
-        // Apart: among all that have ended the unfinished ones could be far back.
-        let (over, at_work): (Vec<_>, Vec<_>) = State::ALL
-            .into_iter()
-            .partition(|state| state.is_terminal());
-        filters = [at_work, over]
-            .map(|states| Filter {
-                states,
-                ..selector.filter().clone()
-            })
-            .into();
+/// From where on a client has events that stands at `cursor`. One from beyond the present, by more
+/// than clocks are apart, is none that was ever given.
+fn since(cursor: Seq, began_at: Seq, rewind: Duration) -> Since {
+    let rewind = u64::try_from(rewind.as_micros()).unwrap_or(u64::MAX);
+    if cursor.get() > began_at.get().saturating_add(rewind) {
+        return Since::from(Seq::ZERO);
     }
-    let mut jobs = Vec::new();
-    for filter in filters {
-        let (mut before, mut looked_at) = (None, 0);
-        while looked_at < MOST_JOBS {
-            let may_see = |job: &Job| selector.wants(job, registry.now());
-            let page = registry.list_slice(&filter, before.as_ref(), SLICE).await?;
-            looked_at += page.len();
-            before = page.last().map(|job| Position::of(job));
-            let is_last = page.len() < SLICE;
-            jobs.extend(page.into_iter().filter(|job| may_see(job)));
-            if is_last {
-                break;
-            }
-        }
+    let after = cursor.min(began_at).get().saturating_sub(rewind);
+    Since {
+        after: Seq::new(after).unwrap_or_default(),
+        seen: cursor,
     }
-    jobs.sort_by_cached_key(|job| std::cmp::Reverse(Position::of(job)));
-    jobs.dedup_by(|one, other| one.id() == other.id());
-    jobs.truncate(MOST_JOBS);
-    Ok(jobs)
+}
+
+fn joins(since: Option<Since>) -> usize {
+    match since {
+        None => JOINS,
+        Some(_) => JOINS_WITH_EVENTS,
+    }
 }
 
 /// Joins a job that was listed; one whose end was seen before is shown as it is.
-async fn take(registry: Registry, job: Arc<Job>, since: Option<Since>) -> Joined {
+async fn take(
+    registry: Registry,
+    found: Result<Arc<Job>, RegistryError>,
+    since: Option<Since>,
+) -> Joined {
+    let job = match found {
+        Ok(job) => job,
+        Err(error) => return Joined::Unlisted(error),
+    };
     let is_told = since.is_none_or(|since| job.seq <= since.after);
     match job.is_finished() && is_told {
         true => Joined::Listed(job),
@@ -173,9 +187,22 @@ async fn take(registry: Registry, job: Arc<Job>, since: Option<Since>) -> Joined
     }
 }
 
+/// Which jobs match now, by their names.
+pub(super) async fn names(
+    registry: Registry,
+    selector: Selector,
+) -> Result<Vec<(JobId, uuid::Uuid)>, RegistryError> {
+    let mut listing = Listing::new(registry, selector);
+    let mut names = Vec::new();
+    while let Some(job) = listing.next().await? {
+        names.push((job.id().clone(), job.origin.incarnation));
+    }
+    Ok(names)
+}
+
 /// Which of these jobs are not there any more.
 pub(super) async fn gone_of(
-    registry: &Registry,
+    registry: Registry,
     jobs: Vec<JobId>,
 ) -> Result<Vec<JobId>, RegistryError> {
     let mut gone = Vec::new();

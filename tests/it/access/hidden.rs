@@ -21,6 +21,8 @@ fn calls() -> Vec<(Method, &'static str, Value)> {
         (Method::PATCH, "", json!({})),
         (Method::PATCH, "", json!({"typo": 1})),
         (Method::POST, "/events", json!({"event": "note"})),
+        (Method::POST, "/results", json!([{"n": 1}])),
+        (Method::POST, "/results", json!("no rows")),
         (Method::POST, "/cancel", json!({})),
         (Method::POST, "/ticket", json!({})),
         (Method::DELETE, "", Value::Null),
@@ -106,4 +108,47 @@ async fn without_the_switch_a_foreign_job_is_forbidden() {
         .get("/api/v1/jobs/foreign")
         .await;
     answer.error(403, "FORBIDDEN");
+}
+
+#[tokio::test]
+async fn on_a_stream_of_many_and_through_a_view_it_is_as_little_there() {
+    let view = "[views.mine]\nkinds = ['build']\n[[views.mine.paths]]\nstream = '/builds/{id}/stream'\n\
+                status = '/builds/{id}'\n[views.mine.fields]\nof = 'job_id'\n";
+    let hide = "auth.hide_foreign_jobs = true\n";
+    let server = TestServer::with(&format!("{hide}{}{view}", people::configuration())).await;
+    let (ann, bob) = (server.as_bearer("key-ann"), server.as_bearer("key-bob"));
+    let build = |name: &str| json!({"job_id": name, "kind": "build"});
+    for name in ["foreign", "removed"] {
+        bob.create(build(name)).await;
+    }
+    let removed = bob.delete("/api/v1/jobs/removed").await;
+    removed.expect(StatusCode::NO_CONTENT);
+    ann.create(build("mine")).await;
+    for (method, path) in [
+        (Method::GET, "/builds/{}"),
+        (Method::GET, "/builds/{}?wait=60&after=0"),
+        (Method::GET, "/builds/{}/stream"),
+        (Method::HEAD, "/builds/{}/stream"),
+        (Method::GET, "/api/v1/stream?job={}"),
+        (Method::HEAD, "/api/v1/stream?job={}"),
+    ] {
+        let of = |name: &str| path.replace("{}", name);
+        let unknown = seen(&ann, method.clone(), &of("unknown"), &Value::Null).await;
+        assert!(unknown.starts_with("404 "), "{unknown}");
+        for name in ["foreign", "removed"] {
+            let foreign = seen(&ann, method.clone(), &of(name), &Value::Null).await;
+            assert_eq!(foreign, unknown, "{method} {path}");
+        }
+    }
+    let names = "job=mine&job=foreign&job=removed&job=unknown";
+    let mut stream = ann.stream(&format!("/api/v1/stream?{names}")).await;
+    assert_eq!(stream.next_status().await["job_id"], "mine");
+    for name in ["foreign", "removed", "unknown"] {
+        let block = stream.next().await;
+        assert_eq!(block.name(), "removed");
+        assert_eq!(
+            block.json(),
+            json!({"job_id": name, "code": "JOB_NOT_FOUND"})
+        );
+    }
 }

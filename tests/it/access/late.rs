@@ -47,6 +47,7 @@ async fn a_body_that_is_on_its_way_changes_nothing_after_its_key() {
         "POST /api/v1/jobs HTTP/1.1",
         "PATCH /api/v1/jobs/a HTTP/1.1",
         "POST /api/v1/jobs/a/events HTTP/1.1",
+        "POST /api/v1/jobs/a/results HTTP/1.1",
         "POST /api/v1/jobs/a/cancel HTTP/1.1",
         "POST /api/v1/jobs/a/ticket HTTP/1.1",
     ] {
@@ -68,4 +69,27 @@ async fn a_body_that_is_on_its_way_changes_nothing_after_its_key() {
         .await
         .json();
     assert_eq!(after, before);
+}
+
+#[tokio::test]
+async fn lines_that_are_on_their_way_are_no_rows_after_their_key() {
+    let server = TestServer::with(&people::configuration()).await;
+    let ann = server.as_bearer("key-ann");
+    ann.create(json!({"job_id": "a"})).await;
+    let headers = [
+        ("Authorization", "Bearer key-ann"),
+        ("Content-Type", "application/x-ndjson"),
+        ("Content-Length", "1000"),
+    ];
+    let line = "POST /api/v1/jobs/a/results HTTP/1.1";
+    let mut client = RawClient::request(&server.url, line, &headers).await;
+    client.send("{\"n\":1}\n{\"n\":2").await;
+    until("the lines", async || server.usage().body_bytes_held() > 0).await;
+    server.reload(&people::configuration_without("key-ann"));
+    client.read_until("\"code\":\"UNAUTHORIZED\"").await;
+    assert!(client.transcript().starts_with("HTTP/1.1 401 "));
+    let reader = server.as_bearer("key-read");
+    let rows = reader.get("/api/v1/jobs/a/results").await.json();
+    assert_eq!(rows["total"], 0);
+    assert_eq!(reader.status("a").await["status"], "pending");
 }

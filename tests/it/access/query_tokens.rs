@@ -102,6 +102,7 @@ async fn what_does_not_read_takes_no_token_in_the_query() {
         (Method::PATCH, "/a"),
         (Method::DELETE, "/a"),
         (Method::POST, "/a/events"),
+        (Method::POST, "/a/results"),
         (Method::POST, "/a/cancel"),
         (Method::POST, "/a/ticket"),
     ] {

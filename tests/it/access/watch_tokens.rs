@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use progressd::{
-    job::{Bounds, Command, Defaults, Job, JobId, NewJob, Report, State, Timestamp, step},
-    store::{Commit, Committed, Created, Store},
-};
+use progressd::store::Store;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::{
-    jobs::memory,
+    jobs::{memory, put_finished},
     people,
     server::{Answer, TestServer},
 };
@@ -61,6 +58,7 @@ async fn a_watch_token_does_nothing_else() {
         (Method::PATCH, "/jobs/a"),
         (Method::DELETE, "/jobs/a"),
         (Method::POST, "/jobs/a/events"),
+        (Method::POST, "/jobs/a/results"),
         (Method::POST, "/jobs/a/cancel"),
         (Method::POST, "/jobs/a/ticket"),
         (Method::POST, "/reports"),
@@ -123,48 +121,6 @@ async fn all_nodes_honour_a_watch_token_and_servers_with_another_store_do_not() 
     answer.expect(StatusCode::OK);
     let answer = stranger.as_bearer(&token).get("/api/v1/jobs/a").await;
     assert_eq!(answer.error(401, "UNAUTHORIZED"), "Invalid token");
-}
-
-/// Puts a job without an owner into the store that was completed so many seconds ago.
-async fn put_finished(store: &dyn Store, job_id: &str, seconds_ago: u64) {
-    let now = jsonwebtoken::get_current_timestamp();
-    let then = Timestamp::from_micros((now - seconds_ago) * 1_000_000);
-    let id = JobId::parse(job_id).expect("a name");
-    let new_job = NewJob {
-        job_id: Some(id.clone()),
-        ..NewJob::default()
-    };
-    let defaults = Defaults {
-        lease_seconds: 60,
-        ttl_seconds: 86_400,
-        abandon_after_seconds: 0,
-    };
-    let job = new_job.into_job(id, None, None, &defaults, uuid::Uuid::now_v7(), then);
-    let Ok(Created::Done(seq)) = store.create(&job, None).await else {
-        panic!("{job_id} is there already");
-    };
-    let report = Report {
-        status: Some(State::Completed),
-        ..Report::default()
-    };
-    let command = Command::Report(Box::new(report));
-    let job = Job { seq, ..job };
-    let change = step(&job, &command, &Bounds::default(), then).expect("a report");
-    let commit = Commit {
-        job: &change.job,
-        positions: 1,
-        events: &[],
-        rows: &[],
-        answers: &[],
-        now: then,
-        nonce: uuid::Uuid::now_v7(),
-        is_replaceable: false,
-    };
-    let committed = store.commit(commit).await;
-    assert!(
-        matches!(committed, Ok(Committed::Done { .. })),
-        "{committed:?}"
-    );
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 use futures_util::stream;
+use progressd::job::JobId;
 use reqwest::{Body, Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -272,4 +273,26 @@ async fn what_waits_for_its_portion_counts_among_the_bodies_that_are_held() {
         server.usage().body_bytes_held() == 0
     })
     .await;
+}
+
+#[tokio::test]
+async fn lines_under_way_are_refused_when_the_server_shuts_down() {
+    let server = with_job().await;
+    let headers = [
+        ("Content-Type", "application/x-ndjson"),
+        ("Content-Length", "1000"),
+    ];
+    let line = format!("POST {RESULTS} HTTP/1.1");
+    let mut client = RawClient::request(&server.url, &line, &headers).await;
+    client.send("{\"n\":1}\n{\"n\":2").await;
+    until("the lines", async || server.usage().body_bytes_held() > 0).await;
+    let job_id = JobId::parse("a").expect("a name");
+    let job = server.registry().find(&job_id).await.expect("the job");
+    server.registry().drain();
+    client.read_until("\"code\":\"DRAINING\"").await;
+    let head = client.transcript();
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    assert!(head.contains("retry-after: 5\r\n"), "{head}");
+    let rows = job.rows(0, 10).await.expect("a store that answers");
+    assert_eq!(rows.total, 0);
 }

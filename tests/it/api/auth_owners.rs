@@ -21,6 +21,8 @@ fn calls() -> Vec<(Method, &'static str, Value)> {
         (Method::HEAD, "/stream", Value::Null),
         (Method::PATCH, "", json!({})),
         (Method::POST, "/events", json!({"event": "note"})),
+        (Method::POST, "/results", json!([{"n": 1}])),
+        (Method::POST, "/ticket", json!({})),
         (Method::PATCH, "", json!({"status": "cancelled"})),
         (Method::POST, "/cancel", json!({})),
         (Method::GET, "/stream", Value::Null),

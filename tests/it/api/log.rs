@@ -1,6 +1,11 @@
-//! The log of the real binary, at its most talkative: no credential ever stands in it.
+//! The log: no credential ever stands in that of the real binary at its most talkative, and the cause of
+//! trouble does, under the id of the request that met it.
 
-use std::{fs, process::Stdio};
+use std::{
+    fs, io,
+    process::Stdio,
+    sync::{Arc, Mutex},
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::{Client, Method, StatusCode};
@@ -14,7 +19,27 @@ use tokio::{
 use crate::support::{
     in_time,
     people::{self, SECRET, sign, token},
+    secrets,
+    server::TestServer,
+    staged_store::{CAUSE, Fate, StagedStore},
 };
+
+/// Lines that this thread logs.
+#[derive(Debug, Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let line = String::from_utf8_lossy(bytes).into_owned();
+        secrets::look_at(&line);
+        self.0.lock().expect("nobody panics here").push(line);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// What a client does with a credential, good or bad, over HTTP/1.1 or HTTP/2.
 async fn use_credential(client: &Client, url: &str, credential: &str) {
@@ -268,4 +293,47 @@ async fn credentials_that_do_not_hold_leave_nothing_in_the_log_of_every_day() {
     let (log, ()) = log_of("info", "text", use_them).await;
     // The test above shows that they were logged if the filter let them through.
     assert!(!log.contains("refused") && log.len() < 2_000, "{log}");
+}
+
+#[tokio::test]
+async fn the_cause_of_trouble_is_in_the_log_under_the_requests_id_and_nowhere_else() {
+    let store = StagedStore::new();
+    let server = TestServer::over(store.clone(), "").await;
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::INFO)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    // The server is in this thread, too.
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let stream = "/api/v1/jobs/a/stream";
+    for (number, (fate, path, accept, status, cause)) in [
+        (Fate::Failed, "/api/v1/jobs", "*/*", 503, CAUSE),
+        (Fate::Failed, "/api/v1/jobs/a", "*/*", 503, CAUSE),
+        (Fate::Failed, stream, "*/*", 503, CAUSE),
+        (Fate::Failed, stream, "text/event-stream", 200, CAUSE),
+        (Fate::Panics, "/api/v1/jobs", "*/*", 500, "on purpose"),
+        (Fate::Panics, stream, "text/event-stream", 200, "on purpose"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        store.every_call(fate);
+        let id = format!("met-trouble-{number}");
+        let request = server.request(Method::GET, path).header("accept", accept);
+        let response = in_time("an answer", request.header("x-request-id", &id).send()).await;
+        let response = response.expect("an answer");
+        assert_eq!(response.status(), status, "{path}");
+        assert_eq!(response.headers()["x-request-id"], *id);
+        let text = in_time("the body", response.text()).await.expect("a body");
+        assert!(!text.contains(cause), "{text}");
+        let lines = lines.0.lock().expect("nobody panics here");
+        let of_request: Vec<_> = lines.iter().filter(|line| line.contains(&id)).collect();
+        let [line] = &of_request[..] else {
+            panic!("{path}: {of_request:#?}");
+        };
+        assert!(line.contains("ERROR") && line.contains(cause), "{line}");
+    }
 }

@@ -22,6 +22,8 @@ fn calls() -> Vec<(Method, &'static str, Value)> {
         (Method::GET, "/download", Value::Null),
         (Method::PATCH, "", json!({"processed_count": 1})),
         (Method::POST, "/events", json!({"event": "note"})),
+        (Method::POST, "/results", json!([{"n": 1}])),
+        (Method::POST, "/ticket", json!({})),
         (Method::POST, "/cancel", json!({})),
         (Method::DELETE, "", Value::Null),
     ]

@@ -5,7 +5,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::{
-    people,
+    in_time, people,
     server::{Answer, TestServer},
 };
 
@@ -138,4 +138,43 @@ async fn a_refused_creation_may_come_again_under_its_key() {
     server.report("a", json!({"status": "completed"})).await;
     let created = create_with_key(&server, "k", &json!({"kind": "x"})).await;
     created.expect(StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn work_that_was_removed_is_not_done_again_under_its_key() {
+    let server = TestServer::start().await;
+    let body = json!({"kind": "import"});
+    let first = create_with_key(&server, "k", &body).await;
+    let first = first.expect(StatusCode::CREATED).json();
+    let path = format!("{JOBS}/{}", first["job_id"].as_str().expect("an id"));
+    let removed = server.delete(&path).await;
+    removed.expect(StatusCode::NO_CONTENT);
+    for _ in 0..2 {
+        let again = create_with_key(&server, "k", &body).await;
+        again.error(410, "JOB_GONE");
+        assert!(!again.text.contains("import"), "{}", again.text);
+    }
+    assert_eq!(server.get(JOBS).await.json()["jobs"], json!([]));
+    // Another key is another request.
+    let other = create_with_key(&server, "l", &body).await;
+    other.expect(StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_key_is_free_again_once_nobody_remembers_its_job() {
+    let server = TestServer::with("jobs.gone_seconds = 1").await;
+    let first = create_with_key(&server, "k", &json!({})).await;
+    let first = first.expect(StatusCode::CREATED).json();
+    let path = format!("{JOBS}/{}", first["job_id"].as_str().expect("an id"));
+    server.delete(&path).await.expect(StatusCode::NO_CONTENT);
+    let later = async {
+        loop {
+            let answer = create_with_key(&server, "k", &json!({})).await;
+            if answer.status != StatusCode::GONE {
+                return answer;
+            }
+        }
+    };
+    let later = in_time("the end of the tombstone", later).await;
+    later.expect(StatusCode::CREATED);
 }

@@ -353,6 +353,17 @@ async fn a_repeated_report_is_answered_as_before_even_after_the_end() {
 }
 
 #[tokio::test]
+async fn a_repeated_report_is_told_of_those_who_watch_now() {
+    let server = with_job(json!({})).await;
+    let report = json!({"processed_count": 1, "report_id": "r"});
+    let mut first = server.report("a", report.clone()).await;
+    assert_eq!(first["watchers"], 0);
+    let _stream = server.watch("a").await;
+    first["watchers"] = json!(1);
+    assert_eq!(server.report("a", report).await, first);
+}
+
+#[tokio::test]
 async fn a_refused_report_may_come_again_under_its_id() {
     let server = with_job(json!({})).await;
     server

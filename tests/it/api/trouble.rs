@@ -19,6 +19,8 @@ fn calls() -> Vec<(Method, &'static str, Value)> {
         (Method::GET, "/jobs/unknown/status", Value::Null),
         (Method::PATCH, "/jobs/a", json!({"processed_increment": 1})),
         (Method::POST, "/jobs/a/events", json!({"event": "note"})),
+        (Method::POST, "/jobs/a/results", json!([{"n": 1}])),
+        (Method::POST, "/jobs/done/ticket", json!({})),
         (Method::POST, "/jobs/a/cancel", json!({})),
         (Method::GET, "/jobs/a/results", Value::Null),
         (Method::GET, "/jobs/a/download", Value::Null),

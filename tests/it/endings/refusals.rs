@@ -105,3 +105,17 @@ async fn whoever_is_not_let_in_gets_the_status_code_in_any_case() {
     let answer = Answer::of(with_accept(&wrong_scope, "text/event-stream")).await;
     answer.error(403, "FORBIDDEN");
 }
+
+#[tokio::test]
+async fn a_job_that_is_not_there_is_told_by_the_status_code_in_any_case() {
+    let server = TestServer::start().await;
+    let ask = async || Answer::of(with_accept(&server, "text/event-stream")).await;
+    ask().await.error(404, "JOB_NOT_FOUND");
+    server.create(json!({"job_id": "j"})).await;
+    let removed = server.delete("/api/v1/jobs/j").await;
+    removed.expect(StatusCode::NO_CONTENT);
+    ask().await.error(410, "JOB_GONE");
+    let many = server.request(Method::GET, "/api/v1/stream?job=j");
+    let many = Answer::of(many.header("accept", "text/event-stream")).await;
+    many.error(404, "JOB_NOT_FOUND");
+}

@@ -1,17 +1,16 @@
 //! Nodes whose clocks differ by seconds, on one store.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
 
 use super::{
     backing::Backing,
     check::Promises,
-    node::Node,
     setting,
     world::{Crowd, Load, World, verify},
 };
-use crate::support::server::TestServer;
+use crate::support::{node::Node, server::TestServer};
 
 const MORE: &str = "\
 [stream]
@@ -137,5 +136,62 @@ async fn leases_are_as_long_as_they_say(backing: &Backing) {
     for stream in &mut streams {
         let last = stream.rest().await.pop().expect("the end");
         assert_eq!(last.json()["status"], "completed");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_of_many_jobs_loses_nothing_between_nodes_whose_clocks_differ_on_redis() {
+    no_event_is_lost_between(&Backing::redis().await).await;
+}
+
+#[tokio::test]
+async fn a_stream_of_many_jobs_loses_nothing_between_nodes_whose_clocks_differ_on_postgresql() {
+    no_event_is_lost_between(&Backing::postgres().await).await;
+}
+
+/// A client goes back and forth between two nodes, which both take events, and comes with the last id that it has seen.
+async fn no_event_is_lost_between(backing: &Backing) {
+    const EVENTS: usize = 60;
+    let nodes = two_nodes(backing).await;
+    let servers = nodes.each_ref().map(|node| TestServer::at(&node.url()));
+    for (name, server) in ["a", "b"].iter().zip(&servers) {
+        server.create(json!({"job_id": name})).await;
+    }
+    let makers = servers.each_ref().map(|server| {
+        let server = server.guest();
+        tokio::spawn(async move {
+            for number in 0..EVENTS {
+                for name in ["a", "b"] {
+                    let body = json!({"event": "line", "data": number});
+                    let path = format!("/api/v1/jobs/{name}/events");
+                    let answer = server.post(&path, body).await;
+                    answer.expect(reqwest::StatusCode::OK);
+                }
+            }
+        })
+    });
+    let mut seen = BTreeSet::new();
+    let mut cursor = "0".to_owned();
+    for visit in 0.. {
+        let path = format!("/api/v1/stream?last_event_id={cursor}");
+        let mut stream = servers[visit % 2].stream(&path).await;
+        // The whole snapshot, with what was missed, and some of what comes then.
+        let (mut later, mut is_synced) = (0, false);
+        while later < 7 && seen.len() < 4 * EVENTS {
+            let block = stream.next().await;
+            is_synced |= block.name() == "synced";
+            later += usize::from(is_synced && block.id.is_some());
+            if block.name() == "line" {
+                let json = block.json();
+                seen.insert((json["job_id"].to_string(), json["seq"].as_u64()));
+            }
+            cursor = block.id.unwrap_or(cursor);
+        }
+        if seen.len() == 4 * EVENTS {
+            break;
+        }
+    }
+    for maker in makers {
+        maker.await.expect("no panic");
     }
 }

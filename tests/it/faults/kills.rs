@@ -6,11 +6,11 @@ use rand::{RngExt as _, rngs::StdRng};
 
 use super::{
     check::Promises,
-    node::Node,
     run::{self, Run},
     setting,
     world::{Crowd, Load, World, pause, verify},
 };
+use crate::support::node::Node;
 
 /// `store.embedded.flush_ms`, and as much again as a busy machine may take.
 const PROGRESS_AGE: Duration = Duration::from_millis(200 + 1_500);
@@ -77,8 +77,9 @@ async fn wait_for(moment: Moment, world: &World, node: &mut Node, chance: &mut S
         Moment::Ended => reaches(&world.ended, 1).await,
         Moment::Starting(after) => {
             pause(Duration::from_millis(600), chance).await;
-            node.kill(&world.recorder).await;
-            node.start_and_kill(&world.recorder, after).await;
+            kill(node, world).await;
+            node.start_within(after).await;
+            kill(node, world).await;
             node.start().await;
             pause(Duration::from_millis(300), chance).await;
         }
@@ -88,6 +89,11 @@ async fn wait_for(moment: Moment, world: &World, node: &mut Node, chance: &mut S
             tokio::time::sleep(after).await;
         }
     }
+}
+
+async fn kill(node: &mut Node, world: &World) {
+    world.recorder.killed();
+    node.kill().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -117,7 +123,7 @@ async fn a_node_that_is_killed_over_and_over_breaks_no_promise() {
     for round in 0..rounds {
         let moment = Moment::any(&mut chance);
         wait_for(moment, &world, &mut node, &mut chance).await;
-        node.kill(&world.recorder).await;
+        kill(&mut node, &world).await;
         println!("round {round}: {moment:?}");
         node.start().await;
     }

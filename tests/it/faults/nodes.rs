@@ -8,13 +8,13 @@ use tokio::task::block_in_place;
 use super::{
     backing::Backing,
     check::Promises,
-    node::Node,
     run::{self, Run},
     setting,
     world::{Crowd, Load, World, pause, verify},
 };
 use crate::support::{
     nginx::Nginx,
+    node::Node,
     people,
     postgres_server::PostgresServer,
     redis_server::{Options, RedisServer},
@@ -183,13 +183,15 @@ async fn harm(backing: &Backing, mut server: Server, title: &str) {
         println!("round {round}: {blow:?}");
         match blow {
             Blow::Kill(node, away) => {
-                nodes[node].kill(&world.recorder).await;
+                world.recorder.killed();
+                nodes[node].kill().await;
                 tokio::time::sleep(away).await;
                 nodes[node].start().await;
             }
             Blow::KillBoth(away) => {
                 for node in &mut nodes {
-                    node.kill(&world.recorder).await;
+                    world.recorder.killed();
+                    node.kill().await;
                 }
                 tokio::time::sleep(away).await;
                 for node in &mut nodes {

@@ -9,12 +9,12 @@ use serde_json::json;
 use super::{
     backing::Backing,
     check::Promises,
-    node::Node,
     setting,
     world::{Crowd, Load, World, pause, verify},
 };
 use crate::support::{
     fault_proxy::{Fault, FaultProxy},
+    node::Node,
     server::TestServer,
     until,
 };

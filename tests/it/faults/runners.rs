@@ -5,8 +5,8 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{backing::Backing, node::Node, record::Recorder};
-use crate::support::{server::TestServer, until};
+use super::backing::Backing;
+use crate::support::{node::Node, server::TestServer, until};
 
 /// So many that the job lasts until the other node has taken over, and a while after that.
 const ADDRESSES: usize = 3_000;
@@ -56,7 +56,6 @@ fn address(number: usize) -> String {
 }
 
 async fn take_over(backing: &Backing, fate: Fate) {
-    let recorder = Recorder::new();
     let toml = backing.toml(MORE);
     let mut nodes = [Node::new(&toml), Node::new(&toml)];
     for node in &mut nodes {
@@ -81,7 +80,7 @@ async fn take_over(backing: &Backing, fate: Fate) {
     let has_begun = |status: &Value| status["processed_count"].as_u64() > Some(100);
     stream.status_where(has_begun).await;
     match fate {
-        Fate::Killed => nodes[0].kill(&recorder).await,
+        Fate::Killed => nodes[0].kill().await,
         Fate::Frozen => nodes[0].signal("STOP").await,
     }
     let taken_over = tokio::time::timeout(LONG, async {

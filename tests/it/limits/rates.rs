@@ -86,24 +86,26 @@ async fn an_event_source_is_told_inside_a_stream_once_it_is_known() {
         limited("limits.requests_per_second_per_address = 1").await,
         limited("limits.requests_per_second_per_principal = 1").await,
     ] {
-        let told = async {
-            loop {
-                let answer = SseStream::open(event_source(&server, STREAM)).await;
-                // The job does not exist, and that is told by its status.
-                if answer.head.status == StatusCode::OK {
-                    return answer;
+        for path in [STREAM, "/api/v1/stream?job=j"] {
+            let told = async {
+                loop {
+                    let answer = SseStream::open(event_source(&server, path)).await;
+                    // The job does not exist, and that is told by its status.
+                    if answer.head.status == StatusCode::OK {
+                        return answer;
+                    }
                 }
-            }
-        };
-        let mut told = in_time("a refusal", told).await;
-        let block = told.next().await;
-        assert_eq!(
-            (block.name(), &block.json()["code"]),
-            ("error", &json!("RATE_LIMITED"))
-        );
-        let retry = block.retry.expect("a time");
-        assert!((4_000..=6_000).contains(&retry), "{retry}");
-        told.expect_end().await;
+            };
+            let mut told = in_time("a refusal", told).await;
+            let block = told.next().await;
+            assert_eq!(
+                (block.name(), &block.json()["code"], &block.id),
+                ("error", &json!("RATE_LIMITED"), &None)
+            );
+            let retry = block.retry.expect("a time");
+            assert!((4_000..=6_000).contains(&retry), "{retry}");
+            told.expect_end().await;
+        }
     }
 }
 

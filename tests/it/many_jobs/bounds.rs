@@ -7,7 +7,7 @@ use progressd::{
 use serde_json::{Value, json};
 
 use super::{SHARP, emit, job_of, open, said, snapshot, words};
-use crate::support::server::TestServer;
+use crate::support::{people, server::TestServer};
 
 const MOST: usize = 5_000;
 
@@ -59,4 +59,22 @@ async fn the_newest_five_thousand_are_shown_by_one_task() {
     emit(&server, "j3", json!(1)).await;
     let block = stream.next().await;
     assert_eq!(job_of(&block), "j3");
+}
+
+#[tokio::test]
+async fn nobodys_jobs_are_buried_under_those_of_others() {
+    let server = TestServer::with(&people::configuration()).await;
+    let ann = server.as_bearer("key-ann");
+    ann.create(json!({"job_id": "hers"})).await;
+    for _ in 0..MOST + 1 {
+        let owner = Some("bob".to_owned());
+        let created = server
+            .registry()
+            .create(NewJob::default(), owner, None, None);
+        created.await.expect("there is room for a job");
+    }
+    let mut stream = open(&ann, "").await;
+    let (blocks, synced) = snapshot(&mut stream).await;
+    assert_eq!(synced.json(), json!({"jobs": 1}));
+    assert_eq!(job_of(&blocks[0]), "hers");
 }

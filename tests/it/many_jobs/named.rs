@@ -1,10 +1,17 @@
 //! Streams of jobs that are named.
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{SHARP, emit, job_of, jobs_at_first, open, remove, resume, said, snapshot, words};
-use crate::support::{people, server::TestServer};
+use super::{
+    PATH, SHARP, emit, job_of, jobs_at_first, open, remove, resume, said, snapshot, words,
+};
+use crate::support::{
+    people,
+    server::{Answer, TestServer},
+    sse::Block,
+    until,
+};
 
 async fn with_jobs(toml: &str, names: &[&str]) -> TestServer {
     let server = TestServer::with(toml).await;
@@ -24,7 +31,8 @@ async fn a_stream_of_named_jobs_ends_with_the_last_of_them_and_is_over_for_good(
     server.report("a", json!({"status": "completed"})).await;
     let first_end = stream.next().await;
     assert_eq!(said(&first_end), words("status", "a", json!("completed")));
-    assert_eq!(first_end.retry, None);
+    // No id but the last says that all ends were told.
+    assert_eq!((first_end.retry, &first_end.id), (None, &None));
     server
         .report("b", json!({"status": "failed", "error": "worn out"}))
         .await;
@@ -41,7 +49,8 @@ async fn a_stream_of_named_jobs_ends_with_the_last_of_them_and_is_over_for_good(
     let over = resume(&server, query, &cursor).await;
     assert_eq!(over.head.status, StatusCode::NO_CONTENT);
     // Who has seen only the first end is told the other one.
-    let mut stream = resume(&server, query, &first_end.id.expect("an id")).await;
+    let first = server.status("a").await["seq"].to_string();
+    let mut stream = resume(&server, query, &first).await;
     let blocks = stream.rest().await;
     let told: Vec<_> = blocks.iter().map(|block| block.name()).collect();
     assert_eq!(told, ["error", "status", "status", "synced"]);
@@ -58,10 +67,51 @@ async fn jobs_that_are_all_over_are_told_once() {
     let blocks = stream.rest().await;
     let names: Vec<_> = blocks.iter().map(|block| block.name()).collect();
     assert_eq!(names, ["status", "status", "synced"]);
-    let last = blocks.last().expect("a last block");
-    assert_eq!(last.retry, Some(3_600_000));
-    let over = resume(&server, "job=a&job=b", last.id.as_deref().expect("an id")).await;
+    // As of a single job, nothing else is said of coming back.
+    let retries: Vec<_> = blocks.iter().map(|block| block.retry).collect();
+    assert_eq!(retries, [None, None, Some(3_600_000)]);
+    let ids: Vec<_> = blocks.iter().map(Block::seq).collect();
+    assert_eq!(
+        ids[..2],
+        [0, 0],
+        "no id but the last says that all was told"
+    );
+    assert!(ids[2] >= server.status("b").await["seq"].as_u64().expect("a seq"));
+    let over = resume(&server, "job=a&job=b", &ids[2].to_string()).await;
     assert_eq!(over.head.status, StatusCode::NO_CONTENT);
+    // One that was never given tells nothing.
+    let mut beyond = resume(&server, "job=a&job=b", "9007199254740991").await;
+    assert_eq!(beyond.rest().await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_head_is_told_of_the_end_as_a_get_is_and_joins_nothing() {
+    let server = with_jobs(SHARP, &["a", "b", "c"]).await;
+    for job_id in ["a", "b"] {
+        server.report(job_id, json!({"status": "completed"})).await;
+    }
+    let end = server.status("b").await["seq"].to_string();
+    let before = server.status("a").await["seq"].to_string();
+    for (query, cursor, status) in [
+        ("job=a&job=b", &*end, StatusCode::NO_CONTENT),
+        ("job=a&job=none", &*end, StatusCode::NO_CONTENT),
+        ("job=a&job=b", &*before, StatusCode::OK),
+        ("job=a&job=b", "nonsense", StatusCode::OK),
+        ("job=a&job=b", "", StatusCode::OK),
+        ("job=a&job=c", &*end, StatusCode::OK),
+        ("status=completed", &*end, StatusCode::OK),
+    ] {
+        let head = server.request(Method::HEAD, &format!("{PATH}?{query}"));
+        let head = Answer::of(head.header("last-event-id", cursor)).await;
+        assert_eq!(head.status, status, "{query} at {cursor:?}");
+        let get = resume(&server, query, cursor).await;
+        assert_eq!(get.head.status, status, "{query} at {cursor:?}");
+        drop(get);
+    }
+    until("the end of those that were opened", async || {
+        server.usage().seats_taken() == 0
+    })
+    .await;
 }
 
 #[tokio::test]

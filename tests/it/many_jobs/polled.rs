@@ -1,6 +1,7 @@
 //! A stream of many jobs polled by hand: whom a change wakes, and what a reader is told that was away.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -10,14 +11,14 @@ use std::{
 };
 
 use progressd::{
-    job::Job,
+    job::{Job, State},
     metrics::{Meter, StreamMetrics},
     store::Filter,
     stream::{MultiStart, MultiStream, Selection, Selector, StreamOptions, StreamSettings},
 };
 use serde_json::{Value, json};
 
-use super::{SHARP, emit, said, words};
+use super::{SHARP, emit, job_of, remove, said, words};
 use crate::support::{in_time, server::TestServer, sse::Block};
 
 /// Longer than any test.
@@ -214,4 +215,114 @@ async fn a_slow_reader_gets_the_newest_status_of_each_job_and_every_event() {
         last.expect("a status").json()["processed_count"].clone()
     };
     assert_eq!([last_of("a"), last_of("b")], [60, 60]);
+}
+
+#[tokio::test]
+async fn no_id_goes_beyond_an_event_that_was_not_told() {
+    let server = TestServer::with(SHARP).await;
+    for job_id in ["a", "b"] {
+        server.create(json!({"job_id": job_id})).await;
+    }
+    let mut reader = Reader::of(&server, Filter::default()).await;
+    reader.read_so_many(3).await;
+    // More than a piece of known jobs, and more new ones than are joined at a time; nobody reads.
+    let mut events: Vec<(u64, String)> = Vec::new();
+    for number in 0..300 {
+        let new = format!("new-{number}");
+        server.create(json!({"job_id": new})).await;
+        for job_id in ["a", "b", &new] {
+            let event = json!({"event": "line", "data": "x".repeat(300)});
+            let path = format!("/api/v1/jobs/{job_id}/events");
+            let seq = server.post(&path, event).await.json()["seq"].clone();
+            events.push((seq.as_u64().expect("a seq"), job_id.to_owned()));
+        }
+    }
+    let mut told = HashSet::new();
+    let mut cursor = 0;
+    let reading = async {
+        while told.len() < events.len() {
+            let Some(blocks) = reader.poll() else {
+                tokio::task::yield_now().await;
+                continue;
+            };
+            for block in &blocks {
+                if block.name() == "line" {
+                    told.insert((block.json()["seq"].as_u64().expect("a seq"), job_of(block)));
+                }
+                cursor = cursor.max(block.seq());
+            }
+            let untold = events
+                .iter()
+                .find(|event| event.0 <= cursor && !told.contains(event));
+            assert_eq!(untold, None, "an id said {cursor}");
+        }
+    };
+    in_time("the events", reading).await;
+    // And it does not stay behind.
+    emit(&server, "a", json!("last")).await;
+    let last = reader.read_so_many(1).await;
+    assert_eq!(json!(last[0].seq()), last[0].json()["seq"]);
+}
+
+#[tokio::test]
+async fn a_job_that_ends_and_is_removed_is_told_to_its_end_before_it_leaves() {
+    let server = TestServer::with(SHARP).await;
+    server.create(json!({"job_id": "a"})).await;
+    let mut reader = Reader::of(&server, Filter::default()).await;
+    reader.read_so_many(2).await;
+    emit(&server, "a", json!(1)).await;
+    server.report("a", json!({"status": "completed"})).await;
+    remove(&server, "a").await;
+    let told: Vec<_> = reader.read_so_many(3).await.iter().map(said).collect();
+    let end = [
+        words("status", "a", json!("completed")),
+        words("removed", "a", Value::Null),
+    ];
+    assert!(told.contains(&words("line", "a", json!(1))), "{told:?}");
+    assert_eq!(told[told.len() - 2..], end);
+}
+
+#[tokio::test]
+async fn ids_of_the_first_snapshot_do_not_pass_its_beginning() {
+    let server = TestServer::with(SHARP).await;
+    for job_id in ["a", "b"] {
+        server.create(json!({"job_id": job_id})).await;
+    }
+    let mut reader = Reader::of(&server, Filter::default()).await;
+    // Between the beginning and the first read.
+    emit(&server, "a", json!(1)).await;
+    server.report("b", json!({"processed_count": 1})).await;
+    let blocks = reader.read_so_many(3).await;
+    let began_at = blocks[2].seq();
+    assert_eq!(blocks[2].name(), "synced");
+    assert!(began_at > 0);
+    for block in &blocks {
+        assert!(block.seq() <= began_at, "{block:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_comes_again_repeats_none_of_its_events() {
+    let server = TestServer::with(SHARP).await;
+    let processing = Filter {
+        states: vec![State::Processing],
+        ..Filter::default()
+    };
+    let mut reader = Reader::of(&server, processing).await;
+    reader.read_so_many(1).await;
+    server.create(json!({"job_id": "a"})).await;
+    emit(&server, "a", json!(1)).await;
+    let told = reader.read_so_many(2).await;
+    assert_eq!(said(&told[1]), words("line", "a", json!(1)));
+    server
+        .report("a", json!({"status": "pending", "attempt": 2}))
+        .await;
+    reader.read_so_many(2).await;
+    emit(&server, "a", json!(2)).await;
+    let told: Vec<_> = reader.read_so_many(2).await.iter().map(said).collect();
+    let again = [
+        words("status", "a", json!("processing")),
+        words("line", "a", json!(2)),
+    ];
+    assert_eq!(told, again);
 }

@@ -99,6 +99,33 @@ async fn create(session: &mut Session) {
     session.send("GET /api/v1/jobs", next, 200).await;
 }
 
+/// A job that the server does itself, watched by whoever asks for it, again, and once more.
+async fn create_and_watch(session: &mut Session) {
+    let create = "POST /api/v1/jobs";
+    let input = json!({"items": 1, "seconds": 0, "events": false});
+    let body = json!({"job_id": "watched", "kind": "demo", "input": input});
+    let asking = |session: &Session| {
+        let request = session.caller.request(Method::POST, JOBS).json(&body);
+        request.header("accept", "text/event-stream")
+    };
+    let answer = session.send(create, asking(session), 201).await;
+    session.send(create, asking(session), 200).await;
+    let over = asking(session).header("last-event-id", last_id(&answer));
+    session.send(create, over, 204).await;
+    let nameless = session.caller.request(Method::POST, JOBS).json(&json!({}));
+    let nameless = nameless.header("accept", "text/event-stream");
+    session.send(create, nameless, 400).await;
+}
+
+/// The last id of a whole stream.
+fn last_id(answer: &Answer) -> &str {
+    let mut ids = answer
+        .text
+        .lines()
+        .filter_map(|line| line.strip_prefix("id: "));
+    ids.next_back().expect("an id")
+}
+
 async fn report(session: &mut Session) {
     let report = format!("PATCH {JOB}");
     let error = json!({"code": "SLOW", "message": "too slow"});
@@ -193,18 +220,14 @@ async fn read(session: &mut Session) {
 async fn every_call_answers_as_described() {
     let mut session = Session::with("").await;
     create(&mut session).await;
+    create_and_watch(&mut session).await;
     report(&mut session).await;
     read(&mut session).await;
     let stream = format!("GET {JOB}/stream");
     let answer = session.call(&stream, "failing", None, 200).await;
-    let last = answer
-        .text
-        .lines()
-        .rfind(|line| line.starts_with("id: "))
-        .expect("an id");
     let over = session.get(&format!("{JOBS}/failing/stream"));
     session
-        .send(&stream, over.header("last-event-id", &last[4..]), 204)
+        .send(&stream, over.header("last-event-id", last_id(&answer)), 204)
         .await;
     let many = session.get("/api/v1/stream?job=failing");
     let answer = session.send("GET /api/v1/stream", many, 200).await;

@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use progressd::{
     job::{EventName, Job, JobId, Json, NewEvent, NewJob, Origin, Seq, State, Timestamp},
-    store::{Commit, Committed, Created, Filter, Position, Postgres, PostgresSettings, Store},
+    store::{
+        Commit, Committed, Created, Filter, Notice, Position, Postgres, PostgresSettings, Store,
+    },
 };
 use uuid::Uuid;
 
@@ -161,6 +163,12 @@ async fn every_call_is_one_round_trip() {
     let (sent, following) = sent_by(&server, shared.follow(job.id())).await;
     assert_eq!(sent.len(), 0, "{sent:?}");
     drop(following);
+    // Beginning to follow the lifecycle of all costs one look, however many do.
+    let (sent, following) = sent_by(&server, shared.follow_lifecycle()).await;
+    assert_eq!(sent.len(), 1, "{sent:?}");
+    let (sent, another) = sent_by(&server, shared.follow_lifecycle()).await;
+    assert_eq!(sent.len(), 0, "{sent:?}");
+    drop((following, another));
 }
 
 /// A hundred thousand jobs of a few kinds, tags, owners and states.
@@ -202,6 +210,7 @@ async fn nothing_is_looked_for_from_one_end_to_the_other() {
             .execute(&format!("SET progressd.writer = 'server'; {statement}"))
             .await;
     }
+    let other = quiet(&database).await;
     let begin = server.log().len();
     let some = |text: &str| Some(text.to_owned());
     let before = Position {
@@ -293,7 +302,12 @@ async fn nothing_is_looked_for_from_one_end_to_the_other() {
         .expect("events");
     store.rows(&job.origin, 0, 10).await.expect("rows");
     store.expire(now(), 60, 100).await.expect("an expiry");
-    store.remove(&job.origin, now()).await.expect("a removal");
+    let _following = shared.follow_lifecycle().await.expect("a snapshot");
+    other.remove(&job.origin, now()).await.expect("a removal");
+    while !matches!(
+        in_time("a notice", shared.next_notice()).await,
+        Notice::Removed { .. }
+    ) {}
     let is_told = async || server.log()[begin..].contains("progressd.remove");
     until("the plan of the last call", is_told).await;
     let log = server.log();
@@ -302,6 +316,8 @@ async fn nothing_is_looked_for_from_one_end_to_the_other() {
         plans.contains("Index Scan using jobs_by_tag")
             || plans.contains("Bitmap Index Scan on jobs_by_tag")
     );
+    assert!(plans.contains("Index Scan using jobs_entered"));
+    assert!(plans.contains("Index Scan using gone_removed"));
     let walks: Vec<_> = plans
         .lines()
         .filter(|line| line.contains("Seq Scan on "))

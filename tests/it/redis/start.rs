@@ -202,6 +202,11 @@ async fn a_right_that_is_missing_ends_the_start_and_is_named() {
             format!("~{prefix}* &{prefix}*"),
             format!("+psubscribe &{prefix}report:*"),
         ),
+        // Half a change would be done where only half of it may be told.
+        (
+            format!("~{prefix}* &{prefix}changes:* &{prefix}report:*"),
+            format!("+publish &{prefix}*"),
+        ),
     ];
     for (rights, wanted) in cases {
         // What is taken away comes last.

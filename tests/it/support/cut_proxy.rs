@@ -1,4 +1,4 @@
-//! A TCP proxy that cuts a stream once, between two blocks, as a restarted proxy or a train tunnel does.
+//! A TCP proxy that cuts a stream once, as a restarted proxy or a train tunnel does: between two blocks, or within one.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,6 +13,9 @@ use tokio::{
 
 /// What ends a block.
 const BLOCK_END: &[u8] = b"\n\n";
+
+/// How much is left of a block that is cut within its last line: the last digits of its id, and the blank line.
+const LAST_DIGITS: usize = 6;
 
 /// What ends a request, none of which has a body here.
 const HEAD_END: &[u8] = b"\r\n\r\n";
@@ -33,9 +36,29 @@ struct Seen {
     has_cut: bool,
 }
 
+/// Where the first stream is cut.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    /// How many blocks pass whole.
+    blocks: usize,
+    /// Whether the next one passes too, all but the end of its last line.
+    is_within: bool,
+}
+
 impl CutProxy {
     /// A proxy in front of `upstream`, which cuts the first stream after `blocks` blocks.
     pub(crate) async fn start(upstream: &str, blocks: usize) -> Self {
+        let is_within = false;
+        Self::cutting(upstream, Cut { blocks, is_within }).await
+    }
+
+    /// The same, but the cut is in the last line of the block after those: its data has passed, its id has not.
+    pub(crate) async fn start_within(upstream: &str, blocks: usize) -> Self {
+        let is_within = true;
+        Self::cutting(upstream, Cut { blocks, is_within }).await
+    }
+
+    async fn cutting(upstream: &str, cut: Cut) -> Self {
         let upstream = upstream
             .strip_prefix("http://")
             .expect("a plain URL")
@@ -43,7 +66,7 @@ impl CutProxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let serving = tokio::spawn(serve(listener, upstream, blocks, Arc::clone(&seen)));
+        let serving = tokio::spawn(serve(listener, upstream, cut, Arc::clone(&seen)));
         Self {
             url: format!("http://{address}"),
             seen,
@@ -72,7 +95,7 @@ impl Drop for CutProxy {
     }
 }
 
-async fn serve(listener: TcpListener, upstream: String, blocks: usize, seen: Arc<Mutex<Seen>>) {
+async fn serve(listener: TcpListener, upstream: String, cut: Cut, seen: Arc<Mutex<Seen>>) {
     let mut connections = JoinSet::new();
     loop {
         let (client, _) = listener.accept().await.expect("a listener that accepts");
@@ -84,7 +107,7 @@ async fn serve(listener: TcpListener, upstream: String, blocks: usize, seen: Arc
             // Whichever ends first takes the other, and both sockets, with it.
             tokio::select! {
                 () = pass_requests(from_client, to_server, &seen) => {}
-                () = pass_answers(from_server, to_client, blocks, &seen) => {}
+                () = pass_answers(from_server, to_client, cut, &seen) => {}
             }
         });
     }
@@ -121,7 +144,7 @@ async fn pass_requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, seen: &M
 async fn pass_answers(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    mut blocks: usize,
+    mut cut: Cut,
     seen: &Mutex<Seen>,
 ) {
     let mut waiting = Vec::new();
@@ -132,16 +155,28 @@ async fn pass_answers(
         };
         // What does not end a block goes with the one that it begins: the cut may fall nowhere else.
         while is_first_stream && let Some(end) = find(&waiting, BLOCK_END) {
+            let is_last = cut.blocks == usize::from(!cut.is_within);
+            let end = match is_last && cut.is_within {
+                true => end - LAST_DIGITS,
+                // With the end of its chunk, when that is there.
+                false if waiting[end..].starts_with(b"\r\n") => end + 2,
+                false => end,
+            };
             let rest = waiting.split_off(end);
             let block = std::mem::replace(&mut waiting, rest);
             if to.write_all(&block).await.is_err() {
                 return;
             }
-            blocks -= 1;
-            if blocks == 0 {
+            cut.blocks = cut.blocks.saturating_sub(1);
+            if is_last {
                 seen.lock().expect("no section panics").has_cut = true;
                 return;
             }
+        }
+        // A block that is to be cut must be there whole. What ends the chunk of the block before is none of it.
+        let is_to_be_cut = is_first_stream && cut.is_within && cut.blocks == 0;
+        if is_to_be_cut && waiting != b"\r\n" {
+            continue;
         }
         if to.write_all(&std::mem::take(&mut waiting)).await.is_err() {
             return;

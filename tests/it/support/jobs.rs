@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use progressd::{
-    job::{Bounds, Defaults, Job, NewJob, Seq},
+    job::{Bounds, Command, Defaults, Job, JobId, NewJob, Report, Seq, State, Timestamp, step},
     metrics::{Meter, RegistryMetrics},
     registry::{JobHandle, Registry, Settings},
-    store::{Input, InputFormat, Memory, MemoryLimits, Store},
+    store::{Commit, Committed, Created, Input, InputFormat, Memory, MemoryLimits, Store},
 };
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -107,4 +107,46 @@ pub(crate) async fn rows(job: &JobHandle) -> Vec<Value> {
         .iter()
         .map(|row| serde_json::from_str(row.as_str()).expect("a row is JSON"))
         .collect()
+}
+
+/// Puts a job without an owner into the store that was completed so many seconds ago.
+pub(crate) async fn put_finished(store: &dyn Store, job_id: &str, seconds_ago: u64) {
+    let now = jsonwebtoken::get_current_timestamp();
+    let then = Timestamp::from_micros((now - seconds_ago) * 1_000_000);
+    let id = JobId::parse(job_id).expect("a name");
+    let new_job = NewJob {
+        job_id: Some(id.clone()),
+        ..NewJob::default()
+    };
+    let defaults = Defaults {
+        lease_seconds: 60,
+        ttl_seconds: 86_400,
+        abandon_after_seconds: 0,
+    };
+    let job = new_job.into_job(id, None, None, &defaults, uuid::Uuid::now_v7(), then);
+    let Ok(Created::Done(seq)) = store.create(&job, None).await else {
+        panic!("{job_id} is there already");
+    };
+    let report = Report {
+        status: Some(State::Completed),
+        ..Report::default()
+    };
+    let command = Command::Report(Box::new(report));
+    let job = Job { seq, ..job };
+    let change = step(&job, &command, &Bounds::default(), then).expect("a report");
+    let commit = Commit {
+        job: &change.job,
+        positions: 1,
+        events: &[],
+        rows: &[],
+        answers: &[],
+        now: then,
+        nonce: uuid::Uuid::now_v7(),
+        is_replaceable: false,
+    };
+    let committed = store.commit(commit).await;
+    assert!(
+        matches!(committed, Ok(Committed::Done { .. })),
+        "{committed:?}"
+    );
 }

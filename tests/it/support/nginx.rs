@@ -71,14 +71,7 @@ impl Nginx {
             .replace("4700;", "120;")
             .replace("5300;", "140;")
             .replace("6000;", "160;");
-        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|name| format!("    {name}_temp_path {name};\n"))
-            .concat();
-        // One process, so that to kill it is to end it.
-        let main = format!(
-            "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log error.log info;\n\
-             events {{}}\nhttp {{\n    access_log off;\n{temporary}    include site.conf;\n}}\n"
-        );
+        let main = main_configuration();
         for (name, text) in [("nginx.conf", main), ("site.conf", site)] {
             fs::write(folder.path().join(name), text).expect("a file in the folder");
         }
@@ -121,6 +114,32 @@ impl Nginx {
     fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
+}
+
+/// Debian's own `nginx.conf`, but for what says where things are, and for whom.
+fn main_configuration() -> String {
+    let debian = fs::read_to_string("/etc/nginx/nginx.conf").expect("nginx is installed");
+    // Folders that it makes when it starts.
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|name| format!("{name}_temp_path {name};\n"))
+        .concat();
+    let ours = [
+        "user ",
+        "pid ",
+        "error_log ",
+        "access_log ",
+        "include /etc/nginx/modules-enabled/",
+        "include /etc/nginx/sites-enabled/",
+    ];
+    let lines = debian.lines().filter(|line| {
+        let line = line.trim_start();
+        !ours.iter().any(|directive| line.starts_with(directive))
+    });
+    let text = lines.map(|line| format!("{line}\n")).collect::<String>();
+    let site = format!("access_log off;\n{temporary}include site.conf;");
+    // One process, so that to kill it is to end it.
+    let start = "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log error.log info;\n";
+    start.to_owned() + &replaced(&text, "include /etc/nginx/conf.d/*.conf;", &site)
 }
 
 /// `text` with every `from` replaced, of which there must be one at least.

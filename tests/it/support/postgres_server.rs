@@ -222,6 +222,8 @@ impl Database {
             url: self.url.clone(),
             listen_url: None,
             max_connections: 4,
+            // So rarely that a test which needs it says so.
+            poll_interval: Duration::from_secs(3_600),
             patience: Duration::from_secs(5),
             start_patience: Duration::ZERO,
             events_per_job: 1_000,

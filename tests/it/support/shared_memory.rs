@@ -1,19 +1,24 @@
 //! One memory store for several servers of a process, each of which is told what the others do;
 //! notices are lost or held back when a test says so.
 
+mod sharing;
+
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use async_trait::async_trait;
 use progressd::{
-    job::{Event, Job, JobId, Ledger, Origin, ReportId, Seq, Timestamp},
+    job::{Event, Job, JobId, Origin, Seq, Timestamp},
     store::{
-        Commit, Committed, Created, Filter, Following, Input, JobCounts, KeptEvents, Loaded,
-        Memory, Notice, Position, Rows, Shared, Store, StoreError,
+        Commit, Committed, Created, Filter, Input, JobCounts, KeptEvents, Loaded, Memory, Notice,
+        Position, Rows, Shared, Store, StoreError,
     },
 };
 use tokio::sync::Notify;
@@ -45,6 +50,7 @@ pub(crate) enum Mood {
 /// A node's own notices.
 struct Desk {
     follows: Mutex<HashMap<JobId, usize>>,
+    follows_lifecycle: Mutex<usize>,
     notices: Mutex<VecDeque<Notice>>,
     held_back: Mutex<VecDeque<Notice>>,
     arrived: Notify,
@@ -63,6 +69,10 @@ pub(crate) struct Node {
     desk: Arc<Desk>,
     /// How far the store's clock is ahead of this machine's.
     ahead: Duration,
+    /// Whether the next creation is done and answered by a failure.
+    loses_an_answer: AtomicBool,
+    /// How many times it was asked for a job.
+    loads: AtomicUsize,
 }
 
 impl Hall {
@@ -85,6 +95,7 @@ impl Hall {
     pub(crate) fn node_with_clock(self: &Arc<Self>, ahead: Duration) -> Arc<Node> {
         let desk = Arc::new(Desk {
             follows: Mutex::default(),
+            follows_lifecycle: Mutex::default(),
             notices: Mutex::default(),
             held_back: Mutex::default(),
             arrived: Notify::new(),
@@ -94,6 +105,8 @@ impl Hall {
             hall: Arc::clone(self),
             desk,
             ahead,
+            loses_an_answer: AtomicBool::new(false),
+            loads: AtomicUsize::new(0),
         })
     }
 
@@ -114,8 +127,13 @@ impl Hall {
 
     /// Tells every node that everything is lost.
     pub(crate) fn tell_of_the_loss(&self) {
+        self.tell(&Notice::Emptied);
+    }
+
+    /// Tells every node this, as if the store did.
+    pub(crate) fn tell(&self, notice: &Notice) {
         for desk in &*lock(&self.desks) {
-            lock(&desk.notices).push_back(Notice::Emptied);
+            lock(&desk.notices).push_back(notice.clone());
             desk.arrived.notify_one();
         }
     }
@@ -143,10 +161,33 @@ impl Node {
         lock(&self.desk.follows).values().sum()
     }
 
+    /// How many times this node has read a job.
+    pub(crate) fn loads(&self) -> usize {
+        self.loads.load(Ordering::Relaxed)
+    }
+
+    /// The next creation is done, and its answer lost.
+    pub(crate) fn lose_the_next_creations_answer(&self) {
+        self.loses_an_answer.store(true, Ordering::Relaxed);
+    }
+
+    /// How many times this node follows the lifecycle of jobs.
+    pub(crate) fn lifecycle_subscriptions(&self) -> usize {
+        *lock(&self.desk.follows_lifecycle)
+    }
+
     fn tell_others(&self, job_id: &JobId, notice: &Notice) {
+        self.tell_those(notice, |desk| lock(&desk.follows).contains_key(job_id));
+    }
+
+    fn tell_of_lifecycle(&self, notice: &Notice) {
+        self.tell_those(notice, |desk| *lock(&desk.follows_lifecycle) > 0);
+    }
+
+    fn tell_those(&self, notice: &Notice, follows: impl Fn(&Desk) -> bool) {
         let mood = *lock(&self.hall.mood);
         for desk in &*lock(&self.hall.desks) {
-            if Arc::ptr_eq(desk, &self.desk) || !lock(&desk.follows).contains_key(job_id) {
+            if Arc::ptr_eq(desk, &self.desk) || !follows(desk) {
                 continue;
             }
             match mood {
@@ -170,7 +211,15 @@ impl Node {
 #[async_trait]
 impl Store for Node {
     async fn create(&self, job: &Job, input: Option<&Input>) -> Result<Created, StoreError> {
-        self.hall.memory().create(job, input).await
+        let created = self.hall.memory().create(job, input).await?;
+        if let Created::Done(seq) = created {
+            let job = Job { seq, ..job.clone() };
+            self.tell_of_lifecycle(&Notice::Entered(Arc::new(job)));
+        }
+        if self.loses_an_answer.swap(false, Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("as the test has it".to_owned()));
+        }
+        Ok(created)
     }
 
     async fn reserve(&self, key: &str, job: &JobId, now: Timestamp) -> Result<JobId, StoreError> {
@@ -178,6 +227,7 @@ impl Store for Node {
     }
 
     async fn load(&self, job_id: &JobId, now: Timestamp) -> Result<Loaded, StoreError> {
+        self.loads.fetch_add(1, Ordering::Relaxed);
         self.hall.memory().load(job_id, now).await
     }
 
@@ -186,6 +236,7 @@ impl Store for Node {
     }
 
     async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError> {
+        let before = self.hall.memory().load(commit.job.id(), commit.now).await?;
         let committed = self.hall.memory().commit(commit).await?;
         if let Committed::Done { prev, first } = committed
             && commit.positions > 0
@@ -196,15 +247,24 @@ impl Store for Node {
                 name: event.name.clone(),
                 data: event.data.clone(),
             };
+            let job = Arc::new(Job {
+                seq,
+                ..commit.job.clone()
+            });
             let notice = Notice::Change {
                 prev,
-                job: Arc::new(Job {
-                    seq,
-                    ..commit.job.clone()
-                }),
+                job: Arc::clone(&job),
                 events: commit.events.iter().map(event).collect(),
             };
-            self.tell_others(commit.job.id(), &notice);
+            self.tell_others(job.id(), &notice);
+            // What another node has committed between the two is one too many.
+            let is_the_same = |before: &Loaded| {
+                matches!(before, Loaded::Job(stored) if stored.job.seq == prev
+                    && stored.job.face.state == job.face.state)
+            };
+            if !is_the_same(&before) {
+                self.tell_of_lifecycle(&Notice::Entered(job));
+            }
         }
         Ok(committed)
     }
@@ -244,6 +304,10 @@ impl Store for Node {
     async fn remove(&self, origin: &Origin, gone_until: Timestamp) -> Result<(), StoreError> {
         self.hall.memory().remove(origin, gone_until).await?;
         self.tell_others(&origin.job_id, &Notice::Touched(origin.job_id.clone()));
+        self.tell_of_lifecycle(&Notice::Removed {
+            job_id: origin.job_id.clone(),
+            incarnation: origin.incarnation,
+        });
         Ok(())
     }
 
@@ -271,123 +335,6 @@ impl Store for Node {
 
     fn shared(&self) -> Option<&dyn Shared> {
         Some(self)
-    }
-}
-
-#[async_trait]
-impl Shared for Node {
-    async fn now(&self) -> Result<Timestamp, StoreError> {
-        Ok(self.clock())
-    }
-
-    async fn follow(&self, job_id: &JobId) -> Result<Following, StoreError> {
-        *lock(&self.desk.follows).entry(job_id.clone()).or_default() += 1;
-        let (desk, job_id) = (Arc::clone(&self.desk), job_id.clone());
-        Ok(Following::new(move || {
-            let mut follows = lock(&desk.follows);
-            if let Some(count) = follows.get_mut(&job_id) {
-                *count -= 1;
-                if *count == 0 {
-                    follows.remove(&job_id);
-                }
-            }
-        }))
-    }
-
-    async fn next_notice(&self) -> Notice {
-        loop {
-            if let Some(notice) = lock(&self.desk.notices).pop_front() {
-                return notice;
-            }
-            self.desk.arrived.notified().await;
-        }
-    }
-
-    async fn seqs(&self, jobs: &[&Origin]) -> Result<Vec<Option<Seq>>, StoreError> {
-        let mut seqs = Vec::new();
-        for origin in jobs {
-            let loaded = self.load(&origin.job_id, self.clock()).await?;
-            seqs.push(match loaded {
-                Loaded::Job(stored) if stored.job.origin.incarnation == origin.incarnation => {
-                    Some(stored.job.seq)
-                }
-                _ => None,
-            });
-        }
-        Ok(seqs)
-    }
-
-    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<JobId>, StoreError> {
-        let unfinished = self.unfinished(None, None, usize::MAX).await?;
-        let is_due = |job: &&Arc<Job>| job.next_deadline().is_some_and(|at| at <= now);
-        let due = unfinished.iter().filter(is_due).map(|job| job.id().clone());
-        Ok(due.take(limit).collect())
-    }
-
-    async fn claim(
-        &self,
-        job: &Origin,
-        node: Uuid,
-        ttl: Duration,
-    ) -> Result<Option<u64>, StoreError> {
-        if lock(&self.hall.refused).as_deref() == Some(job.job_id.as_str()) {
-            return Err(StoreError::Unavailable("as the test has it".to_owned()));
-        }
-        let mut claims = lock(&self.hall.claims);
-        let now = Instant::now();
-        let claim = claims.entry(job.incarnation).or_insert(Claim {
-            node,
-            until: now,
-            turns: 1,
-        });
-        if claim.node != node {
-            if claim.until > now {
-                return Ok(None);
-            }
-            *claim = Claim {
-                node,
-                turns: claim.turns + 1,
-                ..*claim
-            };
-        }
-        claim.until = now + ttl;
-        Ok(Some(claim.turns))
-    }
-
-    async fn release(&self, job: &Origin, node: Uuid) -> Result<(), StoreError> {
-        let mut claims = lock(&self.hall.claims);
-        if let Some(claim) = claims.get_mut(&job.incarnation)
-            && claim.node == node
-        {
-            claim.until = Instant::now();
-        }
-        Ok(())
-    }
-
-    async fn answers(&self, job: &Origin, _: &[ReportId]) -> Result<Ledger, StoreError> {
-        Ok(match self.load(&job.job_id, self.clock()).await? {
-            Loaded::Job(stored) => stored.ledger,
-            _ => Ledger::default(),
-        })
-    }
-
-    /// With a later seq: memory gives its own.
-    async fn restore(&self, job: &Job) -> Result<(), StoreError> {
-        let memory = self.hall.memory();
-        let Created::Done(seq) = memory.create(job, None).await? else {
-            return Ok(());
-        };
-        let commit = Commit {
-            job: &Job { seq, ..job.clone() },
-            positions: 1,
-            events: &[],
-            rows: &[],
-            answers: &[],
-            now: Timestamp::from_micros(job.seq.get() + 1),
-            nonce: Uuid::now_v7(),
-            is_replaceable: false,
-        };
-        memory.commit(commit).await.map(drop)
     }
 }
 

@@ -68,6 +68,8 @@ pub(crate) struct StagedStore {
     memory: Memory,
     /// Commits and removals pass here before they learn their fate.
     pub(crate) commits: Gate,
+    /// Creations pass here.
+    pub(crate) creations: Gate,
     /// Reads of events pass here.
     pub(crate) event_reads: Gate,
     planned: Mutex<VecDeque<Fate>>,
@@ -138,6 +140,7 @@ impl StagedStore {
         Arc::new(Self {
             memory: Memory::new(limits),
             commits: Gate::new(),
+            creations: Gate::new(),
             event_reads: Gate::new(),
             planned: Mutex::default(),
             script: Mutex::new(Box::new(|_| Fate::Done)),
@@ -181,6 +184,7 @@ impl StagedStore {
     ) -> Result<T, StoreError> {
         match call {
             Call::Commit | Call::Remove => self.commits.pass().await,
+            Call::Create => self.creations.pass().await,
             Call::EventsAfter => self.event_reads.pass().await,
             _ => {}
         }

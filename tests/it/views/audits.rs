@@ -83,10 +83,16 @@ async fn a_failed_and_a_cancelled_audit_say_why_in_one_block() {
         worker
             .report("123", json!({"progress_percentage": 30}))
             .await;
+        let headers = [("Authorization", &*ann)];
+        let mut live = Raw::open(&server, STREAM, &headers).await;
+        live.blocks(1).await;
+        let before = live.so_far();
         worker.report("123", end).await;
-        let raw = Raw::open(&server, STREAM, &[("Authorization", &ann)]).await;
+        let late = Raw::open(&server, STREAM, &headers).await.whole().await;
+        // Who has watched it is told no more than who comes late.
+        assert_eq!(live.whole().await, format!("{before}{late}"));
         assert_eq!(
-            raw.whole().await,
+            late,
             format!(
                 "event: message\n\
                  data: {{\"audit_id\":123,\"status\":\"failed\",\"progress\":30,\"message\":\"\",\"error\":\"{error}\"}}\n\

@@ -80,14 +80,29 @@ async fn a_page_with_cookies_and_a_token_in_the_address_follows_its_work_to_the_
             .await;
     };
     let (seen, ()) = tokio::join!(watching, working);
-    assert_eq!(
-        types(&seen),
-        ["open", "message", "message", "message"],
-        "{seen:#?}"
-    );
+    let told = ["open", "message", "message", "message"];
+    assert_eq!(types(&seen), told, "{seen:#?}");
     assert_eq!(
         seen[3]["data"],
         json!({"status": "error", "progress": 50, "message": "No such site", "step": "crawling"})
+    );
+    // Once more, to a good end: new work, since the other has ended.
+    let watching = watch(&page, &url, &["--credentials"]);
+    let working = async {
+        until("the page's work", async || ids(server).await.len() == 2).await;
+        let id = ids(server).await.remove(0);
+        until("the page", async || server.watchers(&id).await == 1).await;
+        let step = json!({"step": "generation", "message": "writing"});
+        server.report(&id, step).await;
+        let end = json!({"status": "completed", "result": {"pages": 3}});
+        server.report(&id, end).await;
+    };
+    let (seen, ()) = tokio::join!(watching, working);
+    assert_eq!(types(&seen), told, "{seen:#?}");
+    assert_eq!(
+        seen[3]["data"],
+        json!({"status": "completed", "progress": 100, "message": "writing", "step": "generation",
+               "data": {"pages": 3}})
     );
     // A page that is not listed gets nothing of it.
     let stranger = watch(&pages.url("evil.example"), &url, &["--credentials"]).await;
@@ -116,6 +131,67 @@ async fn a_page_that_was_cut_off_comes_back_by_itself_and_misses_nothing() {
     let numbers = seen.iter().filter_map(|line| line["data"]["n"].as_u64());
     assert_eq!(numbers.collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
     assert_eq!(proxy.cursors().len(), 2);
+}
+
+#[tokio::test]
+async fn a_page_that_closes_at_the_first_error_has_seen_everything_before_it() {
+    let pages = Pages::start().await;
+    let server = &serving(&["orders", "recommendations", "inventory"], "").await;
+    let page = pages.url("shop.example");
+    server.create(json!({"job_id": "o", "kind": "order"})).await;
+    let job = json!({"job_id": "r", "kind": "recommendation", "owner": "user-456"});
+    server.create(job).await;
+    send(server, "o", "step", json!({"status": "packed"})).await;
+    send(server, "r", "recommendation", json!({"petId": 1})).await;
+    for (job_id, path, name) in [
+        ("o", "/v1/orders/o/status/stream", "message"),
+        (
+            "r",
+            "/v1/pets/recommendations/stream?userId=user-456",
+            "recommendation",
+        ),
+    ] {
+        let url = format!("{}{path}", server.url);
+        let options = [
+            "--event",
+            "recommendation",
+            "--event",
+            "complete",
+            "--close-on-error",
+        ];
+        let watching = watch(&page, &url, &options);
+        let working = async {
+            until("the page", async || server.watchers(job_id).await == 1).await;
+            let event = if job_id == "o" { "step" } else { name };
+            send(server, job_id, event, json!({"petId": 2})).await;
+            let end = json!({"status": "completed", "result": {"total": 2}});
+            server.report(job_id, end).await;
+        };
+        let (seen, ()) = tokio::join!(watching, working);
+        // The end of the stream is the error, and comes last.
+        assert_eq!(types(&seen), ["open", name, name, "complete", "error"]);
+        assert_eq!(seen[2]["data"], json!({"petId": 2}));
+        assert_eq!(seen[3]["data"], json!({"total": 2}));
+    }
+    // A feed has no end: what is there, what comes, and no error.
+    send(server, "inventory", "stock-change", json!({"petId": 1})).await;
+    let url = format!("{}/v1/inventory/stream", server.url);
+    let options = ["--event", "stock-change", "--event", "price-change"];
+    let options = [
+        &options[..],
+        &["--last", "price-change", "--close-on-error"],
+    ]
+    .concat();
+    let watching = watch(&page, &url, &options);
+    let working = async {
+        until("the page", async || server.watchers("inventory").await == 1).await;
+        send(server, "inventory", "stock-change", json!({"petId": 2})).await;
+        send(server, "inventory", "price-change", json!({"petId": 3})).await;
+    };
+    let (seen, ()) = tokio::join!(watching, working);
+    let expected = ["open", "stock-change", "stock-change", "price-change"];
+    assert_eq!(types(&seen), expected, "{seen:#?}");
+    assert_eq!(seen[3]["data"], json!({"petId": 3}));
 }
 
 async fn ids(server: &TestServer) -> Vec<String> {

@@ -252,6 +252,30 @@ async fn a_watcher_that_fell_behind_goes_on_in_its_own_words() {
     );
 }
 
+/// The interval is a minute, longer than any test: whatever comes did not wait.
+#[tokio::test]
+async fn a_views_stream_keeps_the_pace_of_the_jobs_own() {
+    let server = TestServer::with(&format!("stream.update_interval_ms = 60000\n{MINE}")).await;
+    server.create(json!({"job_id": "b", "kind": "build"})).await;
+    let mut stream = server.stream(STREAM).await;
+    assert_eq!(stream.next().await.json()["state"], "queued");
+    server.report("b", json!({"status": "processing"})).await;
+    assert_eq!(stream.next().await.json()["state"], "running");
+    for count in 1..=50 {
+        server.report("b", json!({"processed_count": count})).await;
+    }
+    send(&server, "b", "log", json!("linking")).await;
+    assert_eq!(stream.next().await.name(), "log.line");
+    let cancelling = server.post("/api/v1/jobs/b/cancel", json!({})).await;
+    cancelling.expect(StatusCode::ACCEPTED);
+    assert_eq!(stream.next().await.json()["done"], 50);
+    server.report("b", json!({"processed_count": 51})).await;
+    server.report("b", json!({"status": "completed"})).await;
+    let rest = stream.rest().await;
+    assert_eq!(rest.len(), 1, "{rest:?}");
+    assert_eq!(rest[0].name(), "end");
+}
+
 #[tokio::test]
 async fn polls_and_native_watchers_beside_a_view_are_as_without_it() {
     let server = build("").await;

@@ -1,5 +1,6 @@
 //! A pet shop's stock, as its old clients know it: a feed that is there from the start and has no end.
 
+use progressd::job::JobId;
 use reqwest::StatusCode;
 use serde_json::json;
 
@@ -93,4 +94,23 @@ async fn a_feed_that_was_removed_is_made_anew_when_it_is_asked_for() {
     assert_eq!(stream.head.status, StatusCode::OK);
     send(&server, "inventory", "stock-change", json!({})).await;
     assert_eq!(stream.next().await.name(), "stock-change");
+}
+
+#[tokio::test]
+async fn a_feed_is_neither_stalled_nor_abandoned_however_long_nobody_reports() {
+    let times = "jobs.lease_seconds = 1\njobs.abandon_after_seconds = 1\n";
+    let server = serving(&["inventory"], times).await;
+    let name = JobId::parse("inventory").expect("a name");
+    let feed = server.registry().find(&name).await.expect("the feed");
+    assert_eq!(feed.job().next_deadline(), None);
+    send(&server, "inventory", "stock-change", json!({})).await;
+    assert_eq!(server.status("inventory").await["status"], "processing");
+    assert_eq!(feed.job().next_deadline(), None);
+    // Another job of its kind has all of these ends before it.
+    server
+        .create(json!({"job_id": "other", "kind": "inventory"}))
+        .await;
+    let name = JobId::parse("other").expect("a name");
+    let other = server.registry().find(&name).await.expect("the job");
+    assert_ne!(other.job().next_deadline(), None);
 }

@@ -10,6 +10,7 @@ use super::{
         shape::{named, text},
     },
     describe,
+    watching::{FRAMES, as_stream, joining},
 };
 use crate::job::Bounds;
 
@@ -20,17 +21,29 @@ const REPEAT: &str =
 describe! {
     /// `POST /jobs`
     Create {
-        params: vec![
-            query("kind", "Makes the body the input of this kind's built-in worker.", text("A kind.", 1, Bounds::default().kind_chars)),
-            idempotency_key("The same key with the same body: 200 and the job as it is."),
-        ],
+        params: [
+            vec![
+                query("kind", "Makes the body the input of this kind's built-in worker.", text("A kind.", 1, Bounds::default().kind_chars)),
+                idempotency_key("The same key with the same body: 200 and the job as it is."),
+            ],
+            joining(),
+        ]
+        .concat(),
         answers: answers()
             .guarded()
             .with_a_body()
-            .errors(&[ErrorCode::JobExists, ErrorCode::JobGone])
-            .with(201, Answer::json("The new job.", "CreatedJob").header("Location"))
-            .with(200, Answer::json("The same request came before: the job as it is.", "CreatedJob").header("Location")),
+            .errors(&[ErrorCode::JobExists, ErrorCode::JobGone, ErrorCode::RateLimited, ErrorCode::TooManyStreams])
+            .with(201, created("The new job."))
+            .with(200, created("The same request came before: the job as it is."))
+            .with(204, Answer::empty("The cursor stands at the end of the finished job that the same request made.")
+                .header("Location").header("Cache-Control")),
     }
+}
+
+/// A job as JSON, or its stream to whoever prefers that.
+fn created(description: &str) -> Answer {
+    let answer = Answer::json(description, "CreatedJob").header("Location");
+    as_stream(answer, "StreamBlock", FRAMES)
 }
 
 describe! {

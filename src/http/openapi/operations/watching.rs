@@ -15,7 +15,7 @@ use crate::job::Count;
 use utoipa::openapi::path::Parameter;
 
 /// The frames of a job that is joined, says something, and ends.
-const FRAMES: &str = concat!(
+pub(super) const FRAMES: &str = concat!(
     "event: status\n",
     r#"data: {"job_id":"import-7","status":"processing","total_count":1000,"processed_count":250,"progress_percentage":25,…}"#,
     "\nretry: 5397\nid: 1795287604120511\n\n",
@@ -48,7 +48,7 @@ const FRAMES_OF_MANY: &str = concat!(
 );
 
 /// What every stream takes besides what it is about.
-fn joining() -> Vec<Parameter> {
+pub(super) fn joining() -> Vec<Parameter> {
     vec![
         header(
             "Last-Event-ID",
@@ -67,6 +67,15 @@ fn joining() -> Vec<Parameter> {
     ]
 }
 
+/// An answer that is, or may be, a stream of such blocks.
+pub(super) fn as_stream(answer: Answer, block: &str, frames: &str) -> Answer {
+    let blocks = "Blocks of server-sent events, and a colon on a line of its own as heartbeat.";
+    answer
+        .content("text/event-stream", sequence(blocks, block, frames))
+        .header("Cache-Control")
+        .header("X-Accel-Buffering")
+}
+
 /// A stream of such blocks, and what may stand in its place.
 fn stream_of(
     answers: Answers,
@@ -79,16 +88,9 @@ fn stream_of(
         "{description} A request whose `Accept` is exactly `text/event-stream` gets a passing refusal \
          (429, 500, 503) as a stream too, with one `error` block and a `retry`."
     );
-    let blocks = "Blocks of server-sent events, and a colon on a line of its own as heartbeat.";
     answers
         .errors(&[ErrorCode::RateLimited, ErrorCode::TooManyStreams])
-        .with(
-            200,
-            Answer::empty(&description)
-                .content("text/event-stream", sequence(blocks, block, frames))
-                .header("Cache-Control")
-                .header("X-Accel-Buffering"),
-        )
+        .with(200, as_stream(Answer::empty(&description), block, frames))
         .with(204, Answer::empty(over).header("Cache-Control"))
 }
 

@@ -14,13 +14,13 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::record::Recorder;
-use crate::support::{in_time, ports::free_address};
+use super::{in_time, ports::free_address};
 
-/// The real binary with a configuration of its own; killed when dropped.
+/// The real binary with a configuration of its own; killed when dropped. `PROGRESSD_PROGRAM` names another one
+/// than that which was built with the tests.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) address: SocketAddr,
+pub(crate) struct Node {
+    pub(crate) address: SocketAddr,
     folder: TempDir,
     variables: Vec<(String, String)>,
     child: Option<Child>,
@@ -28,7 +28,7 @@ pub(super) struct Node {
 
 impl Node {
     /// A node that does not run yet. `FOLDER` in the configuration is a folder of its own.
-    pub(super) fn new(toml: &str) -> Self {
+    pub(crate) fn new(toml: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let toml = toml.replace("FOLDER", &folder.path().display().to_string());
         std::fs::write(folder.path().join("progressd.toml"), toml).expect("a file");
@@ -41,26 +41,24 @@ impl Node {
     }
 
     /// The same with a variable in its environment.
-    pub(super) fn with_variable(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Starts it, and kills it so long after that, or as soon as it listens.
-    pub(super) async fn start_and_kill(&mut self, recorder: &Recorder, after: Duration) {
+    /// Starts it, and waits for so long, or until it listens.
+    pub(crate) async fn start_within(&mut self, patience: Duration) {
         let mut child = self.spawn();
-        let _ = tokio::time::timeout(after, listening(&mut child)).await;
-        recorder.killed();
-        child.start_kill().expect("a child");
-        child.wait().await.expect("a child");
+        let _ = tokio::time::timeout(patience, listening(&mut child)).await;
+        self.child = Some(child);
     }
 
     /// Starts it and waits until it listens.
-    pub(super) async fn start(&mut self) {
+    pub(crate) async fn start(&mut self) {
         let mut child = self.spawn();
         let line = in_time("the node", listening(&mut child)).await;
         assert_eq!(
@@ -78,7 +76,9 @@ impl Node {
             .append(true)
             .open(self.log_file())
             .expect("a log file");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_progressd"));
+        let built = || env!("CARGO_BIN_EXE_progressd").into();
+        let program = std::env::var_os("PROGRESSD_PROGRAM").unwrap_or_else(built);
+        let mut command = Command::new(program);
         command
             .args(["serve", "--listen", &self.address.to_string(), "--config"])
             .arg(self.folder().join("progressd.toml"))
@@ -91,20 +91,19 @@ impl Node {
     }
 
     /// Kills it, in whatever it is doing.
-    pub(super) async fn kill(&mut self, recorder: &Recorder) {
+    pub(crate) async fn kill(&mut self) {
         let mut child = self.child.take().expect("a running node");
-        recorder.killed();
         child.start_kill().expect("a child");
         child.wait().await.expect("a child");
     }
 
     /// Asks it to stop.
-    pub(super) async fn ask_to_stop(&self) {
+    pub(crate) async fn ask_to_stop(&self) {
         self.signal("TERM").await;
     }
 
     /// Sends it a signal by name.
-    pub(super) async fn signal(&self, name: &str) {
+    pub(crate) async fn signal(&self, name: &str) {
         let id = self
             .child
             .as_ref()
@@ -117,7 +116,7 @@ impl Node {
     }
 
     /// Stops it well.
-    pub(super) async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         self.ask_to_stop().await;
         let mut child = self.child.take().expect("a running node");
         let status = in_time("the end of the node", child.wait()).await;
@@ -126,12 +125,12 @@ impl Node {
     }
 
     /// What it has logged, over all its lives.
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
     /// Where its files are.
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
