@@ -27,6 +27,8 @@ pub(super) struct Outbox {
     newest: Seq,
     /// The highest id so far.
     cursor: Seq,
+    /// The highest time that was given in the place of a block's own id.
+    time: Seq,
 }
 
 /// How far the client's cursor may move.
@@ -60,6 +62,7 @@ impl Outbox {
             made_at: None,
             newest: Seq::ZERO,
             cursor: Seq::ZERO,
+            time: Seq::ZERO,
         }
     }
 
@@ -110,10 +113,13 @@ impl Outbox {
     }
 
     fn give_ids(&mut self, told: Told) {
-        if let Told::UpTo(told) = told {
-            for block in &mut self.blocks {
-                block.id = block.id.filter(|id| *id <= told);
-            }
+        let most = match told {
+            Told::UpTo(told) => told,
+            Told::Everything | Told::ToTheEnd => Seq::MAX,
+        };
+        for block in &mut self.blocks {
+            // A change that came through late may be older than the time: ids rise within a job.
+            block.id = block.id.filter(|id| *id <= most && *id > self.time);
         }
         let newest = self.blocks.iter().filter_map(|block| block.id).max();
         if let Some(last) = self.blocks.last_mut() {
@@ -125,11 +131,69 @@ impl Outbox {
                 // Whoever always finds more waiting must not fall back ever farther.
                 Told::UpTo(told) if self.has_times && newest.is_none() && told > self.cursor => {
                     last.id = Some(told);
-                    self.cursor = told;
+                    (self.cursor, self.time) = (told, told);
                 }
                 Told::UpTo(_) | Told::Everything => {}
             }
         }
         self.cursor = self.cursor.max(newest.unwrap_or_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::JobId;
+
+    fn seq(number: u64) -> Seq {
+        Seq::new(number).expect("a seq")
+    }
+
+    /// The ids of blocks with these seqs that are written together.
+    fn ids(outbox: &mut Outbox, seqs: &[u64], told: Told) -> Vec<Option<u64>> {
+        for number in seqs {
+            outbox.push(Block::status(seq(*number), "{}".into(), true));
+        }
+        let piece = outbox.write(None, told);
+        let text = String::from_utf8(piece.bytes.to_vec()).expect("UTF-8");
+        let blocks = text.split_terminator("\n\n");
+        let id_of = |block: &str| {
+            let line = block.lines().find_map(|line| line.strip_prefix("id: "));
+            line.map(|id| id.parse().expect("a number"))
+        };
+        blocks.map(id_of).collect()
+    }
+
+    #[test]
+    fn ids_stay_below_what_waits_and_the_last_block_says_so_where_none_has_its_own() {
+        let mut outbox = Outbox::new(true);
+        assert_eq!(
+            ids(&mut outbox, &[5, 7], Told::Everything),
+            [Some(5), Some(7)]
+        );
+        assert_eq!(
+            ids(&mut outbox, &[8, 9], Told::UpTo(seq(8))),
+            [Some(8), None]
+        );
+        assert_eq!(
+            ids(&mut outbox, &[20, 21], Told::UpTo(seq(15))),
+            [None, Some(15)]
+        );
+        assert_eq!(ids(&mut outbox, &[22], Told::UpTo(seq(15))), [None]);
+        // One that came through late, after a time beyond it was given.
+        assert_eq!(
+            ids(&mut outbox, &[12, 23], Told::Everything),
+            [None, Some(23)]
+        );
+    }
+
+    #[test]
+    fn where_jobs_are_named_no_time_stands_for_an_end() {
+        let mut outbox = Outbox::new(false);
+        assert_eq!(ids(&mut outbox, &[20], Told::UpTo(seq(15))), [None]);
+        let job_id = JobId::parse("j").expect("a name");
+        outbox.push(Block::status(seq(30), "{}".into(), false));
+        outbox.push(Block::removed(job_id.as_str(), seq(25), None));
+        assert_eq!(ids(&mut outbox, &[], Told::ToTheEnd), [None, Some(30)]);
     }
 }
