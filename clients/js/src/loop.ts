@@ -120,6 +120,7 @@ export async function run(
       expect(heartbeatMs * 1.5);
     };
     const take = ({ event, data, id, retry: hint = retry }: Block) => {
+      isHollow = false;
       cursor = id ?? cursor;
       isLast = hint >= NEVER;
       retry = isLast ? retry : hint;
@@ -127,7 +128,6 @@ export async function run(
       if (value === undefined || feed.isOver()) {
         return;
       }
-      isHollow = false;
       if (feed.take(event || 'message', value, id)) {
         failures = hollow = 0;
         isPolling = false;

@@ -86,6 +86,16 @@ test('a drain says when to come back, and what comes after it says so anew', asy
   watch.close();
 });
 
+test('a proxy that answers for the server says when to come back too', async () => {
+  answer = () => block('retry: 3000\n\n');
+  const states: string[] = [];
+  const watch = follow({ onState: (state) => states.push(state) });
+  await vi.advanceTimersByTimeAsync(9_001);
+  expect(requests.map((at) => Math.round(at / 1_000))).toEqual([0, 3, 6, 9]);
+  expect(states).toEqual(['connecting']);
+  watch.close();
+});
+
 test('success makes the waits short again', async () => {
   atMost();
   const watch = follow();
