@@ -43,10 +43,7 @@ pub(super) async fn list(
     query: Query,
 ) -> Result<Response, ApiError> {
     app.refuse_while_draining()?;
-    if principal.bond().is_some() {
-        let message = "This token is for one job alone";
-        return Err(ApiError::new(ErrorCode::Forbidden).because(message));
-    }
+    refuse_bound(&principal)?;
     let filter = read_filter(&query)?;
     let limit = query.number("limit", 1, LIST_LIMITS.1)?;
     let limit = limit.map_or(LIST_LIMITS.0, |limit| limit as usize);
@@ -90,7 +87,19 @@ fn body(page: JobPage) -> Body {
     }
 }
 
-fn sees(principal: &Principal, job: &Job) -> bool {
+/// Refuses a token of one job, which selects among no others.
+pub(super) fn refuse_bound(principal: &Principal) -> Result<(), ApiError> {
+    match principal.bond() {
+        None => Ok(()),
+        Some(_) => {
+            let message = "This token is for one job alone";
+            Err(ApiError::new(ErrorCode::Forbidden).because(message))
+        }
+    }
+}
+
+/// Whether the job is one of those that the caller may act on.
+pub(super) fn sees(principal: &Principal, job: &Job) -> bool {
     principal.may_act_on(job.id().as_str(), job.origin.owner.as_deref())
 }
 

@@ -14,7 +14,7 @@ use super::{
     ApiError, App, ErrorCode,
     client::Client,
     limits::Holders,
-    list::read_filter,
+    list::{read_filter, refuse_bound, sees},
     openapi::operations as op,
     permit::{Permit, Read},
     query::Query,
@@ -118,14 +118,10 @@ async fn select(
     let names = query.all("job").filter(|name| seen.insert(*name));
     let names: Vec<String> = names.map(String::from).collect();
     if names.is_empty() {
-        if principal.bond().is_some() {
-            let message = "This token is for one job alone";
-            return Err(ApiError::new(ErrorCode::Forbidden).because(message));
-        }
+        refuse_bound(principal)?;
         let filter = read_filter(query)?;
         let principal = principal.clone();
-        let may_see =
-            move |job: &Job| principal.may_act_on(job.id().as_str(), job.origin.owner.as_deref());
+        let may_see = move |job: &Job| sees(&principal, job);
         return Ok(Selection::Matching(Selector::new(filter, may_see)));
     }
     if let Some(filter) = FILTERS.iter().find(|filter| query.get(filter).is_some()) {

@@ -38,7 +38,7 @@ use super::{
 use crate::{
     job::{JobId, Seq},
     metrics::{OpenStream, StreamReason},
-    registry::{LifecycleEvent, LifecycleEvents, Registry, Since},
+    registry::{LifecycleEvent, LifecycleEvents, Registry, RegistryError, Since},
 };
 use inquiries::{Found, Inquiries, Listed};
 use joining::Joined;
@@ -172,9 +172,9 @@ impl MultiStream {
         while let Phase::Snapshot(joining) = &mut self.phase
             && !self.shown.outbox.is_full()
         {
-            let error: &dyn fmt::Display = match joining.poll_next_unpin(context) {
-                Poll::Ready(Some(Joined::Failed(_, ref error))) => &error.clone(),
-                Poll::Ready(Some(Joined::Unlisted(ref error))) => &error.clone(),
+            let error = match joining.poll_next_unpin(context) {
+                Poll::Ready(Some(Joined::Failed(_, error))) => RegistryError::from(error),
+                Poll::Ready(Some(Joined::Unlisted(error))) => error,
                 Poll::Ready(Some(joined)) => {
                     self.shown.show(joined, may_have_ids);
                     continue;
@@ -232,7 +232,7 @@ impl MultiStream {
                     self.read_up_to = Some(at);
                 }
                 Poll::Ready(Happening::News(news)) => {
-                    // What comes behind it is older than what comes behind the mark.
+                    // Until a mark comes through, no more is known to be read than when it was quiet.
                     self.read_up_to.get_or_insert(self.quiet_at);
                     if !std::mem::replace(&mut self.is_marked, true) {
                         self.shown.members.mark(self.now());

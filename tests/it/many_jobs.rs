@@ -22,17 +22,19 @@ const PATH: &str = "/api/v1/stream";
 /// Every report is shown, and a client gets no event twice.
 const SHARP: &str = "[stream]\nupdate_interval_ms = 0\nrewind_ms = 0";
 
-async fn open(server: &TestServer, query: &str) -> SseStream {
+/// Opens a stream.
+pub(crate) async fn open(server: &TestServer, query: &str) -> SseStream {
     server.stream(&format!("{PATH}?{query}")).await
 }
 
-async fn resume(server: &TestServer, query: &str, cursor: &str) -> SseStream {
+/// Comes back to one with a cursor.
+pub(crate) async fn resume(server: &TestServer, query: &str, cursor: &str) -> SseStream {
     let request = server.request(Method::GET, &format!("{PATH}?{query}"));
     SseStream::open(request.header("last-event-id", cursor)).await
 }
 
 /// Everything up to `synced`, which comes with it.
-async fn snapshot(stream: &mut SseStream) -> (Vec<Block>, Block) {
+pub(crate) async fn snapshot(stream: &mut SseStream) -> (Vec<Block>, Block) {
     let mut blocks = Vec::new();
     loop {
         let block = stream.next().await;

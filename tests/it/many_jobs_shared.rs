@@ -5,15 +5,18 @@ mod stores;
 
 use std::collections::BTreeMap;
 
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{
-    postgres_server::database,
-    redis_server::{RedisServer, own_prefix},
-    server::TestServer,
-    shared_memory::Hall,
-    sse::{Block, SseStream},
+use crate::{
+    many_jobs::{open, resume, snapshot},
+    support::{
+        postgres_server::database,
+        redis_server::{RedisServer, own_prefix},
+        server::TestServer,
+        shared_memory::Hall,
+        sse::{Block, SseStream},
+    },
 };
 
 /// Every report is shown, and a client gets no event twice.
@@ -36,27 +39,6 @@ async fn worlds(toml: &str) -> Vec<[TestServer; 2]> {
 
 async fn two_nodes(toml: &str) -> [TestServer; 2] {
     [TestServer::with(toml).await, TestServer::with(toml).await]
-}
-
-async fn open(server: &TestServer, query: &str) -> SseStream {
-    server.stream(&format!("/api/v1/stream?{query}")).await
-}
-
-async fn resume(server: &TestServer, query: &str, cursor: &str) -> SseStream {
-    let request = server.request(Method::GET, &format!("/api/v1/stream?{query}"));
-    SseStream::open(request.header("last-event-id", cursor)).await
-}
-
-/// Everything up to `synced`, which comes with it.
-async fn snapshot(stream: &mut SseStream) -> (Vec<Block>, Block) {
-    let mut blocks = Vec::new();
-    loop {
-        let block = stream.next().await;
-        if block.name() == "synced" {
-            return (blocks, block);
-        }
-        blocks.push(block);
-    }
 }
 
 /// What a block says, in short: its name, its job, and the state or the event's data.

@@ -177,16 +177,17 @@ async fn a_watcher_that_was_busy_gets_the_newest_status_and_every_event() {
 
 #[tokio::test]
 async fn a_watcher_that_lost_frames_goes_on_from_the_present_state() {
-    let watched = Watched::new(EVERY_REPORT).await;
+    let kept = "[events]\nmax_count = 10000\nmax_bytes = 10000000";
+    let watched = Watched::new(&format!("{EVERY_REPORT}\n{kept}")).await;
     let mut stream = watched.stream(SETTINGS).await;
     read(&mut stream);
-    for _ in 0..40 {
-        // Forty times ten: more than the frames that are kept for a reader.
-        watched.events(10).await;
+    for _ in 0..83 {
+        // More in all than the frames that are kept for a reader.
+        watched.events(100).await;
     }
     watched.report(json!({"processed_count": 7})).await;
     let told = read(&mut stream);
-    assert_eq!(told.len(), 401);
+    assert_eq!(told.len(), 8_301);
     assert_eq!(
         (told[0].name(), &told[0].id, told[0].retry),
         ("status", &None, None)

@@ -210,8 +210,12 @@ async fn whoever_falls_behind_is_counted_and_so_is_who_cannot_catch_up() {
     let events = Value::from(vec![json!({"event": "line", "data": 1}); 1_000]);
     let bounds = server.registry().settings().bounds;
     let events = parse_events(events.to_string().as_bytes(), &bounds);
-    let command = Command::Events(events.expect("events").0);
-    job.apply(command, None).await.expect("they are applied");
+    let events = events.expect("events").0;
+    // More in all than the frames that are kept for a reader.
+    for _ in 0..9 {
+        let command = Command::Events(events.clone());
+        job.apply(command, None).await.expect("they are applied");
+    }
     store.every_call(Fate::Failed);
     assert!(poll().is_ready(), "the last block");
     drop(stream);

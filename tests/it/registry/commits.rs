@@ -81,11 +81,9 @@ async fn fold_takes_no_more_bytes_than_a_store_does_beside_its_other_work() {
     let handle = stage.create(json!({"job_id": "j"})).await;
     stage.store.commits.shut();
     let send = || {
-        let big = NewEvent {
-            name: EventName::parse("big").expect("a valid name"),
-            data: Json::of(&"x".repeat(1024 * 1024)).expect("a string serializes"),
-        };
-        handle.submit(Command::Events(vec![big]), None)
+        let big = json!({"big": "x".repeat(1024 * 1024)});
+        let row = Json::of(&big).expect("an object serializes");
+        handle.submit(Command::Rows(vec![row]), None)
     };
     let first = send();
     stage.store.commits.until_arrivals(1).await;

@@ -9,7 +9,25 @@ use serde_json::json;
 use super::*;
 
 /// More frames than wait for a slow watcher.
-const TOO_MANY: usize = 300;
+const TOO_MANY: usize = 8_300;
+
+/// A stage that keeps them all.
+fn keeping_all() -> Stage {
+    let limits = MemoryLimits {
+        events_per_job: 2 * TOO_MANY,
+        event_bytes_per_job: 1 << 24,
+        ..roomy_limits()
+    };
+    Stage::with(roomy_settings(), limits)
+}
+
+/// `TOO_MANY` events, some with each commit.
+async fn pass_by(handle: &JobHandle) {
+    for first in (0..TOO_MANY).step_by(100) {
+        let committed = handle.apply(events(first, 100), None).await;
+        committed.expect("committed");
+    }
+}
 
 /// A watcher that joined, and read nothing while `TOO_MANY` events passed by.
 async fn lagging(stage: &Stage) -> (JobHandle, Attachment, Seq) {
@@ -19,12 +37,7 @@ async fn lagging(stage: &Stage) -> (JobHandle, Attachment, Seq) {
         .await
         .expect("the store answers");
     let seen = attached.snapshot.job.seq;
-    for number in 0..TOO_MANY {
-        handle
-            .apply(events(number, 1), None)
-            .await
-            .expect("committed");
-    }
+    pass_by(&handle).await;
     let live = attached.live.expect("unfinished");
     let mut frames = Vec::new();
     let received = poll_fn(|context| live.poll_receive(context, &mut frames)).await;
@@ -44,7 +57,7 @@ fn numbers(attached: &Attachment) -> Vec<usize> {
 
 #[tokio::test]
 async fn a_watcher_that_lagged_gets_every_kept_event_and_goes_on() {
-    let stage = Stage::new();
+    let stage = keeping_all();
     let (handle, attached, _) = lagging(&stage).await;
     assert!(!attached.has_gap);
     assert_eq!(numbers(&attached), (0..TOO_MANY).collect::<Vec<_>>());
@@ -76,15 +89,11 @@ async fn a_watcher_that_lagged_too_far_is_told_of_the_gap() {
 
 #[tokio::test]
 async fn a_watcher_that_lagged_past_the_end_gets_the_last_status() {
-    let stage = Stage::new();
+    let stage = keeping_all();
     let handle = stage.create(json!({"job_id": "j"})).await;
     let seen = handle.job().seq;
     let live = watch(&handle).await;
-    // One request's worth is enough.
-    handle
-        .apply(events(0, TOO_MANY), None)
-        .await
-        .expect("committed");
+    pass_by(&handle).await;
     handle
         .apply(report(json!({"status": "completed"})), None)
         .await
@@ -101,11 +110,11 @@ async fn a_watcher_that_lagged_past_the_end_gets_the_last_status() {
 
 #[tokio::test]
 async fn large_events_let_a_watcher_lag_by_their_bytes() {
-    let stage = Stage::new();
+    let stage = keeping_all();
     let handle = stage.create(json!({"job_id": "j"})).await;
     let seen = handle.job().seq;
     let live = watch(&handle).await;
-    for _ in 0..6 {
+    for _ in 0..40 {
         let large = NewEvent {
             name: EventName::parse("large").expect("a valid name"),
             data: Json::of(&"x".repeat(60_000)).expect("a string serializes"),
@@ -122,7 +131,7 @@ async fn large_events_let_a_watcher_lag_by_their_bytes() {
         .catch_up(live, seen)
         .await
         .expect("the store answers");
-    assert_eq!((attached.missed.len(), attached.has_gap), (6, false));
+    assert_eq!((attached.missed.len(), attached.has_gap), (40, false));
 }
 
 #[tokio::test]
