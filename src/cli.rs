@@ -1,6 +1,7 @@
 //! The command line: what can be asked of the binary, and the commands that need no server.
 
 pub mod check;
+pub mod client;
 pub mod demo;
 pub mod health;
 pub mod key;

@@ -25,7 +25,7 @@ const LAST_THREADS_TIME: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             for line in format!("{error:#}").lines() {
                 eprintln!("error: {line}");
@@ -35,22 +35,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let mut output = io::stdout();
     match cli.command {
-        Command::Serve(arguments) => block_on(cli::serve::run(arguments, &mut output)),
-        Command::Demo(arguments) => block_on(cli::demo::run(arguments, &mut output)),
-        Command::Token(arguments) => cli::token::run(arguments, &mut output),
-        Command::Key(arguments) => cli::key::run(arguments, &mut output),
-        Command::Check(arguments) => cli::check::run(arguments, &mut output),
+        Command::Serve(arguments) => block_on(cli::serve::run(arguments, &mut output))?,
+        Command::Demo(arguments) => block_on(cli::demo::run(arguments, &mut output))?,
+        Command::Token(arguments) => cli::token::run(arguments, &mut output)?,
+        Command::Key(arguments) => cli::key::run(arguments, &mut output)?,
+        Command::Check(arguments) => cli::check::run(arguments, &mut output)?,
         Command::OpenApi => output
             .write_all(openapi::document().as_bytes())
-            .context("print the document"),
-        Command::Health(arguments) => block_on(cli::health::run(arguments, &mut output)),
+            .context("print the document")?,
+        Command::Health(arguments) => block_on(cli::health::run(arguments, &mut output))?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
-fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -1,0 +1,210 @@
+//! What the commands on the other side of HTTP share: which server, which credential, and how a call fails.
+
+pub mod target;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header, redirect};
+use serde::Deserialize;
+
+use self::target::Target;
+use crate::config::{Secret, is_loopback_host};
+
+/// How long a connection may take; answers have their own times.
+const LONGEST_CONNECT: Duration = Duration::from_secs(10);
+
+/// The longest error message that is read from an answer.
+const MOST_ERROR_BYTES: usize = 16 * 1024;
+
+/// Which server, and as whom.
+#[derive(Clone, Debug, Args)]
+pub struct ClientArguments {
+    /// Base URL of the server
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "PROGRESSD_URL",
+        default_value = "http://127.0.0.1:8080"
+    )]
+    pub server: Url,
+    /// API key or token; only from the environment, since everybody on the machine sees what stands on a command line
+    #[arg(skip = credential())]
+    pub token: Option<Secret>,
+}
+
+fn credential() -> Option<Secret> {
+    let token = std::env::var("PROGRESSD_TOKEN").ok()?;
+    let token = token.trim();
+    (!token.is_empty()).then(|| Secret::from(token.to_owned()))
+}
+
+/// Why a call has no answer of use.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The server answered, and said no.
+    #[error("{message} ({code})")]
+    Refused {
+        /// Of the answer.
+        status: StatusCode,
+        /// The code in the envelope, or the status where something else answered.
+        code: String,
+        /// For people.
+        message: String,
+        /// When to come back, as far as that was said.
+        retry_after: Option<Duration>,
+    },
+    /// Nobody answered, or not to the end.
+    #[error("{}", causes(.0))]
+    Unreachable(reqwest::Error),
+}
+
+impl From<reqwest::Error> for CallError {
+    fn from(error: reqwest::Error) -> Self {
+        // A URL may carry a credential, and the caller knows it anyway.
+        Self::Unreachable(error.without_url())
+    }
+}
+
+impl CallError {
+    /// Whether trying again later may help: nobody answered, or somebody who will be better soon.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => {
+                status.is_server_error()
+                    || *status == StatusCode::TOO_MANY_REQUESTS
+                    || *status == StatusCode::REQUEST_TIMEOUT
+            }
+            Self::Unreachable(_) => true,
+        }
+    }
+}
+
+/// Calls to servers with one credential.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    token: Option<Secret>,
+    server: Url,
+}
+
+impl Client {
+    /// One for the server and the credential of the command line.
+    ///
+    /// # Errors
+    /// TLS cannot be set up, or the server's address is not one for HTTP.
+    pub fn new(arguments: ClientArguments) -> anyhow::Result<Self> {
+        let ClientArguments { mut server, token } = arguments;
+        anyhow::ensure!(
+            matches!(server.scheme(), "http" | "https"),
+            "the address of a server begins with http:// or https://, not with {}:",
+            server.scheme()
+        );
+        // What is joined to it goes below it, also where a proxy gives it a folder.
+        if !server.path().ends_with('/') {
+            server.set_path(&format!("{}/", server.path()));
+        }
+        let mut http = reqwest::Client::builder()
+            .connect_timeout(LONGEST_CONNECT)
+            // A credential goes where it was sent, and nowhere else.
+            .redirect(redirect::Policy::none())
+            .user_agent(concat!("progressd/", env!("CARGO_PKG_VERSION")));
+        if is_loopback_host(server.host_str().unwrap_or_default()) {
+            // A proxy of the environment does not reach this machine's own addresses.
+            http = http.no_proxy();
+        }
+        Ok(Self {
+            http: http.build().context("prepare for requests")?,
+            token,
+            server,
+        })
+    }
+
+    /// The server's base URL, with a slash at its end.
+    pub fn server(&self) -> &Url {
+        &self.server
+    }
+
+    /// What an argument means that names a server, a job or a stream.
+    ///
+    /// # Errors
+    /// It is no URL for HTTP and no job's name either.
+    pub fn target(&self, text: &str) -> anyhow::Result<Target> {
+        Target::parse(text, &self.server)
+    }
+
+    /// A request with the credential.
+    pub fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        let request = self.http.request(method, url);
+        match &self.token {
+            Some(token) => request.bearer_auth(token.expose()),
+            None => request,
+        }
+    }
+
+    /// Sends a request, and reads why when the answer is no success.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn send(&self, request: RequestBuilder) -> Result<Response, CallError> {
+        let response = request.send().await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        Err(refusal(status, response).await)
+    }
+}
+
+/// What the envelope of an error says; what is none says its status alone.
+async fn refusal(status: StatusCode, mut response: Response) -> CallError {
+    #[derive(Deserialize)]
+    struct Envelope {
+        error: Inner,
+    }
+    #[derive(Deserialize)]
+    struct Inner {
+        code: String,
+        message: String,
+    }
+    let retry_after = response
+        .headers()
+        .get(header::RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .map(Duration::from_secs);
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > MOST_ERROR_BYTES {
+            break;
+        }
+    }
+    let Inner { code, message } = match serde_json::from_slice(&body) {
+        Ok(Envelope { error }) => error,
+        Err(_) => Inner {
+            code: format!("HTTP {}", status.as_u16()),
+            message: status
+                .canonical_reason()
+                .unwrap_or("No reason given")
+                .to_owned(),
+        },
+    };
+    CallError::Refused {
+        status,
+        code,
+        message,
+        retry_after,
+    }
+}
+
+/// The whole chain: the outermost says only that sending failed.
+fn causes(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
