@@ -12,7 +12,7 @@ use crate::support::{
 };
 
 /// Every route, and the methods that it has.
-const ROUTES: [(&str, &str); 16] = [
+const ROUTES: [(&str, &str); 18] = [
     ("/api/v1/jobs", "GET, HEAD, POST"),
     ("/api/v1/jobs/a", "GET, HEAD, PATCH, DELETE"),
     ("/api/v1/jobs/a/status", "GET, HEAD"),
@@ -24,6 +24,8 @@ const ROUTES: [(&str, &str); 16] = [
     ("/api/v1/jobs/a/download", "GET, HEAD"),
     ("/api/v1/reports", "POST"),
     ("/api/v1/stream", "GET, HEAD"),
+    ("/", "GET, HEAD"),
+    ("/assets/dashboard.js", "GET, HEAD"),
     ("/client.js", "GET, HEAD"),
     ("/healthz", "GET, HEAD"),
     ("/readyz", "GET, HEAD"),
@@ -152,7 +154,11 @@ async fn paths_that_are_almost_right_are_unknown() {
     let server = TestServer::start().await;
     server.create(json!({"job_id": "a"})).await;
     for path in [
-        "/",
+        "//",
+        "/assets",
+        "/assets/",
+        "/assets/other.js",
+        "/index.html",
         "/api",
         "/api/v1",
         "/api/v1/",

@@ -242,6 +242,7 @@ async fn every_call_answers_as_described() {
         "/openapi.json",
         "/docs",
         "/client.js",
+        "/",
     ] {
         let answer = session.call(&format!("GET {path}"), "", None, 200).await;
         if let Some(tag) = answer.header("etag") {
@@ -249,14 +250,17 @@ async fn every_call_answers_as_described() {
             session.send(&format!("GET {path}"), known, 304).await;
         }
     }
-    let file = "GET /docs/{file}";
-    for name in [
-        "page.js",
-        "swagger-ui-bundle.js",
-        "swagger-ui.css",
-        "LICENSE",
+    for (folder, name) in [
+        ("docs", "page.js"),
+        ("docs", "swagger-ui-bundle.js"),
+        ("docs", "swagger-ui.css"),
+        ("docs", "LICENSE"),
+        ("assets", "dashboard.js"),
+        ("assets", "style.css"),
+        ("assets", "LICENSES.txt"),
     ] {
-        let path = format!("/docs/{name}");
+        let file = &*format!("GET /{folder}/{{file}}");
+        let path = format!("/{folder}/{name}");
         let answer = Answer::of(session.get(&path)).await;
         session.truth.check(file, &answer);
         let known = session

@@ -129,6 +129,9 @@ async fn the_document_and_its_page_are_open_and_are_sent_once() {
         ("/openapi.json", "application/json"),
         ("/docs", "text/html; charset=utf-8"),
         ("/client.js", "text/javascript; charset=utf-8"),
+        ("/", "text/html; charset=utf-8"),
+        ("/assets/dashboard.js", "text/javascript; charset=utf-8"),
+        ("/assets/style.css", "text/css; charset=utf-8"),
         ("/docs/page.js", "text/javascript; charset=utf-8"),
         ("/docs/swagger-ui.css", "text/css; charset=utf-8"),
     ] {
