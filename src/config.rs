@@ -38,7 +38,7 @@ pub use self::{
     secret::Secret,
     sections::{
         DnsSource, EmailRunnerConfig, EventsConfig, JobsConfig, LogConfig, LogFormat, RunnerConfig,
-        ServerConfig, StreamConfig, TlsConfig,
+        ServerConfig, StreamConfig, StreamDelivery, TlsConfig,
     },
     store::{
         Durability, EmbeddedStoreConfig, MemoryStoreConfig, PostgresStoreConfig, RedisStoreConfig,
@@ -291,6 +291,12 @@ impl Config {
         {
             problems.push(
                 "`server.admin_listen` must not be the address of `server.listen`: leave it empty to serve metrics there"
+                    .into(),
+            );
+        }
+        if self.server.delivery == StreamDelivery::Handover && self.server.tls.files().is_some() {
+            problems.push(
+                "`server.delivery` is \"handover\", but streams over TLS cannot be handed over: use \"auto\", or leave `server.tls` to a proxy"
                     .into(),
             );
         }

@@ -14,7 +14,8 @@ use tokio_util::{
 };
 
 use crate::{
-    config::{AuthMode, Config, ConfigError},
+    config::{AuthMode, Config, ConfigError, StreamDelivery},
+    delivery::Delivery,
     http::{
         App, FORGET_INTERVAL, Metrics, Passes, Policy, Usage, admin_router,
         connection::{self, ConnectionLimits, Drained, Endpoint, Tls, TlsError},
@@ -151,6 +152,7 @@ impl Server {
         let (connection_limits, limits) = watch::channel(connection_limits(config));
         let endpoint = Endpoint {
             listener,
+            delivery: delivery(config, &connection_metrics)?,
             tls: tls.clone(),
             app: router(Arc::clone(&app)),
             limits,
@@ -277,6 +279,7 @@ impl Admin {
             listener,
             tls: None,
             app,
+            delivery: None,
             limits,
             // Operators' own connections are not what they want to know about.
             metrics: ConnectionMetrics::new(&Meter::new()),
@@ -316,6 +319,23 @@ fn bind(listen: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
 pub fn load_tls(config: &Config) -> Result<Option<Tls>, TlsError> {
     let files = config.server.tls.files();
     files.map(|(cert, key)| Tls::load(cert, key)).transpose()
+}
+
+/// The threads that write streams, when there are to be any.
+fn delivery(config: &Config, metrics: &Arc<ConnectionMetrics>) -> anyhow::Result<Option<Delivery>> {
+    let is_plain = config.server.tls.files().is_none();
+    if config.server.delivery == StreamDelivery::Body || !is_plain {
+        return Ok(None);
+    }
+    let threads = match config.server.delivery_threads {
+        0 => std::thread::available_parallelism()
+            .map_or(1, |processors| processors.get().div_ceil(2)),
+        threads => threads,
+    };
+    let delivery = Delivery::start(threads, metrics);
+    delivery
+        .map(Some)
+        .context("start the threads that deliver streams")
 }
 
 /// The one loud line of an open server.

@@ -43,6 +43,16 @@ use upkeep::{Due, Upkeep};
 /// statuses are left out: it could not have read them in time.
 const SLOW_FRAMES: usize = 16;
 
+/// What one watcher reads, whoever delivers it: pieces that each go out in one write.
+pub trait Blocks: http_body::Body<Data = Bytes, Error = Infallible> + Send + Unpin {
+    /// From now on whoever polls looks at the clock too, for many streams at once: nothing wakes them
+    /// for the time's sake, and they poll again at [`Blocks::next_look`].
+    fn leave_time_to_caller(&mut self);
+
+    /// When the stream has to be polled at the latest.
+    fn next_look(&self) -> Instant;
+}
+
 /// How streams are paced and ended; from `[stream]`.
 #[derive(Debug, Clone, Copy)]
 pub struct StreamSettings {
@@ -402,6 +412,16 @@ impl http_body::Body for JobStream {
     /// Lets the end of the body leave in one write with the last block.
     fn is_end_stream(&self) -> bool {
         self.is_over() && self.ready.is_none()
+    }
+}
+
+impl Blocks for JobStream {
+    fn leave_time_to_caller(&mut self) {
+        self.upkeep.leave_time_to_caller();
+    }
+
+    fn next_look(&self) -> Instant {
+        self.upkeep.next_look().into_std()
     }
 }
 

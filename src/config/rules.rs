@@ -10,7 +10,7 @@ use super::{
     auth::{AuthSetting, JwtAlgorithm, is_url},
     layers::{Layer, Setting},
     origins::{Host, Origin},
-    sections::{DnsSource, LogFormat},
+    sections::{DnsSource, LogFormat, StreamDelivery},
     store::{Durability, StoreBackend},
 };
 use texts::{
@@ -61,6 +61,8 @@ const RULES: &[(&str, Rule)] = &[
     ("server.views", List(not_empty)),
     ("server.trusted_proxies", List(is_network)),
     ("server.admin_listen", Text(is_address_or_empty)),
+    ("server.delivery", Text(parses::<StreamDelivery>)),
+    ("server.delivery_threads", Number(0, 1_024)),
     ("server.tls.cert", Path(is_path_or_empty)),
     ("server.tls.key", Path(is_path_or_empty)),
     ("store.backend", Text(parses::<StoreBackend>)),

@@ -28,8 +28,43 @@ pub struct ServerConfig {
     /// Empty, the default, is none.
     #[serde(deserialize_with = "none_if_empty")]
     pub admin_listen: Option<SocketAddr>,
+    /// Who writes streams to plain HTTP/1 connections. Default auto.
+    pub delivery: StreamDelivery,
+    /// Threads that do nothing else; 0, the default, is one for two processors.
+    pub delivery_threads: usize,
     /// `[server.tls]`: HTTPS.
     pub tls: TlsConfig,
+}
+
+/// Who writes streams to their connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamDelivery {
+    /// Threads of their own where they can, which is on plain HTTP/1, and hyper elsewhere.
+    Auto,
+    /// hyper.
+    Body,
+    /// Threads of their own; a server that could not hand any stream over does not start.
+    Handover,
+}
+
+impl FromStr for StreamDelivery {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "body" => Ok(Self::Body),
+            "handover" => Ok(Self::Handover),
+            _ => Err("must be \"auto\", \"body\" or \"handover\""),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for StreamDelivery {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
 }
 
 /// `[server.tls]`

@@ -3,16 +3,18 @@
 //! `axum::serve` is not used: it has no header timeout, no connection cap, no write
 //! timeout, and its graceful shutdown waits for ever on an open stream. hyper-util's
 //! general connection is not used either: it cannot give its socket back, which the
-//! second way of delivering streams will need. So a connection's first bytes decide
+//! second way of delivering streams needs (`handing_over`). So a connection's first bytes decide
 //! (`preface`), or the TLS handshake (`tls`), which of hyper's two servers gets it
 //! (`http1`, `http2`), and below all lies a socket that notices when its peer has stopped
 //! reading (`progress_io`).
 
 mod accept;
 mod descriptors;
+mod handing_over;
 mod handle;
 mod http1;
 mod http2;
+mod places;
 mod preface;
 mod progress_io;
 mod tls;
@@ -24,10 +26,14 @@ use axum::Router;
 use hyper_util::rt::TokioTimer;
 
 use crate::config::TrustedProxies;
+use crate::delivery::Delivery;
 use crate::metrics::ConnectionMetrics;
 
 pub use accept::{Drained, Endpoint, bind, serve};
 pub use descriptors::{default_max_connections, raise_descriptor_limit};
+pub use handing_over::HandedOver;
+pub(super) use http1::asks_to_close;
+
 pub use handle::{CloseGuard, ConnectionHandle};
 pub use tls::{Tls, TlsError};
 
@@ -66,6 +72,7 @@ pub struct ConnectionLimits {
 struct Shared {
     app: Router,
     tls: Option<Tls>,
+    delivery: Option<Arc<Delivery>>,
     limits: ConnectionLimits,
     metrics: Arc<ConnectionMetrics>,
     http1: hyper::server::conn::http1::Builder,
@@ -75,6 +82,7 @@ impl Shared {
     fn new(
         app: Router,
         tls: Option<Tls>,
+        delivery: Option<Arc<Delivery>>,
         limits: ConnectionLimits,
         metrics: Arc<ConnectionMetrics>,
     ) -> Arc<Self> {
@@ -90,6 +98,7 @@ impl Shared {
         Arc::new(Self {
             app,
             tls,
+            delivery,
             limits,
             metrics,
             http1,

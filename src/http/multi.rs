@@ -104,7 +104,7 @@ async fn join(
     };
     metrics.joined(join);
     let stream = MultiStream::new(start, settings, options, metrics.open());
-    Ok(Joined::Stream(Box::pin(stream), seat))
+    Ok(Joined::Stream(Box::new(stream), seat))
 }
 
 /// Which jobs the query is about.

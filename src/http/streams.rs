@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use axum::{
@@ -24,7 +25,7 @@ use http_body_util::Full;
 use super::{
     ApiError, App, ErrorCode, Policy,
     client::Client,
-    connection::{CloseGuard, ConnectionHandle},
+    connection::{CloseGuard, ConnectionHandle, HandedOver, asks_to_close},
     envelope::panic_text,
     limits::{Holders, Seat},
     openapi::operations as op,
@@ -38,7 +39,7 @@ use crate::{
     job::Seq,
     metrics::Join,
     registry::{Cursor, JobHandle},
-    stream::{JobStream, StreamOptions, refusal_block, refusal_through},
+    stream::{Blocks, JobStream, StreamOptions, refusal_block, refusal_through},
     view::{Control, Face, View, Views},
 };
 
@@ -48,10 +49,15 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Tells nginx not to buffer the answer.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// The body of a stream together with what its end frees, and closes.
+/// A stream together with its place among all that are open, which its end frees.
+struct Seated {
+    blocks: Box<dyn Blocks>,
+    _seat: Seat,
+}
+
+/// The body of a stream, whose end closes the connection.
 struct Closing<B> {
     body: B,
-    _seat: Option<Seat>,
     _close: Option<CloseGuard>,
 }
 
@@ -109,19 +115,25 @@ pub(super) async fn answer(
             tracing::error!(panic = panic_text(&*panic), "joining a stream panicked");
             Err(ApiError::new(ErrorCode::Internal))
         });
+    let connection = parts.extensions.get::<ConnectionHandle>();
     // Called for streams alone: other answers leave the connection open.
-    let close = || {
-        let connection = parts.extensions.get::<ConnectionHandle>();
-        connection.map(ConnectionHandle::close_after_response)
-    };
+    let close = || connection.map(ConnectionHandle::close_after_response);
     match joined {
-        Ok(Joined::Stream(stream, seat)) => {
-            stream_response(stream, Some(seat), close(), says_keep_alive)
+        Ok(Joined::Stream(blocks, seat)) => {
+            let blocks = Seated {
+                blocks,
+                _seat: seat,
+            };
+            let response = match connection {
+                Some(connection) if connection.hands_over() => HandedOver::answer(Box::new(blocks)),
+                _ => closing(blocks, close()),
+            };
+            with_stream_headers(response, says_keep_alive)
         }
         Ok(Joined::Head) => {
             // Of unknown length, as the stream's own body is.
             let body = Body::from_stream(empty::<Result<Bytes, Infallible>>());
-            with_stream_headers(body, says_keep_alive)
+            with_stream_headers(Response::new(body), says_keep_alive)
         }
         Ok(Joined::Over) => {
             // What one cursor is answered must not be kept for another one.
@@ -140,14 +152,11 @@ pub(super) async fn answer(
             app.metrics.refused(error.code());
             app.metrics.streams.refused();
             let body = Full::new(Bytes::from(block));
-            stream_response(body, None, close(), says_keep_alive)
+            with_stream_headers(closing(body, close()), says_keep_alive)
         }
         Err(error) => error.into_response(),
     }
 }
-
-/// The blocks of a stream, as they come.
-pub(super) type Blocks = Pin<Box<dyn http_body::Body<Data = Bytes, Error = Infallible> + Send>>;
 
 /// Who asks, by which policy, and from where.
 pub(super) struct Caller {
@@ -195,7 +204,7 @@ impl<'r> Wanted<'r> {
 /// What joining came to.
 pub(super) enum Joined {
     /// A stream, and its place among all that are open.
-    Stream(Blocks, Seat),
+    Stream(Box<dyn Blocks>, Seat),
     /// The request is a HEAD: no subscription begins.
     Head,
     /// The watcher has seen the end.
@@ -300,7 +309,7 @@ impl Joining {
             return Err(ApiError::new(ErrorCode::JobGone));
         }
         let stream = JobStream::new(job, attachment, app.streams, options, metrics.open());
-        Ok(Joined::Stream(Box::pin(stream), seat))
+        Ok(Joined::Stream(Box::new(stream), seat))
     }
 }
 
@@ -332,13 +341,6 @@ pub(super) fn read_heartbeat(query: &Query) -> Result<bool, ApiError> {
         Some("event") => Ok(true),
         Some(_) => Err(ApiError::invalid("heartbeat", "must be comment or event")),
     }
-}
-
-/// Whether the client wants the connection closed: then hyper says so, and nobody the contrary.
-fn asks_to_close(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(header::CONNECTION).iter();
-    let mut options = values.flat_map(|value| value.to_str().unwrap_or_default().split(','));
-    options.any(|option| option.trim().eq_ignore_ascii_case("close"))
 }
 
 /// Whether the client is an `EventSource`, which gives up for good on any status but 200. It can only GET: whoever
@@ -374,25 +376,17 @@ pub(super) fn is_asked_by_event_source(request: &Request, views: &Views) -> bool
 }
 
 /// A stream, after whose last block an HTTP/1 connection closes.
-fn stream_response<B>(
-    body: B,
-    seat: Option<Seat>,
-    close: Option<CloseGuard>,
-    says_keep_alive: bool,
-) -> Response
+fn closing<B>(body: B, close: Option<CloseGuard>) -> Response
 where
     B: http_body::Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
 {
-    let body = Closing {
+    Response::new(Body::new(Closing {
         body,
-        _seat: seat,
         _close: close,
-    };
-    with_stream_headers(Body::new(body), says_keep_alive)
+    }))
 }
 
-fn with_stream_headers(body: Body, says_keep_alive: bool) -> Response {
-    let mut response = Response::new(body);
+fn with_stream_headers(mut response: Response, says_keep_alive: bool) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
         (header::CONTENT_TYPE, "text/event-stream"),
@@ -423,5 +417,31 @@ impl<B: http_body::Body<Data = Bytes, Error = Infallible> + Unpin> http_body::Bo
 
     fn is_end_stream(&self) -> bool {
         self.body.is_end_stream()
+    }
+}
+
+impl http_body::Body for Seated {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut *self.blocks).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.blocks.is_end_stream()
+    }
+}
+
+impl Blocks for Seated {
+    fn leave_time_to_caller(&mut self) {
+        self.blocks.leave_time_to_caller();
+    }
+
+    fn next_look(&self) -> Instant {
+        self.blocks.next_look()
     }
 }

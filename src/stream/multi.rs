@@ -32,7 +32,7 @@ use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
-    StreamEnd, StreamOptions, StreamSettings, jittered_retry_ms,
+    Blocks, StreamEnd, StreamOptions, StreamSettings, jittered_retry_ms,
     upkeep::{Due, Upkeep},
 };
 use crate::{
@@ -397,6 +397,16 @@ impl http_body::Body for MultiStream {
     /// Lets the end of the body leave in one write with the last block.
     fn is_end_stream(&self) -> bool {
         matches!(self.phase, Phase::Over(_)) && self.ready.is_none()
+    }
+}
+
+impl Blocks for MultiStream {
+    fn leave_time_to_caller(&mut self) {
+        self.upkeep.leave_time_to_caller();
+    }
+
+    fn next_look(&self) -> std::time::Instant {
+        self.upkeep.next_look().into_std()
     }
 }
 

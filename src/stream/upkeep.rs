@@ -1,6 +1,7 @@
 //! What a stream has besides its blocks: heartbeats, and a latest end.
 //!
-//! The one timer of a stream stands in the runtime's wheel for whichever comes first.
+//! The one timer of a stream stands in the runtime's wheel for whichever comes first, unless whoever polls it
+//! looks at the clock for many streams at once.
 
 use std::{
     fmt,
@@ -32,7 +33,17 @@ pub(super) struct Upkeep {
     patience: Duration,
     silent_since: Instant,
     latest_end: (Instant, StreamEnd),
-    timer: Pin<Box<Sleep>>,
+    /// When to look at the clock again.
+    next_look: Instant,
+    timer: Timer,
+}
+
+/// Who wakes the stream when its time has come.
+enum Timer {
+    /// The runtime; its timer is made when it is first waited for.
+    Own(Option<Pin<Box<Sleep>>>),
+    /// Whoever polls.
+    Callers,
 }
 
 impl Upkeep {
@@ -45,15 +56,25 @@ impl Upkeep {
             _ => (now + longest, StreamEnd::Timeout),
         };
         let patience = jitter::shortened(settings.heartbeat);
-        let first_wake = (now + patience).min(latest_end.0);
         Self {
             has_visible_heartbeat: options.has_visible_heartbeat,
             revoked: options.revoked,
             patience,
             silent_since: now,
+            next_look: (now + patience).min(latest_end.0),
             latest_end,
-            timer: Box::pin(sleep_until(first_wake)),
+            timer: Timer::Own(None),
         }
+    }
+
+    /// Leaves it to whoever polls to do so again at [`Upkeep::next_look`].
+    pub(super) fn leave_time_to_caller(&mut self) {
+        self.timer = Timer::Callers;
+    }
+
+    /// When to look at the clock again.
+    pub(super) fn next_look(&self) -> Instant {
+        self.next_look
     }
 
     /// Something was written.
@@ -76,7 +97,7 @@ impl Upkeep {
     /// What is due next by the clock. Cancel-safe.
     pub(super) fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<Due> {
         loop {
-            ready!(self.timer.as_mut().poll(context));
+            ready!(self.poll_next_look(context));
             let now = Instant::now();
             let (latest_end, reason) = self.latest_end;
             if now >= latest_end {
@@ -87,14 +108,31 @@ impl Upkeep {
                 self.silent_since = now;
             }
             // Bytes move the silence, not the timer: it looks again when the silence could be over.
-            let next_wake = (self.silent_since + self.patience).min(latest_end);
-            self.timer.as_mut().reset(next_wake);
+            self.look_again((self.silent_since + self.patience).min(latest_end));
             if is_silent {
                 return Poll::Ready(Due::Heartbeat(match self.has_visible_heartbeat {
                     true => HEARTBEAT_EVENT,
                     false => HEARTBEAT,
                 }));
             }
+        }
+    }
+
+    fn poll_next_look(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match &mut self.timer {
+            Timer::Own(timer) => timer
+                .get_or_insert_with(|| Box::pin(sleep_until(self.next_look)))
+                .as_mut()
+                .poll(context),
+            Timer::Callers if Instant::now() >= self.next_look => Poll::Ready(()),
+            Timer::Callers => Poll::Pending,
+        }
+    }
+
+    fn look_again(&mut self, at: Instant) {
+        self.next_look = at;
+        if let Timer::Own(Some(timer)) = &mut self.timer {
+            timer.as_mut().reset(at);
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The accept loop: it alone owns the connections' tasks, so it alone counts them, tells
 //! them of a drain, and sees how each one ends.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,13 +17,16 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
+use super::handing_over::IntoSocket;
 use super::handle::ConnectionHandle;
+use super::http1::Served;
+use super::places::{Place, Places};
 use super::preface::{self, Protocol, Rewound};
 use super::progress_io::ProgressIo;
 use super::tls::{Tls, agreed_protocol};
 use super::{ConnectionLimits, Shared, http1, http2};
-use crate::http::client::network_of;
-use crate::metrics::{ConnectionMetrics, ConnectionRefusal, Gauge, Handshake};
+use crate::delivery::{Delivery, HandOver};
+use crate::metrics::{ConnectionMetrics, ConnectionRefusal, Handshake};
 
 /// Connections that the kernel completes ahead of us: after a restart all watchers come
 /// back at once. Linux cuts this to `net.core.somaxconn`, whose default is the same.
@@ -42,6 +45,8 @@ pub struct Endpoint {
     pub tls: Option<Tls>,
     /// What answers.
     pub app: Router,
+    /// Where streams on plain HTTP/1 are delivered; without, hyper does it.
+    pub delivery: Option<Delivery>,
     /// What clients are granted.
     pub limits: watch::Receiver<ConnectionLimits>,
     /// What is counted.
@@ -88,27 +93,36 @@ pub async fn serve(endpoint: Endpoint, drain: CancellationToken) -> Drained {
         listener,
         tls,
         app,
+        delivery,
         mut limits,
         metrics,
     } = endpoint;
+    let delivery = delivery.map(Arc::new);
     let share = |limits: ConnectionLimits| {
         metrics.limit.set(limits.max_connections as f64);
-        Shared::new(app.clone(), tls.clone(), limits, Arc::clone(&metrics))
+        let (tls, delivery) = (tls.clone(), delivery.clone());
+        Shared::new(app.clone(), tls, delivery, limits, Arc::clone(&metrics))
     };
     let mut shared = share(limits.borrow_and_update().clone());
-    let mut connections = Connections::default();
+    let mut connections = Connections {
+        tasks: JoinSet::new(),
+        handles: HashMap::new(),
+        places: Places::new(&metrics),
+    };
     let mut acceptor = Acceptor {
         listener,
         failing: false,
     };
+    let places = Arc::clone(&connections.places);
     loop {
-        let room = connections.handles.len() < shared.limits.max_connections;
+        let room = places.taken() < shared.limits.max_connections;
         tokio::select! {
             () = drain.cancelled() => break,
             Ok(()) = limits.changed() => {
                 shared = share(limits.borrow_and_update().clone());
             }
             () = connections.next_end(), if !connections.handles.is_empty() => {}
+            () = places.freed(), if !room => {}
             (stream, peer) = acceptor.accept(), if room => connections.start(stream, peer, &shared),
         }
     }
@@ -136,13 +150,11 @@ struct Acceptor {
     failing: bool,
 }
 
-/// The open connections, and how to reach them.
-#[derive(Default)]
+/// The open connections, and how to reach those that are not delivered without hyper.
 struct Connections {
     tasks: JoinSet<()>,
     handles: HashMap<Id, ConnectionHandle>,
-    /// How many of them each client has, by its network.
-    by_network: HashMap<IpAddr, usize>,
+    places: Arc<Places>,
 }
 
 impl Acceptor {
@@ -181,19 +193,21 @@ fn belongs_to_one_client(error: &io::Error) -> bool {
 
 impl Connections {
     fn start(&mut self, stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
-        let open = self.by_network.entry(network_of(peer.ip())).or_insert(0);
-        let most = shared.limits.max_connections_per_address;
-        if most > 0 && *open >= most && !shared.limits.trusted_proxies.contains(peer.ip()) {
+        let is_proxy = shared.limits.trusted_proxies.contains(peer.ip());
+        let most = match shared.limits.max_connections_per_address {
+            0 => None,
+            most => Some(most).filter(|_| !is_proxy),
+        };
+        let Some(place) = Places::take(&self.places, peer.ip(), most) else {
             debug!(peer.address = %peer, "connection refused: its address has too many");
             let refused = &shared.metrics.refused;
             refused.of(ConnectionRefusal::AddressLimit).increment(1);
             return;
-        }
-        *open += 1;
+        };
         let handle = ConnectionHandle::new(peer, shared.tls.is_some());
         let task = self
             .tasks
-            .spawn(serve_one(stream, Arc::clone(shared), handle.clone()));
+            .spawn(serve_one(stream, place, Arc::clone(shared), handle.clone()));
         self.handles.insert(task.id(), handle);
     }
 
@@ -207,15 +221,8 @@ impl Connections {
         let Some(handle) = self.handles.remove(&id) else {
             return;
         };
-        let peer = handle.peer_address();
-        if let Entry::Occupied(mut open) = self.by_network.entry(network_of(peer.ip())) {
-            *open.get_mut() -= 1;
-            if *open.get() == 0 {
-                open.remove();
-            }
-        }
         if let Some(panic) = panic {
-            log_panic(peer, panic);
+            log_panic(handle.peer_address(), panic);
         }
     }
 
@@ -223,15 +230,18 @@ impl Connections {
         for handle in self.handles.values() {
             handle.start_drain();
         }
-        let open = self.handles.len();
+        let open = self.places.taken();
         let all_ended = async {
             while !self.handles.is_empty() {
                 self.next_end().await;
             }
+            while self.places.taken() > 0 {
+                self.places.freed().await;
+            }
         };
         // Whether the time was up shows in what is left.
         let _ = tokio::time::timeout(longest, all_ended).await;
-        let cut = self.handles.len();
+        let cut = self.places.taken();
         self.tasks.shutdown().await;
         Drained {
             ended: open - cut,
@@ -241,16 +251,40 @@ impl Connections {
 }
 
 /// One connection from the accepted socket to its end.
-async fn serve_one(stream: TcpStream, shared: Arc<Shared>, handle: ConnectionHandle) {
+async fn serve_one(stream: TcpStream, place: Place, shared: Arc<Shared>, handle: ConnectionHandle) {
     let metrics = &shared.metrics;
     metrics.accepted.increment(1);
-    let _open = Open::count(&metrics.open);
     configure(&stream, &shared.limits);
     let io = ProgressIo::new(stream, shared.limits.write_timeout, Arc::clone(metrics));
-    match &shared.tls {
-        None => serve_plain(io, &shared, handle).await,
+    let peer = handle.peer_address();
+    let served = match &shared.tls {
+        None => {
+            if shared.delivery.is_some() {
+                handle.set_hands_over();
+            }
+            serve_plain(io, &shared, handle).await
+        }
         // Boxed, so that the others do not carry the size of a session.
         Some(tls) => Box::pin(serve_secure(io, tls, &shared, handle)).await,
+    };
+    match (served, &shared.delivery) {
+        (Served::Surrendered(socket, answer), Some(delivery)) => match socket.into_std() {
+            Ok(socket) => delivery.take_over(HandOver {
+                socket,
+                head: answer.head,
+                is_chunked: answer.is_chunked,
+                blocks: answer.blocks,
+                write_timeout: shared.limits.write_timeout,
+                connection: Box::new(place),
+            }),
+            Err(error) => {
+                error!(peer.address = %peer, %error, "a stream's socket could not be taken over")
+            }
+        },
+        (Served::Closed(Err(error)), _) => {
+            debug!(peer.address = %peer, error = %error, "connection ended early");
+        }
+        _ => {}
     }
 }
 
@@ -260,7 +294,7 @@ async fn serve_secure(
     tls: &Tls,
     shared: &Shared,
     handle: ConnectionHandle,
-) {
+) -> Served {
     let shaken = until_drain(&handle, shared.limits.header_timeout, tls.accept(io)).await;
     let outcome = match &shaken {
         Some(Ok(_)) => Handshake::Completed,
@@ -272,9 +306,9 @@ async fn serve_secure(
         Some(Ok(stream)) => stream,
         Some(Err(error)) => {
             debug!(peer.address = %handle.peer_address(), %error, "TLS handshake failed");
-            return;
+            return Served::Closed(Ok(()));
         }
-        None => return,
+        None => return Served::Closed(Ok(())),
     };
     match agreed_protocol(&stream) {
         Some(protocol) => {
@@ -285,13 +319,13 @@ async fn serve_secure(
 }
 
 /// A connection whose first bytes tell what it speaks.
-async fn serve_plain<I>(io: I, shared: &Shared, handle: ConnectionHandle)
+async fn serve_plain<I>(io: I, shared: &Shared, handle: ConnectionHandle) -> Served
 where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + IntoSocket + Unpin + Send + 'static,
 {
     let detected = until_drain(&handle, shared.limits.header_timeout, preface::detect(io)).await;
     match detected {
-        Some(Ok((protocol, io))) => serve_protocol(protocol, io, shared, handle).await,
+        Some(Ok((protocol, io))) => return serve_protocol(protocol, io, shared, handle).await,
         // It was gone.
         Some(Err(_)) => {}
         None if handle.is_draining() => {}
@@ -300,6 +334,7 @@ where
             refused.of(ConnectionRefusal::HeaderTimeout).increment(1);
         }
     }
+    Served::Closed(Ok(()))
 }
 
 async fn serve_protocol<I>(
@@ -307,16 +342,17 @@ async fn serve_protocol<I>(
     io: Rewound<I>,
     shared: &Shared,
     handle: ConnectionHandle,
-) where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Served
+where
+    I: AsyncRead + AsyncWrite + IntoSocket + Unpin + Send + 'static,
 {
-    let outcome = match protocol {
-        Protocol::Http1 => http1::serve(io, shared, handle.clone()).await,
+    match protocol {
+        Protocol::Http1 => http1::serve(io, shared, handle).await,
         // Boxed, since it is the rarer and much the larger of the two.
-        Protocol::Http2 => Box::pin(http2::serve(io, shared, handle.clone())).await,
-    };
-    if let Err(error) = outcome {
-        debug!(peer.address = %handle.peer_address(), error = %error, "connection ended early");
+        Protocol::Http2 => {
+            handle.keep_socket();
+            Served::Closed(Box::pin(http2::serve(io, shared, handle)).await)
+        }
     }
 }
 
@@ -329,22 +365,6 @@ async fn until_drain<T>(
     tokio::select! {
         () = poll_fn(|context| handle.poll_drain(context)) => None,
         begun = tokio::time::timeout(longest, beginning) => begun.ok(),
-    }
-}
-
-/// One connection, counted as open until it is dropped.
-struct Open<'a>(&'a Gauge);
-
-impl<'a> Open<'a> {
-    fn count(gauge: &'a Gauge) -> Self {
-        gauge.increment(1);
-        Self(gauge)
-    }
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        self.0.decrement(1);
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
+use axum::body::Bytes;
+
+use crate::stream::Blocks;
 
 /// The drain has begun: this connection is to take no further request.
 const DRAINING: u8 = 1;
@@ -16,6 +19,10 @@ const CLOSE_ASKED: u8 = 2;
 const ANSWERING: u8 = 4;
 /// A request has come.
 const ASKED: u8 = 8;
+/// The socket can be taken from hyper.
+const HANDS_OVER: u8 = 16;
+/// Output of earlier answers may still be in hyper's buffer.
+const UNFLUSHED: u8 = 32;
 
 /// The connection of a request, found among the request's extensions.
 #[derive(Clone)]
@@ -46,6 +53,15 @@ struct Shared {
     flags: AtomicU8,
     /// The connection's task.
     task: AtomicWaker,
+    /// What is to be delivered on the socket alone.
+    surrendered: Mutex<Option<Surrendered>>,
+}
+
+/// An answer that is a stream, for whoever takes the socket over.
+pub(super) struct Surrendered {
+    pub(super) head: Bytes,
+    pub(super) is_chunked: bool,
+    pub(super) blocks: Box<dyn Blocks>,
 }
 
 impl ConnectionHandle {
@@ -67,6 +83,47 @@ impl ConnectionHandle {
         }
     }
 
+    /// Whether a stream on this connection may be answered by its blocks alone (`HandedOver`).
+    pub fn hands_over(&self) -> bool {
+        self.flags() & HANDS_OVER != 0
+    }
+
+    /// Says that the socket can be taken from hyper.
+    pub(super) fn set_hands_over(&self) {
+        self.shared.flags.fetch_or(HANDS_OVER, Ordering::AcqRel);
+    }
+
+    /// Says that it cannot, after all.
+    pub(super) fn keep_socket(&self) {
+        self.shared.flags.fetch_and(!HANDS_OVER, Ordering::AcqRel);
+    }
+
+    /// Says whether everything that hyper holds has been written.
+    pub(super) fn set_flushed(&self, is_flushed: bool) {
+        match is_flushed {
+            true => self.shared.flags.fetch_and(!UNFLUSHED, Ordering::AcqRel),
+            false => self.shared.flags.fetch_or(UNFLUSHED, Ordering::AcqRel),
+        };
+    }
+
+    /// Leaves an answer to whoever takes the socket over.
+    pub(super) fn surrender(&self, answer: Surrendered) {
+        *self.surrendered() = Some(answer);
+    }
+
+    /// That answer, once nothing stands before it.
+    pub(super) fn take_surrendered(&self) -> Option<Surrendered> {
+        match self.flags() & (HANDS_OVER | UNFLUSHED) {
+            HANDS_OVER => self.surrendered().take(),
+            _ => None,
+        }
+    }
+
+    fn surrendered(&self) -> std::sync::MutexGuard<'_, Option<Surrendered>> {
+        let lock = &self.shared.surrendered;
+        lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn new(peer: SocketAddr, is_tls: bool) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -74,6 +131,7 @@ impl ConnectionHandle {
                 is_tls,
                 flags: AtomicU8::new(0),
                 task: AtomicWaker::new(),
+                surrendered: Mutex::default(),
             }),
         }
     }

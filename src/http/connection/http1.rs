@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::body::HttpBody;
 use axum::extract::Request;
-use axum::http::{HeaderValue, Version, header};
+use axum::http::{HeaderMap, HeaderValue, Version, header};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -17,7 +17,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tower_service::Service;
 
 use super::Shared;
-use super::handle::ConnectionHandle;
+use super::handing_over::{Flushed, IntoSocket, surrendered};
+use super::handle::{ConnectionHandle, Surrendered};
 use crate::metrics::ConnectionRefusal;
 
 /// How long a client may go on sending after the last response.
@@ -28,23 +29,36 @@ const LINGER: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 struct ConnectionEnds;
 
+/// How a connection ended.
+pub(super) enum Served {
+    /// For good.
+    Closed(hyper::Result<()>),
+    /// For HTTP: what is on the socket from now on is a stream.
+    Surrendered(tokio::net::TcpStream, Surrendered),
+}
+
 /// Serves requests from `io` until the client leaves, a limit cuts it, a response asked
 /// for the end (`ConnectionHandle::close_after_response`) or a drain begins; a response
-/// that is under way is finished in both of the last cases.
-///
-/// # Errors
-/// What ended the connection before its time; only worth a debug line.
-pub(super) async fn serve<I>(io: I, shared: &Shared, handle: ConnectionHandle) -> hyper::Result<()>
+/// that is under way is finished in both of the last cases. Or until a stream begins, when
+/// streams are delivered without hyper.
+pub(super) async fn serve<I>(io: I, shared: &Shared, handle: ConnectionHandle) -> Served
 where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + IntoSocket + Unpin + Send + 'static,
 {
     let service = service_fn(|request| respond(shared, &handle, request));
+    let io = Flushed {
+        io,
+        handle: handle.clone(),
+    };
     let mut connection = shared.http1.serve_connection(TokioIo::new(io), service);
     let mut ending = false;
     let outcome = poll_fn(|context| {
         loop {
             if let Poll::Ready(outcome) = Pin::new(&mut connection).poll(context) {
-                return Poll::Ready(outcome);
+                return Poll::Ready(Ok(outcome));
+            }
+            if let Some(answer) = handle.take_surrendered() {
+                return Poll::Ready(Err(answer));
             }
             // Only looked at between two polls: hyper writes a head in the poll in which
             // the handler returns, so that none is between handler and socket here.
@@ -56,12 +70,21 @@ where
         }
     })
     .await;
+    // The type is still hyper's own here, so that the socket can be taken back.
+    let io = connection.into_parts().io.into_inner().io;
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(answer) => {
+            let socket = io.into_socket();
+            return socket.map_or(Served::Closed(Ok(())), |socket| {
+                Served::Surrendered(socket, answer)
+            });
+        }
+    };
     if outcome.as_ref().is_err_and(hyper::Error::is_timeout) && !handle.was_asked() {
         let refused = &shared.metrics.refused;
         refused.of(ConnectionRefusal::HeaderTimeout).increment(1);
     }
-    // The type is still hyper's own here, so that the socket can be taken back.
-    let io = connection.into_parts().io.into_inner();
     if outcome
         .as_ref()
         .err()
@@ -69,7 +92,7 @@ where
     {
         linger(io).await;
     }
-    outcome
+    Served::Closed(outcome)
 }
 
 /// Closes the sending side and reads the rest away for a while: closing a socket with
@@ -100,6 +123,7 @@ fn respond(
     handle.mark_asked();
     let answering = handle.start_answer();
     let version = request.version();
+    let asks_to_close = asks_to_close(request.headers());
     request.extensions_mut().insert(handle.clone());
     let response = shared.app.clone().call(request);
     let handle = handle.clone();
@@ -115,9 +139,21 @@ fn respond(
             // to a client that asked for that, unless the response is HTTP/1.0 as well.
             *response.version_mut() = Version::HTTP_10;
         }
+        if let Some(answer) = surrendered(&mut response, handle.is_draining() || asks_to_close) {
+            handle.surrender(answer);
+            // Until the connection is taken from hyper, and this with it.
+            std::future::pending::<()>().await;
+        }
         drop(answering);
         Ok(response)
     })
+}
+
+/// Whether the client wants the connection closed: then hyper says so, and nobody the contrary.
+pub(in crate::http) fn asks_to_close(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::CONNECTION).iter();
+    let mut options = values.flat_map(|value| value.to_str().unwrap_or_default().split(','));
+    options.any(|option| option.trim().eq_ignore_ascii_case("close"))
 }
 
 impl std::fmt::Display for ConnectionEnds {

@@ -62,6 +62,11 @@ impl<I> Rewound<I> {
             unread: 0..0,
         }
     }
+
+    /// What lies below.
+    pub(super) fn into_inner(self) -> I {
+        self.io
+    }
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for Rewound<I> {

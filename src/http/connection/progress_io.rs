@@ -45,6 +45,11 @@ impl<I> ProgressIo<I> {
         }
     }
 
+    /// What lies below.
+    pub(super) fn into_inner(self) -> I {
+        self.io
+    }
+
     fn count_sent(&self, outcome: &Poll<io::Result<usize>>) {
         if let Poll::Ready(Ok(written)) = outcome {
             self.metrics.sent_bytes.increment(*written as u64);

@@ -110,6 +110,7 @@ impl TestServer {
             listener,
             tls,
             app,
+            delivery: None,
             limits,
             metrics: ConnectionMetrics::new(&meter),
         };

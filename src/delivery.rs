@@ -1,0 +1,95 @@
+//! Streams that have left HTTP's server: a few threads own their sockets and write what they bring.
+//!
+//! An HTTP/1 connection that carries a stream carries nothing else any more. What hyper keeps for it, two buffers of
+//! 8 KiB and a task, is worth more than the stream itself; so once the request has been read, let in and routed, the
+//! socket comes here ([`HandOver`]), with the head of the answer still to be written. A thread sleeps until a socket or
+//! one of its streams has something for it, and looks at the clock for all of them at once. It knows streams by
+//! [`Blocks`] alone: what is said, and when, is decided there, for both ways of delivering.
+
+mod inbox;
+mod thread;
+mod watcher;
+
+use std::{
+    fmt, io,
+    net::TcpStream,
+    sync::{Arc, atomic::AtomicUsize, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use self::{inbox::Inbox, thread::Thread};
+use crate::{metrics::ConnectionMetrics, stream::Blocks};
+
+/// A stream together with the socket that it goes to.
+pub struct HandOver {
+    /// Does not block.
+    pub socket: TcpStream,
+    /// The head of the answer, to leave in one write with the first block.
+    pub head: Bytes,
+    /// Whether the body is in chunks (RFC 9112, section 7.1), or ends with the connection.
+    pub is_chunked: bool,
+    /// What is to be written; dropped once it has been.
+    pub blocks: Box<dyn Blocks>,
+    /// How long output may wait without a single byte being taken.
+    pub write_timeout: Duration,
+    /// What is to be freed with the socket.
+    pub connection: Box<dyn Send>,
+}
+
+/// The threads.
+pub struct Delivery {
+    inboxes: Box<[Arc<Inbox>]>,
+    next: AtomicUsize,
+}
+
+impl Delivery {
+    /// Starts so many threads. Their streams may use the runtime that this is called in.
+    ///
+    /// # Errors
+    /// The operating system has no thread, or no descriptors, for them.
+    pub fn start(threads: usize, metrics: &Arc<ConnectionMetrics>) -> io::Result<Self> {
+        let inboxes = (0..threads.max(1)).map(|number| {
+            let thread = Thread::new(Arc::clone(metrics))?;
+            let inbox = thread.inbox();
+            thread.start(&format!("delivery-{number}"))?;
+            Ok(inbox)
+        });
+        Ok(Self {
+            inboxes: inboxes.collect::<io::Result<_>>()?,
+            next: AtomicUsize::new(0),
+        })
+    }
+
+    /// Takes a stream over.
+    pub fn take_over(&self, stream: HandOver) {
+        let number = self.next.fetch_add(1, Ordering::Relaxed) % self.inboxes.len();
+        self.inboxes[number].arrive(stream);
+    }
+}
+
+impl Drop for Delivery {
+    /// Cuts what is still open, and ends the threads.
+    fn drop(&mut self) {
+        self.inboxes.iter().for_each(|inbox| inbox.close());
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Delivery")
+            .field("threads", &self.inboxes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for HandOver {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("HandOver")
+            .field("socket", &self.socket)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,119 @@
+//! How a delivery thread is reached: streams that come to it, and those of its streams that have something to say.
+
+use std::{
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Wake,
+};
+
+use super::HandOver;
+
+/// What waits for a thread, and how to wake it.
+pub(super) struct Inbox {
+    waiting: Mutex<Waiting>,
+    /// Whether the thread looks into the inbox by itself before it sleeps.
+    is_awake: AtomicBool,
+    thread: mio::Waker,
+}
+
+/// What waits for a thread.
+#[derive(Default)]
+pub(super) struct Waiting {
+    pub(super) arrivals: Vec<HandOver>,
+    /// The places of streams that have been woken; some may have left meanwhile.
+    pub(super) woken: Vec<usize>,
+    /// Whether the thread is to end.
+    pub(super) is_closed: bool,
+}
+
+/// Wakes one stream on its thread, at most once until it is looked after.
+pub(super) struct StreamWaker {
+    inbox: Arc<Inbox>,
+    place: usize,
+    is_woken: AtomicBool,
+}
+
+impl Inbox {
+    pub(super) fn new(thread: mio::Waker) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            is_awake: AtomicBool::new(true),
+            thread,
+        }
+    }
+
+    pub(super) fn arrive(&self, stream: HandOver) {
+        self.put(|waiting| waiting.arrivals.push(stream));
+    }
+
+    pub(super) fn close(&self) {
+        self.put(|waiting| waiting.is_closed = true);
+    }
+
+    /// Takes what waits; leaves the lists of `taken` in its place, so that their room is used again.
+    pub(super) fn take(&self, taken: &mut Waiting) {
+        taken.arrivals.clear();
+        taken.woken.clear();
+        mem::swap(&mut *self.lock(), taken);
+    }
+
+    /// Called by the thread before it sleeps: false when it must not.
+    ///
+    /// Nothing is missed: what was put here before is seen now, and whoever puts something here later finds the thread
+    /// asleep and wakes it.
+    pub(super) fn may_sleep(&self) -> bool {
+        self.is_awake.store(false, Ordering::SeqCst);
+        let waiting = self.lock();
+        waiting.arrivals.is_empty() && waiting.woken.is_empty() && !waiting.is_closed
+    }
+
+    /// Called by the thread after it has slept.
+    pub(super) fn has_woken(&self) {
+        self.is_awake.store(true, Ordering::SeqCst);
+    }
+
+    fn put(&self, put: impl FnOnce(&mut Waiting)) {
+        put(&mut self.lock());
+        if !self.is_awake.swap(true, Ordering::SeqCst)
+            && let Err(error) = self.thread.wake()
+        {
+            // It looks again when the next of its streams is due.
+            tracing::error!(%error, "a delivery thread could not be woken");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing panics with the lock; and what is in there is whole at any time.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StreamWaker {
+    pub(super) fn new(inbox: Arc<Inbox>, place: usize) -> Arc<Self> {
+        Arc::new(Self {
+            inbox,
+            place,
+            is_woken: AtomicBool::new(false),
+        })
+    }
+
+    /// To be called before the stream is polled: what happens from then on wakes it again.
+    pub(super) fn rearm(&self) {
+        self.is_woken.store(false, Ordering::Release);
+    }
+}
+
+impl Wake for StreamWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.is_woken.swap(true, Ordering::AcqRel) {
+            self.inbox.put(|waiting| waiting.woken.push(self.place));
+        }
+    }
+}
