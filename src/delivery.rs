@@ -12,20 +12,20 @@ mod watcher;
 
 use std::{
     fmt, io,
-    net::TcpStream,
     sync::{Arc, atomic::AtomicUsize, atomic::Ordering},
     time::Duration,
 };
 
 use bytes::Bytes;
+use mio::net::TcpStream;
 
 use self::{inbox::Inbox, thread::Thread};
 use crate::{metrics::ConnectionMetrics, stream::Blocks};
 
 /// A stream together with the socket that it goes to.
-pub struct HandOver {
+pub struct HandOver<S = TcpStream> {
     /// Does not block.
-    pub socket: TcpStream,
+    pub socket: S,
     /// The head of the answer, to leave in one write with the first block.
     pub head: Bytes,
     /// Whether the body is in chunks (RFC 9112, section 7.1), or ends with the connection.
@@ -85,7 +85,7 @@ impl fmt::Debug for Delivery {
     }
 }
 
-impl fmt::Debug for HandOver {
+impl<S: fmt::Debug> fmt::Debug for HandOver<S> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("HandOver")

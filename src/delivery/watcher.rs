@@ -1,7 +1,7 @@
 //! One stream and its socket, from the head of the answer to the closed connection.
 
 use std::{
-    io::{self, ErrorKind, Read as _, Write as _},
+    io::{self, ErrorKind, Read, Write},
     mem,
     net::Shutdown,
     pin::Pin,
@@ -49,9 +49,21 @@ pub(super) enum Next {
     Leaves,
 }
 
+/// A socket that does not block.
+pub(super) trait Socket: Read + Write {
+    /// Says that nothing more will be written.
+    fn end(&self) -> io::Result<()>;
+}
+
+impl Socket for TcpStream {
+    fn end(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
 /// A stream on its way to a client.
-pub(super) struct Watcher {
-    socket: TcpStream,
+pub(super) struct Watcher<S = TcpStream> {
+    socket: S,
     waker: Arc<StreamWaker>,
     phase: Phase,
     write_timeout: Duration,
@@ -91,8 +103,8 @@ impl Desk {
     }
 }
 
-impl Watcher {
-    pub(super) fn new(stream: HandOver, waker: Arc<StreamWaker>) -> Self {
+impl<S: Socket> Watcher<S> {
+    pub(super) fn new(stream: HandOver<S>, waker: Arc<StreamWaker>) -> Self {
         let HandOver {
             socket,
             head,
@@ -103,7 +115,7 @@ impl Watcher {
         } = stream;
         blocks.leave_time_to_caller();
         Self {
-            socket: TcpStream::from_std(socket),
+            socket,
             waker,
             due: blocks.next_look(),
             phase: Phase::Streaming {
@@ -117,7 +129,7 @@ impl Watcher {
         }
     }
 
-    pub(super) fn socket(&mut self) -> &mut TcpStream {
+    pub(super) fn socket(&mut self) -> &mut S {
         &mut self.socket
     }
 
@@ -242,7 +254,7 @@ impl Watcher {
     fn begin_to_linger(&mut self) -> Next {
         self.due = Instant::now() + LINGER;
         drop(mem::replace(&mut self.phase, Phase::Lingering));
-        match self.socket.shutdown(Shutdown::Write) {
+        match self.socket.end() {
             Ok(()) => Next::Waits,
             // There is no connection any more.
             Err(_) => Next::Leaves,
@@ -274,7 +286,7 @@ fn put_chunk(out: &mut Vec<u8>, bytes: &[u8], is_chunked: bool) {
 
 /// Writes until everything is written or the socket takes no more, so that it says when it does again.
 fn write_some(
-    socket: &mut TcpStream,
+    socket: &mut impl Write,
     bytes: &[u8],
     metrics: &ConnectionMetrics,
 ) -> io::Result<usize> {

@@ -270,7 +270,7 @@ async fn serve_one(stream: TcpStream, place: Place, shared: Arc<Shared>, handle:
     match (served, &shared.delivery) {
         (Served::Surrendered(socket, answer), Some(delivery)) => match socket.into_std() {
             Ok(socket) => delivery.take_over(HandOver {
-                socket,
+                socket: mio::net::TcpStream::from_std(socket),
                 head: answer.head,
                 is_chunked: answer.is_chunked,
                 blocks: answer.blocks,

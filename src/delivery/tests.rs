@@ -1,0 +1,211 @@
+//! Streams on sockets of all sorts: slow ones, ones that are cut, and streams that go wrong.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    convert::Infallible,
+    io::{self, ErrorKind, Read, Write},
+    net::{Shutdown, TcpListener},
+    pin::Pin,
+    rc::Rc,
+    sync::{Arc, Mutex, mpsc},
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+
+use super::{
+    Delivery, HandOver,
+    inbox::{Inbox, StreamWaker},
+    watcher::{Desk, Next, Socket, Watcher},
+};
+use crate::{
+    metrics::{ConnectionMetrics, Meter},
+    stream::Blocks,
+};
+
+const HEAD: &str = "HTTP/1.1 200 OK\r\n\r\n";
+
+/// Longer than any test.
+const NEVER: Duration = Duration::from_secs(3_600);
+
+/// The longest wait for what must come.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A stream that a test holds the other end of.
+#[derive(Clone, Default)]
+struct Script(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    pieces: VecDeque<&'static str>,
+    is_over: bool,
+    panics: bool,
+    waker: Option<Waker>,
+    look_in: Option<Duration>,
+    polls: usize,
+}
+
+struct Scripted {
+    script: Script,
+    next_look: Instant,
+    /// Tells of its end.
+    _gone: mpsc::Sender<()>,
+}
+
+impl Script {
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.0.lock().expect("no test panics with the lock");
+        let result = change(&mut state);
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+        result
+    }
+
+    fn say(&self, piece: &'static str) {
+        self.with(|state| state.pieces.push_back(piece));
+    }
+
+    fn end(&self) {
+        self.with(|state| state.is_over = true);
+    }
+}
+
+impl Body for Scripted {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let script = self.script.clone();
+        let mut state = script.0.lock().expect("no test panics with the lock");
+        state.polls += 1;
+        if state.panics {
+            drop(state);
+            panic!("as the test wants it");
+        }
+        if let Some(piece) = state.pieces.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(piece.as_bytes())))));
+        }
+        if state.is_over {
+            return Poll::Ready(None);
+        }
+        if let Some(look_in) = state.look_in {
+            let now = Instant::now();
+            if now >= self.next_look {
+                self.next_look = now + look_in;
+                return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b":\n")))));
+            }
+        }
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let state = self.script.0.lock().expect("no test panics with the lock");
+        state.is_over && state.pieces.is_empty()
+    }
+}
+
+impl Blocks for Scripted {
+    fn leave_time_to_caller(&mut self) {}
+
+    fn next_look(&self) -> Instant {
+        self.next_look
+    }
+}
+
+fn metrics() -> Arc<ConnectionMetrics> {
+    ConnectionMetrics::new(&Meter::new())
+}
+
+/// A stream of a script, and word of when it is dropped.
+fn stream<S>(socket: S, script: &Script, is_chunked: bool) -> (HandOver<S>, mpsc::Receiver<()>) {
+    let (gone, was_dropped) = mpsc::channel();
+    let look_in = script.with(|state| state.look_in);
+    let blocks = Scripted {
+        script: script.clone(),
+        next_look: Instant::now() + look_in.unwrap_or(NEVER),
+        _gone: gone,
+    };
+    let stream = HandOver {
+        socket,
+        head: Bytes::from_static(HEAD.as_bytes()),
+        is_chunked,
+        blocks: Box::new(blocks),
+        write_timeout: NEVER,
+        connection: Box::new(()),
+    };
+    (stream, was_dropped)
+}
+
+/// What a body in chunks holds; it must be whole.
+fn unchunked(mut body: &str) -> String {
+    let mut text = String::new();
+    loop {
+        let (size, rest) = body.split_once("\r\n").expect("a chunk's size");
+        let size = usize::from_str_radix(size, 16).expect("a number");
+        let (chunk, rest) = rest.split_at(size);
+        body = rest.strip_prefix("\r\n").expect("the end of a chunk");
+        if size == 0 {
+            assert_eq!(body, "", "something behind the last chunk");
+            return text;
+        }
+        text.push_str(chunk);
+    }
+}
+
+/// A socket that takes so many bytes at a time, and then none once.
+#[derive(Clone)]
+struct Narrow {
+    taken: Rc<RefCell<Vec<u8>>>,
+    width: usize,
+    is_full: Rc<RefCell<bool>>,
+    has_ended: Rc<RefCell<bool>>,
+}
+
+impl Narrow {
+    fn of_width(width: usize) -> Self {
+        Self {
+            taken: Rc::default(),
+            width,
+            is_full: Rc::default(),
+            has_ended: Rc::default(),
+        }
+    }
+}
+
+impl Write for Narrow {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut is_full = self.is_full.borrow_mut();
+        *is_full = !*is_full;
+        if !*is_full {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let taken = bytes.len().min(self.width);
+        self.taken.borrow_mut().extend_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Narrow {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(ErrorKind::WouldBlock.into())
+    }
+}
+
+impl Socket for Narrow {
+    fn end(&self) -> io::Result<()> {
+        *self.has_ended.borrow_mut() = true;
+        Ok(())
+    }
+}
