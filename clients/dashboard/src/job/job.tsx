@@ -1,7 +1,7 @@
 // One job: how far it is, what it says, what it brought, and what can be done with it.
 
 import { useSignal } from '@preact/signals';
-import { useEffect, useMemo } from 'preact/hooks';
+import { useEffect, useMemo, useRef } from 'preact/hooks';
 import { courseOf } from '../board';
 import type { Course } from '../course';
 import { percent } from '../format';
@@ -45,6 +45,11 @@ export function Job({ jobId }: { jobId: string }) {
     return () => watch.close();
   }, [jobId, tries.value]);
   const { value: shown } = status;
+  // The heading that was there before the job came hands the focus on.
+  const hadFocus = useRef(false);
+  useEffect(() => {
+    if (hadFocus.current) document.querySelector<HTMLElement>('#content h1')?.focus({ preventScroll: true });
+  }, [shown === null]);
   useEffect(() => {
     document.title = [shown && (progressOf(shown) || conditionOf(shown)), jobId, 'progressd'].filter(Boolean).join(' · ');
   }, [shown, jobId]);
@@ -52,7 +57,7 @@ export function Job({ jobId }: { jobId: string }) {
   return (
     <main id="content" class="scrolls">
       <a class="back" href={addressOfList(lastFilters.value)}>← All jobs</a>
-      {!shown && <h1 tabIndex={-1}>{jobId}</h1>}
+      {!shown && <h1 tabIndex={-1} onFocus={() => { hadFocus.current = true; }}>{jobId}</h1>}
       {trouble.value && <p class="card alert" role="alert">{trouble.value}</p>}
       {shown
         ? <Shown status={shown} course={course} log={log.value} isGone={trouble.value !== ''} />

@@ -36,8 +36,6 @@ export function Rows() {
 
   useEffect(() => {
     const close = virtualizer._didMount();
-    // One comes back from a job's page to its row.
-    if (active.peek()) rowOf(scrolled.current, active.peek())?.focus({ preventScroll: true });
     return () => {
       offset = virtualizer.scrollOffset ?? 0;
       close();
@@ -57,7 +55,8 @@ export function Rows() {
     rows.value = virtualizer.getVirtualItems();
   }, [names, height.value, activeIndex]);
 
-  const focus = useFocus(scrolled, names[activeIndex]);
+  // One comes back from a job's page to its row.
+  const focus = useFocus(scrolled, names[activeIndex], () => active.peek() !== '' && document.activeElement === document.body);
   const go = (index: number) => {
     const jobId = names[Math.min(Math.max(index, 0), names.length - 1)];
     if (jobId === undefined) return;
@@ -67,9 +66,10 @@ export function Rows() {
   };
   const press = (event: KeyboardEvent) => {
     const page = Math.max(1, Math.floor((scrolled.current?.clientHeight ?? 0) / height.peek()) - 1);
-    const last = names.length - 1;
+    // A key that is held down comes again before the page is drawn.
+    const at = Math.max(0, names.indexOf(active.peek()));
     const goals: Record<string, number> = {
-      ArrowDown: activeIndex + 1, ArrowUp: activeIndex - 1, PageDown: activeIndex + page, PageUp: activeIndex - page, Home: 0, End: last,
+      ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + page, PageUp: at - page, Home: 0, End: names.length - 1,
     };
     const goal = goals[event.key];
     if (goal === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -128,13 +128,19 @@ function rowOf(list: HTMLElement | null, jobId: string): HTMLElement | null {
 }
 
 /** Gives the focus to the row that has it next: after a key, or when the one that had it is gone. */
-function useFocus(list: { current: HTMLElement | null }, next: string | undefined) {
+function useFocus(list: { current: HTMLElement | null }, next: string | undefined, isWantedAtFirst: () => boolean) {
   const had = useRef(false);
   const isWanted = useRef(false);
   useEffect(() => {
+    isWanted.current = isWantedAtFirst();
+  }, []);
+  useEffect(() => {
     const isLost = had.current && document.activeElement === document.body;
-    if ((isWanted.current || isLost) && next !== undefined) rowOf(list.current, next)?.focus({ preventScroll: true });
-    isWanted.current = false;
+    const row = (isWanted.current || isLost) && next !== undefined ? rowOf(list.current, next) : null;
+    if (row) {
+      row.focus({ preventScroll: true });
+      isWanted.current = false;
+    }
     had.current ||= list.current?.contains(document.activeElement) ?? false;
   });
   return {
