@@ -8,10 +8,11 @@ export function Badge({ status }: { status: Status }) {
   return <span class={`badge is-${moodOf(status)}`}>{conditionOf(status)}</span>;
 }
 
-/** How much is done, in figures: `250 of 1,000 rows`. */
-export function amountOf({ processed_count: done, total_count: all, unit }: Status): string {
+/** How much is done, in figures: `250 of 1,000 rows`, or `250 rows so far` of nobody knows how many. */
+export function amountOf(status: Status): string {
+  const { processed_count: done, total_count: all, unit } = status;
   if (done === null) return '';
-  return [count(done), all !== null && `of ${count(all)}`, unit].filter(Boolean).join(' ');
+  return [count(done), all !== null && `of ${count(all)}`, unit, all === null && !isFinished(status) && 'so far'].filter(Boolean).join(' ');
 }
 
 export function Bar({ status, label, isLarge }: { status: Status; label: string; isLarge?: boolean }) {

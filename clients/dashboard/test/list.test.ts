@@ -47,7 +47,7 @@ test('shows each job with its bar, state, step and message', async () => {
   // Nobody knows how far this one is.
   const unknown = view.row('encode-1').getByRole('progressbar');
   expect(await unknown.getAttribute('aria-valuenow')).toBeNull();
-  expect(await unknown.getAttribute('aria-valuetext')).toBe('7');
+  expect(await unknown.getAttribute('aria-valuetext')).toBe('7 so far');
 });
 
 test('newest first, and a job keeps its place', async () => {
