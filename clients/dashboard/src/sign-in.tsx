@@ -18,16 +18,14 @@ export function SignIn() {
   return (
     <main id="content" class="scrolls">
       <form class="card sign-in" onSubmit={submit} noValidate>
-        <h1 tabIndex={-1}>Who is looking?</h1>
+        <h1 tabIndex={-1}>Sign in</h1>
         <p id="said" class={token.value || trouble.value ? 'error-text' : ''} role="alert">{said}</p>
         <label for="token">API key or JWT</label>
         <input ref={field} id="token" type="password" autocomplete="off" spellcheck={false} aria-describedby="said kept" />
         <p id="kept" class="pale">It stays in this tab until the tab is closed, and is sent to this server alone.</p>
         <div class="actions">
           <button type="submit" class="primary">Use it</button>
-          {token.value
-            ? <button type="button" onClick={() => useToken('')}>Go on without</button>
-            : <button type="button" onClick={tryAgain}>Try again</button>}
+          <button type="button" onClick={tryAgain}>Try again</button>
         </div>
       </form>
     </main>

@@ -159,3 +159,10 @@ test('text of others is text', async () => {
   expect(await view.page.locator('main :is(img, b, i, u, s)').count()).toBe(0);
   await place.server.call('DELETE', '/jobs/hostile-1');
 });
+
+test('a clock that is an hour off changes nothing', async () => {
+  await view.close();
+  view = await place.open('', {}, (page) => page.clock.setSystemTime(Date.now() + 3_600_000));
+  await view.lists(...ALL);
+  await until('a time of today', async () => /(just now|\d+ (s|min) ago)/.test(await view.text('[data-job=waiting-1]')));
+});

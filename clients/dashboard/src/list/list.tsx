@@ -3,12 +3,16 @@
 import { signal, useSignal, useSignalEffect } from '@preact/signals';
 import { list } from '../api';
 import { isSynced, shown, total } from '../board';
+import { count } from '../format';
 import { addressOfJob, filters } from '../route';
 import { isName } from '../status';
 import { Filters, Moods } from './filters';
 import { Guide } from './guide';
 import { hasOlderOnes, Older } from './older';
 import { Rows } from './rows';
+
+/** What a stream holds of all jobs that match. */
+const MOST_JOBS = 5_000;
 
 /** Whether the first lines to try are shown: from the first look at an empty server on, until they are put away. */
 const isGuideOpen = signal(false);
@@ -29,6 +33,7 @@ export function List() {
         <>
           <Moods />
           <Filters />
+          {total.value >= MOST_JOBS && <p class="pale">A stream holds {count(MOST_JOBS)} jobs: these are the newest.</p>}
           {shown.value.length > 0 ? <Rows /> : <Nothing isEmpty={isEmpty && past.value === 'some'} />}
         </>
       )}
@@ -48,8 +53,9 @@ function usePast() {
         ({ jobs }) => {
           if (total.peek() === 0) past.value = jobs.length === 0 ? 'none' : 'some';
         },
-        // The banner says that the server does not answer.
-        () => {},
+        () => {
+          past.value = 'some';
+        },
       );
     }
   });

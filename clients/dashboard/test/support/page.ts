@@ -23,10 +23,11 @@ export class Place {
   }
 
   /** Opens the dashboard; `hash` names the page in it. */
-  async open(hash = '', options: BrowserContextOptions = {}): Promise<View> {
+  async open(hash = '', options: BrowserContextOptions = {}, prepare?: (page: Page) => Promise<void>): Promise<View> {
     const context = await this.browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
     const page = await context.newPage();
     const view = new View(page, this.front.url);
+    await prepare?.(page);
     await page.goto(`${this.front.url}/${hash}`);
     return view;
   }
