@@ -86,7 +86,8 @@ function linked(isFinal: (error: WatchError) => boolean): Linked {
       if (!(error instanceof WatchError)) show('failed', error.message);
       else if (isFinal(error)) show('ended');
       else if (error.status === 401 || error.status === 403) {
-        refusal.value = token.peek() ? error.message : 'This server asks for a token.';
+        const isUnasked = error.status === 401 && !token.peek();
+        refusal.value = isUnasked ? 'This server asks for a token.' : error.message;
         show('refused', error.message);
       } else show('failed', error.message);
     },

@@ -31,7 +31,11 @@ export function Rows() {
   const scrolled = useRef<HTMLDivElement>(null);
   const rows = useSignal<VirtualItem[]>([]);
   const names = shown.value;
-  const activeIndex = Math.max(0, names.indexOf(active.value));
+  // When the active one is gone, the next one stands in its place.
+  const lastIndex = useRef(0);
+  const found = names.indexOf(active.value);
+  const activeIndex = found < 0 ? Math.min(lastIndex.current, names.length - 1) : found;
+  lastIndex.current = activeIndex;
   const virtualizer = useMemo(() => makeVirtualizer(() => scrolled.current, (items) => { rows.value = items; }), []);
 
   useEffect(() => {
@@ -67,12 +71,12 @@ export function Rows() {
   const press = (event: KeyboardEvent) => {
     const page = Math.max(1, Math.floor((scrolled.current?.clientHeight ?? 0) / height.peek()) - 1);
     // A key that is held down comes again before the page is drawn.
-    const at = Math.max(0, names.indexOf(active.peek()));
+    const at = names.indexOf(active.peek());
     const goals: Record<string, number> = {
       ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + page, PageUp: at - page, Home: 0, End: names.length - 1,
     };
     const goal = goals[event.key];
-    if (goal === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (at < 0 || goal === undefined || !(event.target as Element).matches('.row') || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     go(goal);
   };
