@@ -1,0 +1,50 @@
+// How far a job was at which time, as far as this tab has seen it.
+
+import type { Status } from './status';
+
+/** Points that are kept of a job; beyond them every other one goes. A list may hold 5,000 jobs. */
+const MOST_POINTS = 120;
+
+/** What the bar shows, or at least a count. */
+export const valueOf = (status: Status) => status.progress_percentage ?? status.processed_count;
+
+export class Course {
+  readonly times: number[] = [];
+  readonly values: number[] = [];
+  isPercentage = false;
+  #attempt = 0;
+
+  /** Takes in a status. */
+  add(status: Status): void {
+    const value = valueOf(status);
+    if (value === null) return;
+    const isPercentage = status.progress_percentage !== null;
+    if (status.attempt !== this.#attempt || isPercentage !== this.isPercentage) {
+      const isFirst = status.attempt <= 1;
+      this.#attempt = status.attempt;
+      this.isPercentage = isPercentage;
+      this.times.length = this.values.length = 0;
+      // A later attempt began at a time that nobody says.
+      if (isFirst && status.started_at) this.#push(Date.parse(status.started_at) / 1000, 0);
+    }
+    this.#push(Date.parse(status.updated_at) / 1000, value);
+    if (this.times.length > MOST_POINTS) this.#thin();
+  }
+
+  #push(time: number, value: number): void {
+    const last = this.times.at(-1);
+    if (last !== undefined && time <= last) {
+      this.values[this.values.length - 1] = value;
+    } else {
+      this.times.push(time);
+      this.values.push(value);
+    }
+  }
+
+  #thin(): void {
+    for (const series of [this.times, this.values]) {
+      const last = series.length - 1;
+      series.splice(0, series.length, ...series.filter((_, index) => index % 2 === 0 || index === last));
+    }
+  }
+}
