@@ -324,6 +324,9 @@ describe('the element in a page that changes', () => {
     await page.evaluate(() => {
       const element = document.querySelector('job-progress')!;
       (window as any).ends = 0;
+      // In one step or in two.
+      document.querySelector('aside')!.append(element);
+      element.remove();
       document.querySelector('aside')!.append(element);
       element.addEventListener('done', () => {
         (window as any).ends++;
@@ -353,6 +356,18 @@ describe('the element in a page that changes', () => {
     await server.report('c2', { processed_count: 1 });
     await page.evaluate(() => document.querySelector('main')!.append((window as any).kept));
     await has('aria-valuenow', '50');
+    // At the end there is nothing to ask for any more.
+    await server.report('c2', { status: 'completed' });
+    await has('state', 'done');
+    await page.evaluate(() => {
+      (window as any).kept.remove();
+      return new Promise<void>((resolve) => setTimeout(resolve));
+    });
+    await page.evaluate(() => {
+      document.querySelector('main')!.append((window as any).kept);
+      return new Promise<void>((resolve) => setTimeout(resolve));
+    });
+    expect(await attribute('state')).toBe('done');
     expect(front.streams()).toHaveLength(2);
   });
 
@@ -387,6 +402,20 @@ describe('the element in a page that changes', () => {
     }, at('c3'));
     await has('aria-valuenow', '0');
     await until('its leaving', async () => (await server.watchers('c4')) === 0);
+    // One that is nowhere to be seen follows nothing.
+    const before = front.streams().length;
+    await page.evaluate(async (src) => {
+      const element = ((window as any).kept = document.querySelector('job-progress')!);
+      element.remove();
+      await new Promise<void>((resolve) => setTimeout(resolve));
+      element.setAttribute('src', src);
+      await fetch(src);
+    }, at('c4'));
+    expect(front.streams()).toHaveLength(before);
+    await page.evaluate(() => document.querySelector('main')!.append((window as any).kept));
+    await has('aria-valuenow', '25');
+    expect(front.streams()).toHaveLength(before + 1);
+    expect(await server.watchers('c4')).toBe(1);
     expect(await attribute('aria-label')).toBe('Import');
     expect(complaints).toEqual([]);
   });
