@@ -1,0 +1,1 @@
+//! What blocks of one job and of many come to.
