@@ -136,6 +136,8 @@ pub struct Follower {
     hollow: u32,
     /// A line fell silent, and no later one has shown that it does not.
     is_suspect: bool,
+    /// All was told: the jobs' ends, and what came behind them.
+    is_complete: bool,
     /// The end was told by a status alone: the status has to be asked for.
     must_poll: bool,
     /// When streams are tried again, while they do not get through.
@@ -164,6 +166,7 @@ impl Follower {
             is_answered: false,
             hollow: 0,
             is_suspect: false,
+            is_complete: false,
             must_poll: false,
             probe_at: None,
             next_probe: patience.probe,
@@ -188,7 +191,7 @@ impl Follower {
                 true => self.poll().await,
                 false => self.stream().await,
             };
-            if self.feed.is_over() {
+            if self.is_complete {
                 return Ok(());
             }
             let wait = match attempt {
@@ -277,7 +280,6 @@ impl Follower {
             self.tell(held).await?;
         }
         match end? {
-            StreamEnd::Over => Ok(Duration::ZERO),
             StreamEnd::Hollow => Err(self.hollow("the connection was closed".to_owned())),
             StreamEnd::Told(wait) => Ok(wait),
         }
@@ -334,11 +336,14 @@ impl Follower {
                     }
                 }
             }
-            if self.feed.is_over() {
-                return Ok(StreamEnd::Over);
+            // On a stream of many jobs, missed events come behind the last of their statuses.
+            if self.feed.is_over() && (is_last || self.feed.is_of_one()) {
+                break;
             }
         }
+        self.is_complete = self.feed.is_over();
         match &*code {
+            _ if self.is_complete => Ok(StreamEnd::Told(Duration::ZERO)),
             "JOB_GONE" => Err(FollowError::Gone.into()),
             "TOKEN_EXPIRED" => Err(FollowError::TokenExpired.into()),
             _ if is_hollow => Ok(StreamEnd::Hollow),
@@ -402,8 +407,6 @@ impl Follower {
 /// How a stream ended that did not break.
 #[derive(Debug)]
 enum StreamEnd {
-    /// With all that there is to tell.
-    Over,
     /// Without a single block.
     Hollow,
     /// In order; the next after so long.
@@ -421,3 +424,6 @@ fn backoff(failures: u32, base: Duration) -> Duration {
     let bound = base.saturating_mul(1 << failures.min(16));
     bound.min(LONGEST_BACKOFF).mul_f64(rand::rng().random())
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,10 +41,10 @@ struct Job {
     since: Instant,
 }
 
-/// A row of the terminal.
+/// A row of the terminal, and what stands in it.
 struct Row {
     bar: ProgressBar,
-    look: Look,
+    content: Option<Content>,
 }
 
 /// What is drawn before the words.
@@ -56,6 +56,7 @@ enum Look {
 }
 
 /// What a row is to show.
+#[derive(PartialEq, Eq)]
 struct Content {
     look: Look,
     position: u64,
@@ -156,10 +157,10 @@ impl Bars {
         }
         for (place, content) in contents.into_iter().enumerate() {
             if place == self.rows.len() {
-                let bar = self.multi.add(ProgressBar::new(LENGTH));
-                bar.set_style(content.look.style());
-                let look = content.look;
-                self.rows.push(Row { bar, look });
+                self.rows.push(Row {
+                    bar: self.multi.add(ProgressBar::new(LENGTH)),
+                    content: None,
+                });
             }
             self.rows[place].set(content);
         }
@@ -351,15 +352,18 @@ impl Job {
 
 impl Row {
     fn set(&mut self, content: Content) {
-        if self.look != content.look {
-            self.look = content.look;
+        // A terminal far away is not sent what it shows already; a spinner turns.
+        if content.look != Look::Spinner && self.content.as_ref() == Some(&content) {
+            return;
+        }
+        if self.content.as_ref().map(|content| content.look) != Some(content.look) {
             self.bar.set_style(content.look.style());
         }
         self.bar.set_position(content.position);
-        self.bar.set_prefix(content.label);
-        self.bar.set_message(content.words);
-        // Turns the spinner.
+        self.bar.set_prefix(content.label.clone());
+        self.bar.set_message(content.words.clone());
         self.bar.tick();
+        self.content = Some(content);
     }
 }
 

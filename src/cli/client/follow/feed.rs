@@ -165,7 +165,12 @@ impl Feed {
         self.round += 1;
     }
 
-    /// Whether all that there is to tell has been told.
+    /// Whether it is the stream of one job, on which nothing follows the last status.
+    pub(super) fn is_of_one(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// Whether the ends of all named jobs have been told.
     pub(super) fn is_over(&self) -> bool {
         self.awaited.as_ref().is_some_and(HashSet::is_empty)
     }

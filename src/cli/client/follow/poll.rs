@@ -50,6 +50,7 @@ impl Follower {
             self.cursor = self.feed.newest_of_all().map(|seq| seq.to_string());
         }
         (self.failures, self.hollow, self.must_poll) = (0, 0, false);
+        self.is_complete = self.feed.is_over();
         self.tell_line(Line::Polling).await?;
         Ok(wait)
     }
