@@ -32,6 +32,9 @@ pub struct Bars {
     places: HashMap<(usize, String), usize>,
     lines: HashMap<usize, Line>,
     rows: Vec<Row>,
+    /// Something has changed since the last time that nothing had: indicatif leaves out a drawing that comes too
+    /// soon after the one before.
+    is_stale: bool,
 }
 
 /// A job.
@@ -77,6 +80,7 @@ impl Bars {
             places: HashMap::new(),
             lines: HashMap::new(),
             rows: Vec::new(),
+            is_stale: false,
         })
     }
 
@@ -150,6 +154,7 @@ impl Bars {
             label: String::new(),
             words: truncate_str(&footer, self.width(), "…").into_owned(),
         }));
+        let mut is_changed = self.rows.len() > contents.len();
         while self.rows.len() > contents.len() {
             if let Some(row) = self.rows.pop() {
                 self.multi.remove(&row.bar);
@@ -162,8 +167,15 @@ impl Bars {
                     content: None,
                 });
             }
-            self.rows[place].set(content);
+            is_changed |= self.rows[place].set(content);
         }
+        if self.is_stale
+            && !is_changed
+            && let Some(row) = self.rows.last()
+        {
+            row.bar.tick();
+        }
+        self.is_stale = is_changed;
     }
 
     /// Does something beside the drawing.
@@ -351,10 +363,11 @@ impl Job {
 }
 
 impl Row {
-    fn set(&mut self, content: Content) {
+    /// Whether that is anything new.
+    fn set(&mut self, content: Content) -> bool {
         // A terminal far away is not sent what it shows already; a spinner turns.
         if content.look != Look::Spinner && self.content.as_ref() == Some(&content) {
-            return;
+            return false;
         }
         if self.content.as_ref().map(|content| content.look) != Some(content.look) {
             self.bar.set_style(content.look.style());
@@ -364,6 +377,7 @@ impl Row {
         self.bar.set_message(content.words.clone());
         self.bar.tick();
         self.content = Some(content);
+        true
     }
 }
 

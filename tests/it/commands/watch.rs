@@ -7,11 +7,12 @@ mod troubles;
 use std::{
     os::unix::process::ExitStatusExt as _,
     process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex},
 };
 
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines},
+    io::{AsyncBufReadExt as _, BufReader, Lines},
     process::{Child, ChildStdout, Command},
     task::JoinHandle,
 };
@@ -34,7 +35,8 @@ fn command(url: &str, arguments: &[&str]) -> Command {
 struct Watching {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
-    errors: JoinHandle<String>,
+    errors: Arc<Mutex<String>>,
+    reading: JoinHandle<()>,
 }
 
 /// How one ended.
@@ -58,18 +60,28 @@ impl Watching {
             .spawn()
             .expect("the binary starts");
         let stdout = child.stdout.take().expect("standard output is piped");
-        let mut stderr = child.stderr.take().expect("standard error is piped");
-        let errors = tokio::spawn(async move {
-            let mut text = String::new();
-            let read = stderr.read_to_string(&mut text).await;
-            read.expect("UTF-8");
-            text
+        let stderr = child.stderr.take().expect("standard error is piped");
+        let errors = Arc::new(Mutex::new(String::new()));
+        let told = Arc::clone(&errors);
+        let reading = tokio::spawn(async move {
+            let mut lines = BufReader::new(stderr).lines();
+            while let Some(line) = lines.next_line().await.expect("UTF-8") {
+                let mut told = told.lock().expect("no panic");
+                told.push_str(&line);
+                told.push('\n');
+            }
         });
         Self {
             child,
             lines: BufReader::new(stdout).lines(),
             errors,
+            reading,
         }
+    }
+
+    /// What it has written to standard error.
+    fn errors(&self) -> String {
+        self.errors.lock().expect("no panic").clone()
     }
 
     /// The next line.
@@ -104,11 +116,12 @@ impl Watching {
             lines.push(line);
         }
         let status = in_time("the end of the command", self.child.wait()).await;
-        let errors = in_time("the end of the errors", self.errors).await;
+        let reading = in_time("the end of the errors", &mut self.reading).await;
+        reading.expect("no panic");
         End {
             status: status.expect("a child"),
             lines,
-            errors: errors.expect("no panic"),
+            errors: self.errors(),
         }
     }
 }
@@ -271,26 +284,30 @@ async fn json_is_what_was_on_the_wire() {
         .create(json!({"job_id": "a", "data": {"x": 1.50}}))
         .await;
     server.create(json!({"job_id": "b"})).await;
+    server.report("a", json!({})).await;
     for (arguments, with_events) in [
         (&["--json", "a", "b"][..], true),
         (&["--json", "--no-events", "a", "b"], false),
     ] {
         let mut watching = Watching::start(&server.url, arguments);
-        let mut lines = vec![watching.line().await, watching.line().await];
+        let lines = [watching.line().await, watching.line().await];
         let now = server.get("/api/v1/jobs/a").await.text;
         assert!(lines.contains(&now), "{lines:?}: {now}");
         let event = json!({"event": "found", "data": {"n": 1}});
-        let seq = server.post("/api/v1/jobs/a/events", event).await.json()["seq"].clone();
-        lines.push(watching.line_with("\"a\"").await);
-        let line: Value = serde_json::from_str(&lines[2]).expect("JSON");
-        match with_events {
-            true => assert_eq!(
-                line,
-                json!({"event": "found", "job_id": "a", "seq": seq, "data": {"n": 1}})
-            ),
-            false => assert_eq!(line["seq"], seq),
+        let answer = server.post("/api/v1/jobs/a/events", event).await.json();
+        server
+            .report("a", json!({"step": format!("{with_events}")}))
+            .await;
+        let now = server.get("/api/v1/jobs/a").await.text;
+        let mut line = watching.line_with("\"a\"").await;
+        if with_events {
+            let told: Value = serde_json::from_str(&line).expect("JSON");
+            let seq = &answer["seq"];
+            let event = json!({"event": "found", "job_id": "a", "seq": seq, "data": {"n": 1}});
+            assert_eq!(told, event);
+            line = watching.line_with("\"a\"").await;
         }
-        drop(watching);
+        assert_eq!(line, now);
     }
     let watching = Watching::start(&server.url, &["--json", "a", "b"]);
     server.delete("/api/v1/jobs/b").await;

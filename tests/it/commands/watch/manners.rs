@@ -136,14 +136,16 @@ async fn who_reads_no_further_ends_it_without_a_word() {
         mut child,
         lines,
         errors,
+        reading,
     } = watching;
     drop(lines);
     server.report("j", json!({"processed_count": 1})).await;
     let status = crate::support::in_time("the end", child.wait()).await;
+    reading.await.expect("no panic");
     let end = End {
         status: status.expect("a child"),
         lines: Vec::new(),
-        errors: errors.await.expect("no panic"),
+        errors: errors.lock().expect("no panic").clone(),
     };
     // SIGPIPE, as `yes | head -1` leaves it.
     end.expect_signal(13);
