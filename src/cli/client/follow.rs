@@ -252,7 +252,8 @@ impl Follower {
         }
         let first_byte = self.patience.first_byte;
         let Ok(answer) = timeout(first_byte, self.client.send(request)).await else {
-            return Err(self.silent(false));
+            let had_begun = false;
+            return Err(Trouble::Silent { had_begun });
         };
         let answer = answer.map_err(|error| self.trouble(error))?;
         self.is_answered = true;
@@ -309,7 +310,10 @@ impl Follower {
             let block = match next {
                 Ok(Some(block)) => block,
                 Ok(None) => break,
-                Err(Broken::Silent(_)) => return Err(self.silent(blocks.pieces() > 0)),
+                Err(Broken::Silent(_)) => {
+                    let had_begun = blocks.pieces() > 0;
+                    return Err(Trouble::Silent { had_begun });
+                }
                 Err(Broken::Cut(_)) if is_hollow => {
                     return Err(self.hollow("the connection broke".to_owned()));
                 }
@@ -354,11 +358,6 @@ impl Follower {
             }
             _ => Ok(StreamEnd::Told(self.retry)),
         }
-    }
-
-    /// A line that says nothing.
-    fn silent(&self, had_begun: bool) -> Trouble {
-        Trouble::Silent { had_begun }
     }
 
     /// A stream that was answered and brought nothing.
