@@ -1,5 +1,7 @@
 //! What the commands on the other side of HTTP share: which server, which credential, and how a call fails.
 
+pub mod blocks;
+pub mod follow;
 pub mod target;
 
 use std::time::Duration;
