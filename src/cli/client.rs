@@ -126,6 +126,19 @@ impl Client {
         &self.server
     }
 
+    /// The same without a credential, for an address that has its own, and for what browsers ask without one.
+    pub fn anonymous(&self) -> Self {
+        Self {
+            token: None,
+            ..self.clone()
+        }
+    }
+
+    /// Whether requests carry a credential.
+    pub fn has_credential(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// What an argument means that names a server, a job or a stream.
     ///
     /// # Errors
