@@ -95,6 +95,21 @@ impl Client {
     /// # Errors
     /// TLS cannot be set up, or the server's address is not one for HTTP.
     pub fn new(arguments: ClientArguments) -> anyhow::Result<Self> {
+        Self::with_idle_connections(arguments, usize::MAX)
+    }
+
+    /// One that has a connection for each request.
+    ///
+    /// For streams: progressd closes the connection of a stream behind its last block, and a request that came upon
+    /// it in that moment would have no answer.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn for_streams(arguments: ClientArguments) -> anyhow::Result<Self> {
+        Self::with_idle_connections(arguments, 0)
+    }
+
+    fn with_idle_connections(arguments: ClientArguments, most: usize) -> anyhow::Result<Self> {
         let ClientArguments { mut server, token } = arguments;
         anyhow::ensure!(
             matches!(server.scheme(), "http" | "https"),
@@ -107,6 +122,7 @@ impl Client {
         }
         let mut http = reqwest::Client::builder()
             .connect_timeout(LONGEST_CONNECT)
+            .pool_max_idle_per_host(most)
             // A credential goes where it was sent, and nowhere else.
             .redirect(redirect::Policy::none())
             .user_agent(concat!("progressd/", env!("CARGO_PKG_VERSION")));
