@@ -270,7 +270,7 @@ impl<W: Write> Visit<'_, W> {
 async fn watch(patient: &Patient, seconds: u64, progress: &Progress) -> (bool, Vec<Finding>) {
     let url = patient.target.stream();
     progress.say("waiting for the stream");
-    let (mut recording, encoding) = open(|| patient.request(Method::GET, url.clone())).await;
+    let (mut recording, encoding) = open(|| patient.stream(url.clone())).await;
     recording
         .wait(PATIENCE, |record| !record.marks.is_empty())
         .await;

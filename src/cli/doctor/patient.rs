@@ -1,6 +1,6 @@
 //! Who is looked at, and with which credential.
 
-use reqwest::{Method, RequestBuilder, Url};
+use reqwest::{Method, RequestBuilder, Url, header};
 
 use crate::cli::client::{
     Client, ClientArguments,
@@ -16,6 +16,7 @@ pub(super) struct Patient {
     /// What the address names.
     pub(super) target: Target,
     client: Client,
+    streams: Client,
 }
 
 impl Patient {
@@ -23,7 +24,10 @@ impl Patient {
     ///
     /// # Errors
     /// It names neither a server, a job nor a stream, or TLS cannot be set up.
-    pub(super) fn new(arguments: ClientArguments, address: Option<&str>) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        mut arguments: ClientArguments,
+        address: Option<&str>,
+    ) -> anyhow::Result<Self> {
         let mut client = Client::new(arguments.clone())?;
         let target = match address {
             Some(address) => client.target(address)?,
@@ -36,13 +40,20 @@ impl Patient {
         if address.is_some() {
             // Which proxies of the environment hold depends on the server.
             let token = arguments.token;
-            client = Client::new(ClientArguments { server, token })?;
+            arguments = ClientArguments { server, token };
+            client = Client::new(arguments.clone())?;
         }
+        let mut streams = Client::for_streams(arguments)?;
         if has_credential(&target.stream()) {
             // Two credentials in one request are refused.
             client = client.anonymous();
+            streams = streams.anonymous();
         }
-        Ok(Self { target, client })
+        Ok(Self {
+            target,
+            client,
+            streams,
+        })
     }
 
     /// The server's base URL, where it is known.
@@ -70,6 +81,12 @@ impl Patient {
     /// A request with the credential.
     pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
         self.client.request(method, url)
+    }
+
+    /// A request for a stream, with the credential.
+    pub(super) fn stream(&self, url: Url) -> RequestBuilder {
+        let request = self.streams.request(Method::GET, url);
+        request.header(header::ACCEPT, "text/event-stream")
     }
 
     /// A request without one.

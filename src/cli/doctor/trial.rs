@@ -122,7 +122,7 @@ impl<'a> Trial<'a> {
     pub(super) async fn run(&self, seconds: u64, progress: &Progress) -> Seen {
         let mut seen = Seen::default();
         progress.say("waiting for the stream");
-        let (mut recording, encoding) = open(|| self.get("/stream")).await;
+        let (mut recording, encoding) = open(|| self.stream()).await;
         seen.encoding = encoding;
         recording
             .wait(PATIENCE, |record| !record.marks.is_empty())
@@ -198,12 +198,12 @@ impl<'a> Trial<'a> {
             return;
         };
         if let Some(cursor) = cursor {
-            let request = self.get("/stream").header("last-event-id", cursor);
-            let mut recording = Recording::open(event_source(request));
+            let request = self.stream().header("last-event-id", cursor);
+            let mut recording = Recording::open(request);
             recording.wait(PATIENCE, |_| false).await;
             seen.resumed = Some(recording.seen());
         }
-        let again = event_source(self.get("/stream")).header("last-event-id", last_seq);
+        let again = self.stream().header("last-event-id", last_seq);
         let long = self
             .get("/status")
             .header("x-doctor", "x".repeat(LONG_HEADER_BYTES));
@@ -226,6 +226,10 @@ impl<'a> Trial<'a> {
         below(self.server, &format!("jobs/{}{call}", self.job_id))
     }
 
+    fn stream(&self) -> RequestBuilder {
+        self.patient.stream(self.url("/stream"))
+    }
+
     fn request(&self, method: Method, call: &str) -> RequestBuilder {
         self.patient.request(method, self.url(call))
     }
@@ -238,8 +242,7 @@ impl<'a> Trial<'a> {
 /// Opens a stream as a browser does; when it comes compressed, once more as somebody who cannot read that, and says
 /// how it was compressed.
 pub(super) async fn open(request: impl Fn() -> RequestBuilder) -> (Recording, Option<String>) {
-    let browser =
-        event_source(request()).header(header::ACCEPT_ENCODING, "gzip, deflate, br, zstd");
+    let browser = request().header(header::ACCEPT_ENCODING, "gzip, deflate, br, zstd");
     let mut recording = Recording::open(browser);
     recording
         .wait(PATIENCE, |record| record.head.is_some())
@@ -251,12 +254,8 @@ pub(super) async fn open(request: impl Fn() -> RequestBuilder) -> (Recording, Op
     let Some(encoding) = encoding.map(str::to_owned) else {
         return (recording, None);
     };
-    let plain = event_source(request()).header(header::ACCEPT_ENCODING, "identity");
+    let plain = request().header(header::ACCEPT_ENCODING, "identity");
     (Recording::open(plain), Some(encoding))
-}
-
-fn event_source(request: RequestBuilder) -> RequestBuilder {
-    request.header(header::ACCEPT, "text/event-stream")
 }
 
 fn seq_of(outcome: &Outcome) -> Option<u64> {

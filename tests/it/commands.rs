@@ -1,0 +1,3 @@
+//! The commands that talk to a server, as processes.
+
+mod doctor;
