@@ -4,6 +4,7 @@ pub mod check;
 pub mod client;
 pub mod demo;
 pub mod display;
+pub mod doctor;
 pub mod ending;
 pub mod health;
 pub mod key;
@@ -64,6 +65,13 @@ pub enum Command {
     /// The same as a server answers at /openapi.json; the page for people is at /docs.
     #[command(name = "openapi")]
     OpenApi,
+    /// Find out what proxies do to streams, and what to change
+    ///
+    /// Makes a job on the server, watches it through the public address, and removes it again; with the address of
+    /// a job or a stream, or without the scope jobs:write, it only watches. The credential is taken from
+    /// PROGRESSD_TOKEN. The exit code is 0 when streams work, 1 when there is a problem, and 3 when no stream could
+    /// be looked at.
+    Doctor(doctor::DoctorArguments),
     /// Ask a server whether it answers
     ///
     /// For the health checks of containers and scripts: the exit code is 0 when the server answers /healthz with

@@ -63,6 +63,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::OpenApi => output
             .write_all(openapi::document().as_bytes())
             .context("print the document")?,
+        Command::Doctor(arguments) => return block_on(cli::doctor::run(arguments, &mut output)),
         Command::Health(arguments) => block_on(cli::health::run(arguments, &mut output))?,
     }
     Ok(ExitCode::SUCCESS)

@@ -97,6 +97,21 @@ impl Client {
     /// # Errors
     /// TLS cannot be set up, or the server's address is not one for HTTP.
     pub fn new(arguments: ClientArguments) -> anyhow::Result<Self> {
+        Self::with_idle_connections(arguments, usize::MAX)
+    }
+
+    /// One that has a connection for each request.
+    ///
+    /// For streams: progressd closes the connection of a stream behind its last block, and a request that came upon
+    /// it in that moment would have no answer.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn for_streams(arguments: ClientArguments) -> anyhow::Result<Self> {
+        Self::with_idle_connections(arguments, 0)
+    }
+
+    fn with_idle_connections(arguments: ClientArguments, most: usize) -> anyhow::Result<Self> {
         let ClientArguments { mut server, token } = arguments;
         anyhow::ensure!(
             matches!(server.scheme(), "http" | "https"),
@@ -109,6 +124,7 @@ impl Client {
         }
         let mut http = reqwest::Client::builder()
             .connect_timeout(LONGEST_CONNECT)
+            .pool_max_idle_per_host(most)
             // A credential goes where it was sent, and nowhere else.
             .redirect(redirect::Policy::none())
             .user_agent(concat!("progressd/", env!("CARGO_PKG_VERSION")));
@@ -126,6 +142,19 @@ impl Client {
     /// The server's base URL, with a slash at its end.
     pub fn server(&self) -> &Url {
         &self.server
+    }
+
+    /// The same without a credential, for an address that has its own, and for what browsers ask without one.
+    pub fn anonymous(&self) -> Self {
+        Self {
+            token: None,
+            ..self.clone()
+        }
+    }
+
+    /// Whether requests carry a credential.
+    pub fn has_credential(&self) -> bool {
+        self.token.is_some()
     }
 
     /// What an argument means that names a server, a job or a stream.

@@ -1,0 +1,291 @@
+//! `progressd doctor`: what becomes of streams on the way from a server to those who watch.
+//!
+//! Makes a job of its own, reports on it, and compares when that arrives; then keeps still, ends the job, comes back,
+//! and removes it. Looking (`calls`, `record`, `trial`) and judging (`judge`) are apart.
+
+mod advice;
+mod calls;
+mod finding;
+mod judge;
+mod patient;
+mod progress;
+mod record;
+mod report;
+mod trial;
+mod wire;
+
+use std::{
+    io::{self, IsTerminal as _, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::Args;
+use reqwest::{Method, Url};
+
+use self::{
+    calls::call,
+    finding::Finding,
+    judge::{pages, server, stream, trial as judge_trial},
+    patient::{Patient, shown},
+    progress::Progress,
+    report::{Outcome, Report, Style},
+    trial::{PATIENCE, Trial, open},
+};
+use super::{
+    client::{ClientArguments, target::Target},
+    serve::Signals,
+};
+use crate::config::Origin;
+
+/// Looks like a token, and is none: a server that sees it says so in other words than one that sees nothing.
+const MADE_UP_TOKEN: &str = "e30.e30.e30";
+
+/// No stream could be looked at.
+const COULD_NOT_LOOK: u8 = 3;
+
+/// Ended by a signal; what shells say of SIGINT.
+const INTERRUPTED: u8 = 130;
+
+/// `progressd doctor`
+#[derive(Debug, Args)]
+pub struct DoctorArguments {
+    /// Public address of a server, a job or a stream; left out, that of --server
+    #[arg(value_name = "URL")]
+    pub address: Option<String>,
+    /// How long to keep the stream open in silence; heartbeats come every 30 s by default
+    #[arg(long, value_name = "SECONDS", default_value_t = 40, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub seconds: u64,
+    /// Look at what pages of this origin may do, such as https://app.example
+    #[arg(long, value_name = "ORIGIN")]
+    pub origin: Option<Origin>,
+    /// Write one JSON object instead of lines
+    #[arg(long)]
+    pub json: bool,
+    /// Which server, and as whom.
+    #[command(flatten)]
+    pub client: ClientArguments,
+}
+
+/// Looks, and says what it has seen and what to change; the exit code says how that came out.
+///
+/// # Errors
+/// `output` takes no more.
+pub async fn run(arguments: DoctorArguments, output: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let patient = match Patient::new(arguments.client.clone(), arguments.address.as_deref()) {
+        Ok(patient) => patient,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return Ok(ExitCode::from(COULD_NOT_LOOK));
+        }
+    };
+    let url = match &patient.target {
+        Target::Server(server) => server.clone(),
+        target => target.stream(),
+    };
+    let style = style(arguments.json);
+    let report = Report::begin(output, style, &shown(&url))?;
+    let mut visit = Visit {
+        patient: &patient,
+        seconds: arguments.seconds,
+        progress: Progress::new(),
+        signals: Signals::listen()?,
+        report,
+        is_interrupted: false,
+    };
+    let is_looked_at = visit.look(arguments.origin.as_ref()).await?;
+    let Visit {
+        report,
+        progress,
+        is_interrupted,
+        ..
+    } = visit;
+    drop(progress);
+    if is_interrupted {
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+    Ok(match report.end(is_looked_at)? {
+        Outcome::Well => ExitCode::SUCCESS,
+        Outcome::Problem => ExitCode::FAILURE,
+        Outcome::CouldNotLook => ExitCode::from(COULD_NOT_LOOK),
+    })
+}
+
+fn style(is_json: bool) -> Style {
+    let is_dull = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    match (is_json, io::stdout().is_terminal() && !is_dull) {
+        (true, _) => Style::Json,
+        (false, true) => Style::Coloured,
+        (false, false) => Style::Plain,
+    }
+}
+
+/// One look at a patient.
+struct Visit<'a, W> {
+    patient: &'a Patient,
+    seconds: u64,
+    progress: Progress,
+    signals: Signals,
+    report: Report<W>,
+    is_interrupted: bool,
+}
+
+impl<W: Write> Visit<'_, W> {
+    /// Looks at everything; whether a stream was among that.
+    async fn look(&mut self, origin: Option<&Origin>) -> io::Result<bool> {
+        self.progress.say("asking who answers");
+        if let Some(url) = self.patient.first_call()
+            && !self.look_at_server(&url).await?
+        {
+            return Ok(false);
+        }
+        let is_looked_at = match &self.patient.target {
+            Target::Server(server) => self.look_at_own_job(server).await?,
+            Target::Job(_) | Target::Stream(_) => {
+                self.look_at_stream(
+                    "an address of one stream is only looked at: that of the server tells more",
+                )
+                .await?
+            }
+        };
+        if !self.is_interrupted {
+            self.look_at_pages(origin).await?;
+        }
+        Ok(is_looked_at)
+    }
+
+    /// Who answers; whether it is progressd, and the credential may read.
+    async fn look_at_server(&mut self, url: &Url) -> io::Result<bool> {
+        let patient = self.patient;
+        let outcome = call(patient.request(Method::GET, url.clone())).await;
+        let (reach, mut findings) = server::first(url, &outcome, patient.has_credential());
+        if let (server::Reach::Locked, Ok(answer)) = (reach, &outcome)
+            && answer.status == 401
+            && patient.has_credential()
+        {
+            let probe = patient.without_credential(Method::GET, url.clone());
+            let probe = call(probe.bearer_auth(MADE_UP_TOKEN)).await;
+            if let Some(finding) = server::header_probe(answer, &probe) {
+                findings.retain(|finding| finding.check != "credential");
+                findings.push(finding);
+            }
+        }
+        if reach == server::Reach::Open
+            && let Some(server) = patient.server()
+        {
+            let [live, ready] = ["healthz", "readyz"].map(|name| {
+                let mut url = server.clone();
+                url.set_path(&format!("{}{name}", server.path()));
+                call(patient.without_credential(Method::GET, url))
+            });
+            findings.push(server::health(&live.await, &ready.await));
+        }
+        self.add(findings)?;
+        Ok(reach == server::Reach::Open)
+    }
+
+    /// A job of the doctor's own; where none can be made, the stream of all jobs.
+    async fn look_at_own_job(&mut self, server: &Url) -> io::Result<bool> {
+        let (trial, outcome) = Trial::create(self.patient, server, self.seconds).await;
+        let Some(trial) = trial else {
+            self.look_at_stream("").await?;
+            if !self.is_interrupted {
+                self.add(judge_trial::not_made(&outcome))?;
+            }
+            return Ok(true);
+        };
+        let seen = tokio::select! {
+            seen = trial.run(self.seconds, &self.progress) => Some(seen),
+            () = self.signals.next() => None,
+        };
+        self.progress.say("removing the job");
+        let removal = trial.remove().await;
+        match seen {
+            Some(seen) => {
+                let mut findings = judge_trial::findings(&seen);
+                findings.push(judge_trial::removal(removal.as_ref()));
+                self.add(findings)?;
+            }
+            None => self.is_interrupted = true,
+        }
+        Ok(true)
+    }
+
+    /// A stream as it is; whether one came.
+    async fn look_at_stream(&mut self, why_no_more: &'static str) -> io::Result<bool> {
+        let look = watch(self.patient, self.seconds, &self.progress);
+        let (is_stream, findings) = tokio::select! {
+            looked = look => looked,
+            () = self.signals.next() => {
+                self.is_interrupted = true;
+                return Ok(false);
+            }
+        };
+        self.add(findings)?;
+        if !why_no_more.is_empty() {
+            self.add([stream::STREAM.skipped("delivery", why_no_more)])?;
+        }
+        Ok(is_stream)
+    }
+
+    /// What pages of another origin may do.
+    async fn look_at_pages(&mut self, origin: Option<&Origin>) -> io::Result<()> {
+        let Some(origin) = origin.map(Origin::as_str) else {
+            let why = "not asked for: --origin https://app.example looks at what its pages may do";
+            return self.add([pages::PAGES.skipped("origin", why)]);
+        };
+        self.progress.say("asking as a page");
+        let patient = self.patient;
+        let url = patient
+            .first_call()
+            .unwrap_or_else(|| patient.target.stream());
+        let preflight = patient
+            .without_credential(Method::OPTIONS, url.clone())
+            .header("access-control-request-method", "GET")
+            .header(
+                "access-control-request-headers",
+                pages::SENT_HEADERS.join(","),
+            );
+        // A stream is only begun: HEAD has its head.
+        let answer = patient.request(Method::HEAD, url.clone());
+        let mut nowhere = url;
+        nowhere.set_path(&format!("{}/nowhere", nowhere.path()));
+        let error = patient.request(Method::HEAD, nowhere);
+        let seen = pages::Seen {
+            origin: origin.to_owned(),
+            preflight: call(preflight.header("origin", origin)).await,
+            answer: call(answer.header("origin", origin)).await,
+            error: call(error.header("origin", origin)).await,
+        };
+        self.add(pages::findings(&seen))
+    }
+
+    fn add(&mut self, findings: impl IntoIterator<Item = Finding>) -> io::Result<()> {
+        let report = &mut self.report;
+        self.progress.suspend(|| report.add(findings))
+    }
+}
+
+/// Opens a stream and keeps it for so long; whether there is one, and what was seen.
+async fn watch(patient: &Patient, seconds: u64, progress: &Progress) -> (bool, Vec<Finding>) {
+    let url = patient.target.stream();
+    progress.say("waiting for the stream");
+    let (mut recording, encoding) = open(|| patient.stream(url.clone())).await;
+    recording
+        .wait(PATIENCE, |record| !record.marks.is_empty())
+        .await;
+    let begin = recording.now();
+    progress.count("looking at silence and heartbeats", seconds);
+    recording
+        .wait(Duration::from_secs(seconds), |_| false)
+        .await;
+    let record = recording.seen();
+    let watched = stream::Watched {
+        record: &record,
+        encoding: encoding.as_deref(),
+        silence: (begin, recording.now()),
+        is_ended: false,
+    };
+    let is_stream = record.head.as_ref().is_some_and(|head| head.status == 200);
+    (is_stream, watched.findings())
+}

@@ -1,0 +1,1 @@
+//! Tables: what was seen, and what it means.
