@@ -1,0 +1,3 @@
+//! The commands that are clients, as processes of their own against real servers.
+
+mod watch;

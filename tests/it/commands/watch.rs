@@ -1,0 +1,1 @@
+//! `progressd watch`.
