@@ -5,6 +5,7 @@ pub mod client;
 pub mod demo;
 pub mod health;
 pub mod key;
+pub mod run;
 pub mod serve;
 pub mod token;
 
@@ -32,6 +33,12 @@ pub enum Command {
     Serve(ServeArguments),
     /// Start a server, give it a real job, and show the progress in the terminal
     Demo(DemoArguments),
+    /// Run a command, and show its progress as a job
+    ///
+    /// Reads "n/m" and "n%" from what the command prints; the last line is the job's message, and the exit code
+    /// decides whether the job is completed or failed. Output, signals and the exit code pass through unchanged.
+    /// Cancelling the job ends the command. While the server is away the command runs all the same.
+    Run(run::RunArguments),
     /// Make a token (JWT) for a worker or a watcher
     ///
     /// The token is signed with a secret that the server has too, and goes into the header

@@ -40,6 +40,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve(arguments) => block_on(cli::serve::run(arguments, &mut output))?,
         Command::Demo(arguments) => block_on(cli::demo::run(arguments, &mut output))?,
+        Command::Run(arguments) => return block_on(async { Ok(cli::run::run(arguments).await) }),
         Command::Token(arguments) => cli::token::run(arguments, &mut output)?,
         Command::Key(arguments) => cli::key::run(arguments, &mut output)?,
         Command::Check(arguments) => cli::check::run(arguments, &mut output)?,

@@ -1,0 +1,1 @@
+//! Progress in lines and in whole recorded outputs.
