@@ -9,10 +9,13 @@ mod output;
 mod progress;
 mod reporter;
 mod screen;
+mod terminal;
+#[cfg(test)]
+mod tests;
 
 use std::{
     ffi::OsString,
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     path::Path,
     process::{ExitCode, ExitStatus},
     sync::{
@@ -173,12 +176,14 @@ impl Run {
             ("PROGRESSD_JOB_ID", self.address.job_id.as_str()),
         ];
         let (ending, code) = match Running::start(&self.command, &variables) {
-            Ok((running, outputs)) => {
+            Ok((running, mut outputs)) => {
+                let terminal = outputs.terminal.take();
                 let has_ended = CancellationToken::new();
                 let passing_on = listen(&self.ear, outputs, &has_ended);
                 let end = attend(running, &mut self.signals, &cancel, self.grace).await;
                 has_ended.cancel();
                 passing_on.wait().await;
+                drop(terminal);
                 let last_line = self.ear.heard().borrow().message.clone();
                 (end.ending(last_line.as_deref()), exit_code(end.status))
             }
@@ -194,7 +199,7 @@ impl Run {
 /// Passes the outputs on, each by a task of its own.
 fn listen(ear: &Ear, outputs: Outputs, has_ended: &CancellationToken) -> TaskTracker {
     let tasks = TaskTracker::new();
-    let Outputs { output, error } = outputs;
+    let Outputs { output, error, .. } = outputs;
     let listener = ear.listener(error.is_none());
     tasks.spawn(pass_on(output, stdout(), listener, has_ended.clone()));
     if let Some(error) = error {
@@ -345,8 +350,14 @@ fn cut(message: &str) -> String {
 }
 
 fn complain(message: &str) {
+    // While the command has a terminal of its own, ours leaves lines as they are.
+    let end = if io::stderr().is_terminal() {
+        "\r\n"
+    } else {
+        "\n"
+    };
     // Where nobody reads it, there is nobody to tell.
-    let _ = writeln!(io::stderr(), "progressd: {message}");
+    let _ = write!(io::stderr(), "progressd: {message}{end}");
 }
 
 impl Notes {

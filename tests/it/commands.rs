@@ -1,3 +1,4 @@
 //! The commands that are clients, as processes of their own against real servers.
 
+mod run;
 mod watch;

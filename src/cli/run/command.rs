@@ -1,9 +1,12 @@
 //! The command itself: how it starts, which signals reach it, and how it is stopped.
 //!
-//! Without a terminal it leads a process group of its own, and signals go to the whole group: a shell's children
-//! are reached too. With one it stays in ours, as it would without anybody in between, so that it may ask for a
-//! password, and that Ctrl-C and Ctrl-Z of the terminal reach it by themselves; then a signal from elsewhere goes to
-//! it alone, and a stop to it and all that it has started.
+//! There are three ways:
+//! - Where our input, output and errors are a terminal, it gets one of its own ([`terminal`]).
+//! - Where there is no terminal at all, as under cron, it leads a process group of its own. In both cases signals go
+//!   to its whole group: a shell's children are reached too.
+//! - Else, as in a pipeline that somebody has typed, it stays in our group, as it would without anybody in between:
+//!   it may ask for a password, and Ctrl-C and Ctrl-Z reach it by themselves. Then a signal from elsewhere goes to it
+//!   alone, and a stop to it and all that it has started.
 
 use std::{
     ffi::OsString,
@@ -19,12 +22,15 @@ use rustix::process::{
     Pid, Signal, getpgrp, kill_process, kill_process_group, test_kill_process_group,
 };
 use tokio::{
+    io::AsyncRead,
     net::unix::pipe::Receiver,
     process::{Child, Command},
     signal::unix::{SignalKind, signal},
     sync::mpsc,
     time::{Instant, sleep},
 };
+
+use super::terminal::{self, Raw};
 
 /// What is passed on.
 const SIGNALS: [(SignalKind, Signal); 6] = [
@@ -48,11 +54,12 @@ pub(super) struct Running {
 }
 
 /// What comes from a command that has just started.
-#[derive(Debug)]
 pub(super) struct Outputs {
     /// Its standard output, and its error where both go to the same place: so they stay in order.
-    pub(super) output: Receiver,
+    pub(super) output: Box<dyn AsyncRead + Send + Unpin>,
     pub(super) error: Option<Receiver>,
+    /// To be kept until all output has come.
+    pub(super) terminal: Option<Raw>,
 }
 
 /// Signals that came to us.
@@ -101,6 +108,15 @@ impl Running {
         command: &[OsString],
         variables: &[(&str, &str)],
     ) -> io::Result<(Self, Outputs)> {
+        if terminal::is_ours() {
+            let (child, output, raw) = terminal::start(command, variables)?;
+            let outputs = Outputs {
+                output: Box::new(output),
+                error: None,
+                terminal: Some(raw),
+            };
+            return Ok((Self::new(child, true), outputs));
+        }
         let has_own_group = File::open("/dev/tty").is_err();
         let (program, arguments) = command.split_first().expect("a command has a name");
         let mut start = Command::new(program);
@@ -115,23 +131,24 @@ impl Running {
         } else {
             let (error, writer) = io::pipe()?;
             start.stderr(writer);
-            Some(error)
+            Some(Receiver::from_owned_fd(error.into())?)
         };
         start.stdin(Stdio::inherit()).stdout(writer);
-        let child = start.spawn()?;
         let outputs = Outputs {
-            output: Receiver::from_owned_fd(output.into())?,
-            error: error
-                .map(|error| Receiver::from_owned_fd(error.into()))
-                .transpose()?,
+            output: Box::new(Receiver::from_owned_fd(output.into())?),
+            error,
+            terminal: None,
         };
+        Ok((Self::new(start.spawn()?, has_own_group), outputs))
+    }
+
+    fn new(child: Child, has_own_group: bool) -> Self {
         let id = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
-        let running = Self {
+        Self {
             child,
             id: id.expect("a process that was just started has a number"),
             has_own_group,
-        };
-        Ok((running, outputs))
+        }
     }
 
     /// Waits for its end. Cancel-safe.

@@ -11,8 +11,6 @@
 //! - When the total is known beforehand, counts out of others are not looked at, and percentages are parts of it.
 
 mod sight;
-#[cfg(test)]
-mod tests;
 
 pub(super) use self::sight::Sight;
 use self::sight::{Count, Evidence};

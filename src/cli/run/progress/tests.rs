@@ -1,1 +1,0 @@
-//! Progress in lines and in whole recorded outputs.
