@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod ending;
 pub mod health;
 pub mod key;
+pub mod run;
 pub mod serve;
 pub mod token;
 pub mod watch;
@@ -45,6 +46,12 @@ pub enum Command {
     /// The exit code is 0 when all jobs completed, 1 when one failed, else 2 when one was cancelled; and 3 when one
     /// could not be watched, whatever became of the others.
     Watch(watch::WatchArguments),
+    /// Run a command, and show its progress as a job
+    ///
+    /// Reads "n/m" and "n%" from what the command prints; the last line is the job's message, and the exit code
+    /// decides whether the job is completed or failed. Output, signals and the exit code pass through unchanged.
+    /// Cancelling the job ends the command. While the server is away the command runs all the same.
+    Run(run::RunArguments),
     /// Make a token (JWT) for a worker or a watcher
     ///
     /// The token is signed with a secret that the server has too, and goes into the header

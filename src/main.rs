@@ -57,6 +57,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Watch(arguments) => {
             return block_on(cli::watch::run(arguments, &mut output)).map(ExitCode::from);
         }
+        Command::Run(arguments) => return block_on(async { Ok(cli::run::run(arguments).await) }),
         Command::Token(arguments) => cli::token::run(arguments, &mut output)?,
         Command::Key(arguments) => cli::key::run(arguments, &mut output)?,
         Command::Check(arguments) => cli::check::run(arguments, &mut output)?,

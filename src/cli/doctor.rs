@@ -196,7 +196,7 @@ impl<W: Write> Visit<'_, W> {
         };
         let seen = tokio::select! {
             seen = trial.run(self.seconds, &self.progress) => Some(seen),
-            () = self.signals.next() => None,
+            _ = self.signals.next() => None,
         };
         self.progress.say("removing the job");
         let removal = trial.remove().await;
@@ -216,7 +216,7 @@ impl<W: Write> Visit<'_, W> {
         let look = watch(self.patient, self.seconds, &self.progress);
         let (is_stream, findings) = tokio::select! {
             looked = look => looked,
-            () = self.signals.next() => {
+            _ = self.signals.next() => {
                 self.is_interrupted = true;
                 return Ok(false);
             }
