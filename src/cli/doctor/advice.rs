@@ -334,7 +334,7 @@ impl Topic {
 
 impl Advice {
     /// The rule, then a line for each proxy that may be meant.
-    pub(super) fn lines(&self) -> impl Iterator<Item = String> {
+    pub(super) fn lines(self) -> impl Iterator<Item = String> {
         let proxy = self.proxy;
         let is_meant =
             move |named: Proxy| proxy.is_none_or(|proxy| proxy == named || proxy.hides_others());
