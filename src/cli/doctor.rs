@@ -91,19 +91,16 @@ pub async fn run(arguments: DoctorArguments, output: &mut impl Write) -> anyhow:
         progress: Progress::new(),
         signals: Signals::listen()?,
         report,
-        is_interrupted: false,
     };
-    let is_looked_at = visit.look(arguments.origin.as_ref()).await?;
+    let is_looked_at = match visit.look(arguments.origin.as_ref()).await {
+        Ok(is_looked_at) => is_looked_at,
+        Err(Stop::Interrupted) => return Ok(ExitCode::from(INTERRUPTED)),
+        Err(Stop::Output(error)) => return Err(error.into()),
+    };
     let Visit {
-        report,
-        progress,
-        is_interrupted,
-        ..
+        report, progress, ..
     } = visit;
     drop(progress);
-    if is_interrupted {
-        return Ok(ExitCode::from(INTERRUPTED));
-    }
     Ok(match report.end(is_looked_at)? {
         Outcome::Well => ExitCode::SUCCESS,
         Outcome::Problem => ExitCode::FAILURE,
@@ -127,143 +124,150 @@ struct Visit<'a, W> {
     progress: Progress,
     signals: Signals,
     report: Report<W>,
-    is_interrupted: bool,
+}
+
+/// Why a look ends before its end.
+enum Stop {
+    /// By a signal.
+    Interrupted,
+    /// Nobody reads what was found.
+    Output(io::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
 }
 
 impl<W: Write> Visit<'_, W> {
     /// Looks at everything; whether a stream was among that.
-    async fn look(&mut self, origin: Option<&Origin>) -> io::Result<bool> {
+    async fn look(&mut self, origin: Option<&Origin>) -> Result<bool, Stop> {
+        let patient = self.patient;
         self.progress.say("asking who answers");
-        if let Some(url) = self.patient.first_call()
-            && !self.look_at_server(&url).await?
-        {
-            return Ok(false);
+        if let Some(url) = patient.first_call() {
+            let (is_open, findings) = heed(&mut self.signals, ask(patient, &url)).await?;
+            self.add(findings)?;
+            if !is_open {
+                return Ok(false);
+            }
         }
-        let is_looked_at = match &self.patient.target {
+        let is_looked_at = match &patient.target {
             Target::Server(server) => self.look_at_own_job(server).await?,
             Target::Job(_) | Target::Stream(_) => {
-                self.look_at_stream(
-                    "an address of one stream is only looked at: that of the server tells more",
-                )
-                .await?
+                let is_stream = self.look_at_stream().await?;
+                let why = "a stream is only looked at: the address of its server tells more";
+                self.add([stream::STREAM.skipped("delivery", why)])?;
+                is_stream
             }
         };
-        if !self.is_interrupted {
-            self.look_at_pages(origin).await?;
-        }
+        let findings = match origin {
+            Some(origin) => {
+                self.progress.say("asking as a page");
+                heed(&mut self.signals, ask_as_page(patient, origin.as_str())).await?
+            }
+            None => {
+                let why =
+                    "not asked for: --origin https://app.example looks at what its pages may do";
+                vec![pages::PAGES.skipped("origin", why)]
+            }
+        };
+        self.add(findings)?;
         Ok(is_looked_at)
     }
 
-    /// Who answers; whether it is progressd, and the credential may read.
-    async fn look_at_server(&mut self, url: &Url) -> io::Result<bool> {
-        let patient = self.patient;
-        let outcome = call(patient.request(Method::GET, url.clone())).await;
-        let (reach, mut findings) = server::first(url, &outcome, patient.has_credential());
-        if let (server::Reach::Locked, Ok(answer)) = (reach, &outcome)
-            && answer.status == 401
-            && patient.has_credential()
-        {
-            let probe = patient.without_credential(Method::GET, url.clone());
-            let probe = call(probe.bearer_auth(MADE_UP_TOKEN)).await;
-            if let Some(finding) = server::header_probe(answer, &probe) {
-                findings.retain(|finding| finding.check != "credential");
-                findings.push(finding);
-            }
-        }
-        if reach == server::Reach::Open
-            && let Some(server) = patient.server()
-        {
-            let [live, ready] = ["healthz", "readyz"].map(|name| {
-                let mut url = server.clone();
-                url.set_path(&format!("{}{name}", server.path()));
-                call(patient.without_credential(Method::GET, url))
-            });
-            findings.push(server::health(&live.await, &ready.await));
-        }
-        self.add(findings)?;
-        Ok(reach == server::Reach::Open)
-    }
-
     /// A job of the doctor's own; where none can be made, the stream of all jobs.
-    async fn look_at_own_job(&mut self, server: &Url) -> io::Result<bool> {
-        let (trial, outcome) = Trial::create(self.patient, server, self.seconds).await;
+    async fn look_at_own_job(&mut self, server: &Url) -> Result<bool, Stop> {
+        let creation = Trial::create(self.patient, server, self.seconds);
+        let (trial, outcome) = heed(&mut self.signals, creation).await?;
         let Some(trial) = trial else {
-            self.look_at_stream("").await?;
-            if !self.is_interrupted {
-                self.add(judge_trial::not_made(&outcome))?;
-            }
-            return Ok(true);
+            let is_stream = self.look_at_stream().await?;
+            self.add(judge_trial::not_made(&outcome))?;
+            return Ok(is_stream);
         };
-        let seen = tokio::select! {
-            seen = trial.run(self.seconds, &self.progress) => Some(seen),
-            _ = self.signals.next() => None,
-        };
+        let run = trial.run(self.seconds, &self.progress);
+        let seen = heed(&mut self.signals, run).await;
+        // Whatever came of it.
         self.progress.say("removing the job");
         let removal = trial.remove().await;
-        match seen {
-            Some(seen) => {
-                let mut findings = judge_trial::findings(&seen);
-                findings.push(judge_trial::removal(removal.as_ref()));
-                self.add(findings)?;
-            }
-            None => self.is_interrupted = true,
-        }
+        let mut findings = judge_trial::findings(&seen?);
+        findings.push(judge_trial::removal(removal.as_ref()));
+        self.add(findings)?;
         Ok(true)
     }
 
     /// A stream as it is; whether one came.
-    async fn look_at_stream(&mut self, why_no_more: &'static str) -> io::Result<bool> {
-        let look = watch(self.patient, self.seconds, &self.progress);
-        let (is_stream, findings) = tokio::select! {
-            looked = look => looked,
-            _ = self.signals.next() => {
-                self.is_interrupted = true;
-                return Ok(false);
-            }
-        };
+    async fn look_at_stream(&mut self) -> Result<bool, Stop> {
+        let watching = watch(self.patient, self.seconds, &self.progress);
+        let (is_stream, findings) = heed(&mut self.signals, watching).await?;
         self.add(findings)?;
-        if !why_no_more.is_empty() {
-            self.add([stream::STREAM.skipped("delivery", why_no_more)])?;
-        }
         Ok(is_stream)
-    }
-
-    /// What pages of another origin may do.
-    async fn look_at_pages(&mut self, origin: Option<&Origin>) -> io::Result<()> {
-        let Some(origin) = origin.map(Origin::as_str) else {
-            let why = "not asked for: --origin https://app.example looks at what its pages may do";
-            return self.add([pages::PAGES.skipped("origin", why)]);
-        };
-        self.progress.say("asking as a page");
-        let patient = self.patient;
-        let url = patient
-            .first_call()
-            .unwrap_or_else(|| patient.target.stream());
-        let preflight = patient
-            .without_credential(Method::OPTIONS, url.clone())
-            .header("access-control-request-method", "GET")
-            .header(
-                "access-control-request-headers",
-                pages::SENT_HEADERS.join(","),
-            );
-        // A stream is only begun: HEAD has its head.
-        let answer = patient.request(Method::HEAD, url.clone());
-        let mut nowhere = url;
-        nowhere.set_path(&format!("{}/nowhere", nowhere.path()));
-        let error = patient.request(Method::HEAD, nowhere);
-        let seen = pages::Seen {
-            origin: origin.to_owned(),
-            preflight: call(preflight.header("origin", origin)).await,
-            answer: call(answer.header("origin", origin)).await,
-            error: call(error.header("origin", origin)).await,
-        };
-        self.add(pages::findings(&seen))
     }
 
     fn add(&mut self, findings: impl IntoIterator<Item = Finding>) -> io::Result<()> {
         let report = &mut self.report;
         self.progress.suspend(|| report.add(findings))
     }
+}
+
+/// Does something unless a signal comes first.
+async fn heed<T>(signals: &mut Signals, work: impl Future<Output = T>) -> Result<T, Stop> {
+    tokio::select! {
+        done = work => Ok(done),
+        _ = signals.next() => Err(Stop::Interrupted),
+    }
+}
+
+/// Who answers; whether it is progressd, and the credential may read.
+async fn ask(patient: &Patient, url: &Url) -> (bool, Vec<Finding>) {
+    let outcome = call(patient.request(Method::GET, url.clone())).await;
+    let (reach, mut findings) = server::first(url, &outcome, patient.has_credential());
+    if let (server::Reach::Locked, Ok(answer)) = (reach, &outcome)
+        && answer.status == 401
+        && patient.has_credential()
+    {
+        let probe = patient.without_credential(Method::GET, url.clone());
+        let probe = call(probe.bearer_auth(MADE_UP_TOKEN)).await;
+        if let Some(finding) = server::header_probe(answer, &probe) {
+            findings.retain(|finding| finding.check != "credential");
+            findings.push(finding);
+        }
+    }
+    let is_open = reach == server::Reach::Open;
+    if is_open && let Some(server) = patient.server() {
+        let [live, ready] = ["healthz", "readyz"].map(|name| {
+            let mut url = server.clone();
+            url.set_path(&format!("{}{name}", server.path()));
+            call(patient.without_credential(Method::GET, url))
+        });
+        findings.push(server::health(&live.await, &ready.await));
+    }
+    (is_open, findings)
+}
+
+/// What pages of another origin may do.
+async fn ask_as_page(patient: &Patient, origin: &str) -> Vec<Finding> {
+    let url = patient.first_call();
+    let url = url.unwrap_or_else(|| patient.target.stream());
+    let preflight = patient
+        .without_credential(Method::OPTIONS, url.clone())
+        .header("access-control-request-method", "GET")
+        .header(
+            "access-control-request-headers",
+            pages::SENT_HEADERS.join(","),
+        );
+    // Of a stream, HEAD has the head and nothing else.
+    let answer = patient.request(Method::HEAD, url.clone());
+    let mut nowhere = url;
+    nowhere.set_path(&format!("{}/nowhere", nowhere.path()));
+    let error = patient.request(Method::HEAD, nowhere);
+    let seen = pages::Seen {
+        origin: origin.to_owned(),
+        preflight: call(preflight.header("origin", origin)).await,
+        answer: call(answer.header("origin", origin)).await,
+        error: call(error.header("origin", origin)).await,
+    };
+    pages::findings(&seen)
 }
 
 /// Opens a stream and keeps it for so long; whether there is one, and what was seen.

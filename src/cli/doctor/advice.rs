@@ -334,7 +334,7 @@ impl Topic {
 
 impl Advice {
     /// The rule, then a line for each proxy that may be meant.
-    pub(super) fn lines(&self) -> impl Iterator<Item = String> {
+    pub(super) fn lines(self) -> impl Iterator<Item = String> {
         let proxy = self.proxy;
         let is_meant =
             move |named: Proxy| proxy.is_none_or(|proxy| proxy == named || proxy.hides_others());
@@ -356,8 +356,10 @@ mod tests {
         if let Some(server) = server {
             headers.insert("server", HeaderValue::from_static(server));
         }
-        let lines = topic.before(Proxy::of(&headers)).lines().skip(1);
-        lines
+        let advice = topic.before(Proxy::of(&headers));
+        advice
+            .lines()
+            .skip(1)
             .map(|line| line.split(':').next().expect("a name").to_owned())
             .collect()
     }

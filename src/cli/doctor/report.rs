@@ -151,6 +151,10 @@ impl<W: Write> Report<W> {
             "  {sign}  {:<14}{}",
             finding.check, finding.seen
         )?;
+        let is_known = |known: &Finding| known.change == finding.change;
+        if finding.change.len() > 1 && self.findings.iter().any(is_known) {
+            return writeln!(self.output, "{:INDENT$}- the same as above", "");
+        }
         for line in &finding.change {
             writeln!(self.output, "{:INDENT$}- {line}", "")?;
         }
@@ -248,6 +252,19 @@ mod tests {
                         \x20                     - this\n                      - or that\npages\n  -     three         \
                         not asked for\nsomething is wrong: 1 problem, 0 warnings\n";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn advice_is_given_once() {
+        let finding = |check| {
+            GROUP
+                .problem(check, "seen")
+                .change("this")
+                .change("or that")
+        };
+        let (_, text) = reported(Style::Plain, vec![finding("one"), finding("two")], true);
+        assert_eq!(text.matches("or that").count(), 1, "{text}");
+        assert!(text.contains("- the same as above\n"), "{text}");
     }
 
     #[test]

@@ -133,7 +133,7 @@ impl<'a> Trial<'a> {
         recording
             .wait(LATE_TIME, |record| record.event(last).is_some())
             .await;
-        let begin = recording.now();
+        let begin = seen.sent.last().copied().unwrap_or(recording.now());
         progress.count("looking at silence and heartbeats", seconds);
         recording
             .wait(Duration::from_secs(seconds), |_| false)

@@ -203,3 +203,45 @@ fn protocol(url: &Url, seen: Version, proxy: Option<Proxy>) -> Option<Finding> {
             .advise(&HTTP_2.before(proxy)),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use reqwest::header::HeaderMap;
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::doctor::finding::Verdict;
+
+    fn protocol_at(url: &str, version: Version) -> Option<Verdict> {
+        let answer = Answer {
+            status: 200,
+            version,
+            headers: HeaderMap::new(),
+            body: json!({"jobs": []}),
+            took: Duration::ZERO,
+        };
+        let url = Url::parse(url).expect("a URL");
+        let (reach, findings) = first(&url, &Ok(answer), false);
+        assert_eq!(reach, Reach::Open);
+        let finding = findings.iter().find(|finding| finding.check == "protocol");
+        finding.map(|finding| finding.verdict)
+    }
+
+    #[test]
+    fn six_connections_are_few_for_everybody_but_oneself() {
+        for (url, version, expected) in [
+            (
+                "https://p.example/",
+                Version::HTTP_11,
+                Some(Verdict::Warning),
+            ),
+            ("https://p.example/", Version::HTTP_2, Some(Verdict::Ok)),
+            ("http://127.0.0.1:8080/", Version::HTTP_11, None),
+            ("http://localhost/", Version::HTTP_11, None),
+        ] {
+            assert_eq!(protocol_at(url, version), expected, "{url} {version:?}");
+        }
+    }
+}

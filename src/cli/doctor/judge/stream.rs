@@ -200,11 +200,17 @@ impl Watched<'_> {
         const CHECK: &str = "duration";
         let end = self.record.end.as_ref();
         if let (Some(_), Some(end)) = (self.cut(), end) {
-            let last = self
+            // What a proxy holds is not seen, but it is no silence.
+            let marks = self
                 .record
                 .marks
                 .last()
                 .map_or(Duration::ZERO, |mark| mark.at);
+            let last = [marks, self.silence.0]
+                .into_iter()
+                .filter(|at| *at <= end.at)
+                .max();
+            let last = last.unwrap_or_default();
             let silence = end.at.saturating_sub(last);
             return match silence > SILENCE {
                 true => STREAM
