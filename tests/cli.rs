@@ -269,7 +269,7 @@ fn help_and_version_go_to_standard_output() {
     let place = Place::new(&[]);
     assert!(place.output(&["--version"]).starts_with("progressd "));
     let help = place.output(&["--help"]);
-    for command in ["serve", "demo", "token", "key", "check", "openapi"] {
+    for command in ["serve", "demo", "run", "token", "key", "check", "openapi"] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
         assert!(
             place

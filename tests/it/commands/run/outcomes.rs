@@ -38,7 +38,7 @@ async fn a_command_that_succeeds_completes_its_job() {
 #[tokio::test]
 async fn a_command_that_fails_fails_its_job_with_its_code_and_its_last_line() {
     let server = TestServer::start().await;
-    let script = "echo 42%; echo 'no space left' >&2; exit 3";
+    let script = "(echo 42%; echo 'no space left') >&2; exit 3";
     let arguments = ["--id", "a", "--kind", "backup", "--", "sh", "-c", script];
     let output = end_of(run(&server.url, &arguments)).await;
     assert_eq!(output.status.code(), Some(3));
