@@ -269,7 +269,9 @@ fn help_and_version_go_to_standard_output() {
     let place = Place::new(&[]);
     assert!(place.output(&["--version"]).starts_with("progressd "));
     let help = place.output(&["--help"]);
-    for command in ["serve", "demo", "watch", "token", "key", "check", "openapi"] {
+    for command in [
+        "serve", "demo", "watch", "run", "doctor", "token", "key", "check", "openapi", "health",
+    ] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
         assert!(
             place

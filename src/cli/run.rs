@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use clap::Args;
 use rustix::process::Signal;
 use serde_json::{Map, Value};
@@ -138,7 +138,7 @@ struct End {
 impl Run {
     async fn prepare(arguments: RunArguments) -> anyhow::Result<Self> {
         let job = new_job(&arguments)?;
-        let signals = Signals::listen()?;
+        let mut signals = Signals::listen()?;
         let client = Client::new(arguments.client)?;
         let is_name_new = arguments.id.is_none();
         let address = JobAddress {
@@ -155,7 +155,10 @@ impl Run {
         };
         let heard = ear.heard();
         let mut reporter = Reporter::new(client, address.clone(), job, is_name_new, heard, notes);
-        reporter.begin(LONGEST_BEGINNING).await?;
+        tokio::select! {
+            begun = reporter.begin(LONGEST_BEGINNING) => begun?,
+            _ = signals.next() => bail!("told to end before the command was started"),
+        }
         Ok(Self {
             command: arguments.command,
             address,
@@ -172,7 +175,10 @@ impl Run {
         let (tell_end, ending) = oneshot::channel();
         let reporting = tokio::spawn(self.reporter.report(async { ending.await.ok() }, self.wait));
         let variables = [
-            ("PROGRESSD_URL", self.address.server.as_str()),
+            (
+                "PROGRESSD_URL",
+                self.address.server.as_str().trim_end_matches('/'),
+            ),
             ("PROGRESSD_JOB_ID", self.address.job_id.as_str()),
         ];
         let (ending, code) = match Running::start(&self.command, &variables) {
@@ -182,7 +188,12 @@ impl Run {
                 let passing_on = listen(&self.ear, outputs, &has_ended);
                 let end = attend(running, &mut self.signals, &cancel, self.grace).await;
                 has_ended.cancel();
-                passing_on.wait().await;
+                self.signals.forget();
+                tokio::select! {
+                    () = passing_on.wait() => {}
+                    // Whoever reads the output is slower than somebody's patience.
+                    _ = self.signals.next() => {}
+                }
                 drop(terminal);
                 let last_line = self.ear.heard().borrow().message.clone();
                 (end.ending(last_line.as_deref()), exit_code(end.status))
@@ -191,7 +202,11 @@ impl Run {
         };
         // It ends before only when there is nobody left to tell.
         let _ = tell_end.send(ending);
-        let _ = reporting.await;
+        tokio::select! {
+            _ = reporting => {}
+            // The same, of the server.
+            _ = self.signals.next() => {}
+        }
         code
     }
 }

@@ -89,6 +89,11 @@ impl Signals {
         Ok(Self(receiver))
     }
 
+    /// Leaves out those that have come already.
+    pub(super) fn forget(&mut self) {
+        while self.0.try_recv().is_ok() {}
+    }
+
     /// The next one.
     pub(super) async fn next(&mut self) -> Signal {
         match self.0.recv().await {

@@ -52,6 +52,8 @@ pub(super) struct Tracker {
     total: Option<u64>,
     /// In the order in which they appeared.
     bars: Vec<Bar>,
+    /// How often anything was seen.
+    sights: u64,
 }
 
 #[derive(Debug)]
@@ -61,6 +63,10 @@ struct Bar {
     evidence: Evidence,
     /// Began anew.
     has_fallen: bool,
+    /// Nobody has seen it on its way: a sum, such as `saved [300/300]`, rather than a bar.
+    is_sum: bool,
+    /// Which sight was the last of it.
+    seen_at: u64,
 }
 
 impl Tracker {
@@ -68,7 +74,7 @@ impl Tracker {
     pub(super) fn new(total: Option<u64>) -> Self {
         Self {
             total,
-            bars: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -83,9 +89,13 @@ impl Tracker {
             (None, Some(percentage)) => Progress::Percentage(percentage),
             (None, None) => return,
         };
+        self.sights += 1;
         let has_percentage = sight.percentage.is_some();
         match self.bar_of(seen, &sight.label, has_percentage) {
-            Some(index) => self.bars[index].advance(seen, sight),
+            Some(index) => {
+                self.bars[index].seen_at = self.sights;
+                self.bars[index].advance(seen, sight);
+            }
             None => self.begin(seen, sight),
         }
     }
@@ -104,17 +114,21 @@ impl Tracker {
 
     /// The bar that counts.
     fn shown(&self) -> Option<usize> {
-        let indices =
-            (0..self.bars.len()).filter(|index| self.bars[*index].evidence > Evidence::Weak);
+        let can_count = |bar: &Bar| bar.evidence > Evidence::Weak;
+        let is_running = |bar: &&Bar| can_count(bar) && !bar.has_fallen && !bar.is_sum;
+        let running = self.bars.iter().filter(is_running);
+        let newest = running.map(|bar| bar.seen_at).max().unwrap_or(0);
+        let bars = self
+            .bars
+            .iter()
+            .enumerate()
+            .filter(|(_, bar)| can_count(bar));
         // The first of the best.
-        indices.min_by_key(|index| {
-            let bar = &self.bars[*index];
-            (
-                bar.has_fallen,
-                bar.progress.is_whole(),
-                bar.evidence < Evidence::Strong,
-            )
-        })
+        let best = bars.min_by_key(|(_, bar)| {
+            let is_over = bar.is_sum || (bar.progress.is_whole() && bar.seen_at < newest);
+            (bar.has_fallen, is_over, bar.evidence < Evidence::Strong)
+        });
+        best.map(|(index, _)| index)
     }
 
     fn bar_of(&self, seen: Progress, label: &str, has_percentage: bool) -> Option<usize> {
@@ -155,6 +169,8 @@ impl Tracker {
             label: sight.label,
             evidence: sight.evidence,
             has_fallen: false,
+            is_sum: seen.is_whole(),
+            seen_at: self.sights,
         });
     }
 }

@@ -138,7 +138,7 @@ fn of_phases_that_follow_each_other_the_running_one_counts() {
     let counting = [
         "1/302", "61/302", "121/302", "182/302", "242/302", "302/302",
     ];
-    let compressing = ["1/2", "302/302"];
+    let compressing = ["1/2", "2/2"];
     let receiving = [
         "1/302", "58/302", "61/302", "121/302", "182/302", "242/302", "302/302",
     ];
@@ -244,6 +244,17 @@ fn numbers_in_a_sentence_count_once_they_move() {
 fn what_moves_counts_more_than_what_a_line_happened_to_end_with() {
     let lines = ["Coverage: 87%", "0/200", "1/200", "Coverage: 87%"];
     assert_eq!(of_lines(None, &lines), ["87%", "0/200", "1/200"]);
+}
+
+#[test]
+fn an_outer_bar_that_is_drawn_only_at_its_ends_is_full_at_the_end() {
+    let lines = [
+        "  0%|     | 0/30 [00:00<?, ?it/s]",
+        "  0%|     | 0/50 [00:00<?, ?it/s]",
+        "  0%|     | 0/50 [00:00<?, ?it/s]",
+        "100%|#####| 30/30 [00:00<00:00, 9470.81it/s]",
+    ];
+    assert_eq!(of_lines(None, &lines), ["0/30", "30/30"]);
 }
 
 #[test]

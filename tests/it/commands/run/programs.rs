@@ -49,7 +49,7 @@ async fn rsync_is_understood() {
 #[tokio::test]
 async fn wget_is_understood() {
     for style in ["dot", "bar:force"] {
-        let script = format!("wget --progress={style} -O to \"$PROGRESSD_URL\"client.js");
+        let script = format!("wget --progress={style} -O to $PROGRESSD_URL/client.js");
         let status = status_after(&script).await;
         assert_eq!(status["progress_percentage"], 100, "{style}: {status}");
     }
