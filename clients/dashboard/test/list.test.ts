@@ -136,6 +136,18 @@ test('a job comes, moves and goes by itself', async () => {
   await view.lists(...ALL);
 });
 
+test('what came and went while a page of a job was open', async () => {
+  await create('gone-1');
+  await view.lists(...ALL, 'gone-1');
+  await view.row('nightly-1').click();
+  await view.shows('of 200 rows', '.far');
+  await place.server.call('DELETE', '/jobs/gone-1');
+  await create('come-1');
+  await view.page.goBack();
+  await view.lists(...ALL, 'come-1');
+  await place.server.call('DELETE', '/jobs/come-1');
+});
+
 test('jobs that ended earlier are fetched page by page', async () => {
   await view.lists(...ALL);
   await view.button('Completed').click();
