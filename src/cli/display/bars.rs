@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     io::{self, Write as _, stdout},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use console::{Style, Term, measure_text_width, pad_str, truncate_str};
@@ -21,6 +21,9 @@ const LENGTH: u64 = 10_000;
 /// The widest name that is shown whole.
 const WIDEST_LABEL: usize = 36;
 
+/// When a drawing is not left out any more: indicatif draws 20 times a second at most, here twice as long after it.
+const DRAWN_AFTER: Duration = Duration::from_millis(100);
+
 /// How jobs fare, before people who look at a terminal.
 pub struct Bars {
     multi: MultiProgress,
@@ -32,9 +35,9 @@ pub struct Bars {
     places: HashMap<(usize, String), usize>,
     lines: HashMap<usize, Line>,
     rows: Vec<Row>,
-    /// Something has changed since the last time that nothing had: indicatif leaves out a drawing that comes too
-    /// soon after the one before.
-    is_stale: bool,
+    /// The last change, unless it is known to be on the screen: indicatif leaves out a drawing that comes too soon
+    /// after the one before.
+    changed_at: Option<Instant>,
 }
 
 /// A job.
@@ -80,7 +83,7 @@ impl Bars {
             places: HashMap::new(),
             lines: HashMap::new(),
             rows: Vec::new(),
-            is_stale: false,
+            changed_at: None,
         })
     }
 
@@ -169,13 +172,13 @@ impl Bars {
             }
             is_changed |= self.rows[place].set(content);
         }
-        if self.is_stale
-            && !is_changed
-            && let Some(row) = self.rows.last()
-        {
+        if is_changed {
+            self.changed_at = Some(Instant::now());
+        } else if let (Some(changed_at), Some(row)) = (self.changed_at, self.rows.last()) {
             row.bar.tick();
+            // By then no drawing was so soon before this one that it was left out.
+            self.changed_at = (changed_at.elapsed() < DRAWN_AFTER).then_some(changed_at);
         }
-        self.is_stale = is_changed;
     }
 
     /// Does something beside the drawing.
