@@ -12,16 +12,18 @@ export class Course {
   readonly times: number[] = [];
   readonly values: number[] = [];
   isPercentage = false;
-  #attempt = 0;
+  /** Which try at which job: a name may be given anew. */
+  #of = '';
 
   /** Takes in a status. */
   add(status: Status): void {
     const value = valueOf(status);
     if (value === null) return;
     const isPercentage = status.progress_percentage !== null;
-    if (status.attempt !== this.#attempt || isPercentage !== this.isPercentage) {
+    const of = `${status.created_at} ${status.attempt}`;
+    if (of !== this.#of || isPercentage !== this.isPercentage) {
       const isFirst = status.attempt <= 1;
-      this.#attempt = status.attempt;
+      this.#of = of;
       this.isPercentage = isPercentage;
       this.times.length = this.values.length = 0;
       // A later attempt began at a time that nobody says.

@@ -35,7 +35,7 @@ function Page() {
   useArrival(place.value);
   const isOld = state === 'lost' || state === 'offline' || state === 'failed';
   return (
-    <div class={isOld ? 'page is-old' : 'page'} onKeyDown={press}>
+    <div class={isOld ? 'page is-old' : 'page'}>
       <a class="skip" href="#content" onClick={skip}>Skip to the content</a>
       <header class="top">
         <a class="brand" href="#/">progressd</a>
@@ -86,7 +86,7 @@ function skip(event: Event): void {
   document.querySelector<HTMLElement>('#content :is(h1, a, button)')?.focus();
 }
 
-/** Keys that work everywhere: a slash goes to the search, Escape back to the list. */
+/** Keys that work wherever the focus is: a slash goes to the search, Escape back to the list. */
 function press(event: KeyboardEvent): void {
   const target = event.target as Element;
   const isTyping = target.matches('input, select, textarea') || target.closest('dialog') !== null;
@@ -105,5 +105,6 @@ function press(event: KeyboardEvent): void {
 const place = document.getElementById('page');
 if (place) {
   begin();
+  addEventListener('keydown', press);
   render(<Page />, place);
 }

@@ -11,7 +11,7 @@ export interface Filters {
   text: string;
 }
 
-export type Route = { page: 'list'; filters: Filters } | { page: 'job'; jobId: string };
+type Route = { page: 'list'; filters: Filters } | { page: 'job'; jobId: string };
 
 const NONE: Filters = { mood: '', kind: '', tag: '', text: '' };
 

@@ -180,6 +180,17 @@ describe('the keyboard', () => {
     await view.shows('All 62', '.moods');
   });
 
+  test('works after a click beside everything too', async () => {
+    view = await place.open('#/jobs/job-60');
+    await view.shows('40%', '.far');
+    await view.page.mouse.click(5, 700);
+    await press('Escape');
+    await view.rowShows('job-60', '40%');
+    await view.page.mouse.click(5, 700);
+    await press('/');
+    expect(await view.page.evaluate(() => document.activeElement?.getAttribute('type'))).toBe('search');
+  });
+
   test('deletes a job without a mouse', async () => {
     await place.server.create({ job_id: 'doomed' });
     view = await place.open('#/jobs/doomed');

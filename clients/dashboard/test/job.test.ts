@@ -187,6 +187,13 @@ test('a job that is removed while its page is open is said to be gone', async ()
   await view.shows('This job is gone');
   expect(await view.button('Cancel').count()).toBe(0);
   expect(await view.button('Delete').count()).toBe(0);
+  // Its name is free for another one.
+  await create('i1', { total_count: 4 });
+  await view.button('Look again').click();
+  await view.shows('0 of 4', '.far');
+  await view.lacks('This job is gone');
+  await report('i1', { processed_count: 1 });
+  await view.shows('25%', '.far');
 });
 
 test('a page leads from one job to another without a trace of the first', async () => {

@@ -8,7 +8,7 @@ import { percent } from '../format';
 import { follow, MOST_LINES, type LogLine } from '../live';
 import { addressOfList, lastFilters } from '../route';
 import { conditionOf, isName, type Status } from '../status';
-import { tries } from '../token';
+import { tries, tryAgain } from '../token';
 import { Chart } from './chart';
 import { Head } from './head';
 import { Log } from './log';
@@ -58,7 +58,11 @@ export function Job({ jobId }: { jobId: string }) {
     <main id="content" class="scrolls">
       <a class="back" href={addressOfList(lastFilters.value)}>← All jobs</a>
       {!shown && <h1 tabIndex={-1} onFocus={() => { hadFocus.current = true; }}>{jobId}</h1>}
-      {trouble.value && <p class="card alert" role="alert">{trouble.value}</p>}
+      {trouble.value && (
+        <div class="card alert" role="alert">
+          {trouble.value} {isName(jobId) && <button type="button" onClick={tryAgain}>Look again</button>}
+        </div>
+      )}
       {shown
         ? <Shown status={shown} course={course} log={log.value} isGone={trouble.value !== ''} />
         : !trouble.value && <p class="notice card" role="status">Looking for the job…</p>}

@@ -66,7 +66,7 @@ export function Rows() {
     if (jobId === undefined) return;
     virtualizer.scrollToIndex(names.indexOf(jobId), { align: 'auto' });
     active.value = jobId;
-    focus.want();
+    focus.move(jobId);
   };
   const press = (event: KeyboardEvent) => {
     const page = Math.max(1, Math.floor((scrolled.current?.clientHeight ?? 0) / height.peek()) - 1);
@@ -148,8 +148,11 @@ function useFocus(list: { current: HTMLElement | null }, next: string | undefine
     had.current ||= list.current?.contains(document.activeElement) ?? false;
   });
   return {
-    want: () => {
-      isWanted.current = true;
+    /** At once where the row is there already: the next key may be Enter. */
+    move: (jobId: string) => {
+      const row = rowOf(list.current, jobId);
+      if (row) row.focus({ preventScroll: true });
+      else isWanted.current = true;
     },
     /** A row that is still there was left on purpose. */
     left: ({ target }: FocusEvent) => queueMicrotask(() => {
