@@ -166,10 +166,10 @@ describe('the keyboard', () => {
       await place.server.create({ job_id: `later-${index}` });
     }
     await view.shows('All 92', '.moods');
-    expect(await view.focused()).toBe('job-60');
+    await focusIs('job-60');
     await view.page.locator('.window').evaluate((list) => list.scrollTo(0, 4_000));
     await view.row('job-20').waitFor();
-    expect(await view.focused()).toBe('job-60');
+    await focusIs('job-60');
     await view.page.locator('.window').evaluate((list) => list.scrollTo(0, 0));
     await view.row('later-29').focus();
     await press('ArrowDown', 'ArrowDown');
