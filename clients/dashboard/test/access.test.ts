@@ -226,3 +226,22 @@ test('does without motion where it is not wanted, and with the colours of the sy
   expect(await bar.evaluate((element) => getComputedStyle(element).animationName)).toBe('none');
   expect(await faults()).toEqual([]);
 });
+
+test('a row keeps the focus while others come in above it', async () => {
+  view = await place.open();
+  await view.rowShows('job-60', '40%');
+  await view.row('job-60').focus();
+  await view.page.evaluate(() => {
+    (globalThis as any).left = 0;
+    document.addEventListener('focusout', () => {
+      (globalThis as any).left += 1;
+    });
+  });
+  const names = Array.from({ length: 60 }, (_, index) => `late-${index}`);
+  await Promise.all(names.map((name) => place.server.create({ job_id: name, lease_seconds: 0 })));
+  await view.shows('All 122', '.moods');
+  expect(await view.focused()).toBe('job-60');
+  expect(await view.page.evaluate(() => (globalThis as any).left)).toBe(0);
+  await view.page.keyboard.press('ArrowDown');
+  expect(await view.focused()).toBe('job-59');
+});

@@ -12,7 +12,7 @@ pub(super) enum Proxy {
     /// Caddy.
     Caddy,
     /// HAProxy.
-    HaProxy,
+    Haproxy,
     /// Traefik.
     Traefik,
     /// Cloudflare.
@@ -55,7 +55,7 @@ pub(super) static BUFFERING: Topic = Topic {
             "\"flush_interval -1\" in \"reverse_proxy\", and no \"encode\" for text/event-stream",
         ),
         (
-            Proxy::HaProxy,
+            Proxy::Haproxy,
             "no text/event-stream in \"compression type\"",
         ),
         (
@@ -83,7 +83,7 @@ pub(super) static COMPRESSION: Topic = Topic {
             "a \"match\" in \"encode\" that leaves out \"header Content-Type text/event-stream*\"",
         ),
         (
-            Proxy::HaProxy,
+            Proxy::Haproxy,
             "no text/event-stream in \"compression type\"",
         ),
         (
@@ -115,7 +115,7 @@ pub(super) static READ_TIMEOUT: Topic = Topic {
             "no \"read_timeout\" in \"transport http\", and no \"write\" under \"timeouts\"",
         ),
         (
-            Proxy::HaProxy,
+            Proxy::Haproxy,
             "\"timeout server 90s\" and \"timeout client 90s\"",
         ),
         (
@@ -166,7 +166,7 @@ pub(super) static LAST_EVENT_ID: Topic = Topic {
         ),
         (Proxy::Caddy, "remove \"header_up -Last-Event-ID\""),
         (
-            Proxy::HaProxy,
+            Proxy::Haproxy,
             "remove \"http-request del-header Last-Event-ID\"",
         ),
         (
@@ -193,7 +193,7 @@ pub(super) static AUTHORIZATION: Topic = Topic {
             "remove \"header_up -Authorization\" and \"basic_auth\"",
         ),
         (
-            Proxy::HaProxy,
+            Proxy::Haproxy,
             "remove \"http-request del-header Authorization\"",
         ),
         (
@@ -267,7 +267,7 @@ pub(super) static LONG_HEADERS: Topic = Topic {
     settings: &[
         (Proxy::Nginx, "\"large_client_header_buffers 4 16k;\""),
         (Proxy::Apache, "\"LimitRequestFieldSize 16380\""),
-        (Proxy::HaProxy, "\"tune.bufsize 32768\""),
+        (Proxy::Haproxy, "\"tune.bufsize 32768\""),
     ],
 };
 
@@ -280,7 +280,7 @@ pub(super) static HTTP_2: Topic = Topic {
             "\"listen 443 ssl http2;\" (from 1.25.1 on \"listen 443 ssl;\" and \"http2 on;\")",
         ),
         (Proxy::Apache, "mod_http2 and \"Protocols h2 http/1.1\""),
-        (Proxy::HaProxy, "\"bind :443 ssl crt … alpn h2,http/1.1\""),
+        (Proxy::Haproxy, "\"bind :443 ssl crt … alpn h2,http/1.1\""),
     ],
 };
 
@@ -312,7 +312,7 @@ impl Proxy {
             Self::Nginx => "nginx",
             Self::Apache => "Apache httpd",
             Self::Caddy => "Caddy",
-            Self::HaProxy => "HAProxy",
+            Self::Haproxy => "HAProxy",
             Self::Traefik => "Traefik",
             Self::Cloudflare => "Cloudflare",
             Self::Aws => "AWS",

@@ -2,7 +2,7 @@
 
 import { signal, useSignal } from '@preact/signals';
 import {
-  defaultRangeExtractor, elementScroll, observeElementOffset, observeElementRect, Virtualizer, type Range, type VirtualItem,
+  defaultRangeExtractor, elementScroll, observeElementOffset, observeElementRect, Virtualizer, type Range,
 } from '@tanstack/virtual-core';
 import { useEffect, useLayoutEffect, useMemo, useRef } from 'preact/hooks';
 import { shown } from '../board';
@@ -29,14 +29,14 @@ let offset = 0;
 
 export function Rows() {
   const scrolled = useRef<HTMLDivElement>(null);
-  const rows = useSignal<VirtualItem[]>([]);
+  const scrolledTo = useSignal(0);
   const names = shown.value;
   // When the active one is gone, the next one stands in its place.
   const lastIndex = useRef(0);
   const found = names.indexOf(active.value);
   const activeIndex = found < 0 ? Math.min(lastIndex.current, names.length - 1) : found;
   lastIndex.current = activeIndex;
-  const virtualizer = useMemo(() => makeVirtualizer(() => scrolled.current, (items) => { rows.value = items; }), []);
+  const virtualizer = useMemo(() => makeVirtualizer(() => scrolled.current, () => { scrolledTo.value += 1; }), []);
 
   useEffect(() => {
     const close = virtualizer._didMount();
@@ -46,18 +46,15 @@ export function Rows() {
     };
   }, [virtualizer]);
 
-  useLayoutEffect(() => {
-    virtualizer.setOptions({
-      ...virtualizer.options,
-      count: names.length,
-      estimateSize: () => height.peek(),
-      // The row with the focus stays, or the focus would be lost with it.
-      rangeExtractor: (range: Range) => withActive(defaultRangeExtractor(range), activeIndex, names.length),
-    });
-    virtualizer._willUpdate();
-    virtualizer.measure();
-    rows.value = virtualizer.getVirtualItems();
-  }, [names, height.value, activeIndex]);
+  // The row with the focus stays, or the focus would be lost with it.
+  const rangeExtractor = useMemo(
+    () => (range: Range) => withActive(defaultRangeExtractor(range), activeIndex, names.length),
+    [activeIndex, names.length],
+  );
+  virtualizer.setOptions({ ...virtualizer.options, count: names.length, rangeExtractor });
+  useLayoutEffect(() => virtualizer._willUpdate());
+  useLayoutEffect(() => virtualizer.measure(), [height.value]);
+  scrolledTo.value;
 
   // One comes back from a job's page to its row.
   const focus = useFocus(scrolled, names[activeIndex], () => active.peek() !== '' && document.activeElement === document.body);
@@ -94,7 +91,7 @@ export function Rows() {
       onFocusOut={focus.left}
     >
       <ul class="rows" role="list" aria-label="Jobs" aria-busy={link.value.state === 'connecting'} style={{ height: `${size}px` }}>
-        {rows.value.map(({ index, start }) => {
+        {virtualizer.getVirtualItems().map(({ index, start }) => {
           const jobId = names[index];
           return jobId !== undefined && (
             <li key={jobId} style={{ transform: `translateY(${start}px)` }} aria-posinset={index + 1} aria-setsize={names.length}>
@@ -108,7 +105,7 @@ export function Rows() {
   );
 }
 
-function makeVirtualizer(element: () => HTMLDivElement | null, show: (items: VirtualItem[]) => void): Virtualizer<HTMLDivElement, Element> {
+function makeVirtualizer(element: () => HTMLDivElement | null, draw: () => void): Virtualizer<HTMLDivElement, Element> {
   return new Virtualizer<HTMLDivElement, Element>({
     count: 0,
     getScrollElement: element,
@@ -118,7 +115,7 @@ function makeVirtualizer(element: () => HTMLDivElement | null, show: (items: Vir
     observeElementRect,
     observeElementOffset,
     scrollToFn: elementScroll,
-    onChange: (it) => show(it.getVirtualItems()),
+    onChange: draw,
   });
 }
 

@@ -33,7 +33,8 @@ async fn a_server_that_is_killed_or_stopped_and_comes_back_loses_nothing() {
     let mut one = Watching::start(&server.url, &["--json", "a"]);
     let mut two = Watching::start(&server.url, &["a", "b"]);
     one.line().await;
-    (two.line().await, two.line().await);
+    two.line().await;
+    two.line().await;
     node.kill().await;
     node.start().await;
     server.report("a", json!({"processed_count": 3})).await;
@@ -165,7 +166,8 @@ async fn where_streams_do_not_get_through_the_status_is_asked_for() {
     let mut one = Watching::start(&url, &["a"]);
     let mut two = Watching::start(&url, &["a", "b"]);
     assert_eq!(one.line().await, "pending       0.00 %  0/4");
-    (two.line().await, two.line().await);
+    two.line().await;
+    two.line().await;
     server.report("a", json!({"processed_count": 1})).await;
     one.line_with(" 25.00 %  1/4").await;
     server.report("a", json!({"status": "completed"})).await;
