@@ -58,7 +58,7 @@ pub enum CallError {
         retry_after: Option<Duration>,
     },
     /// Nobody answered, or not to the end.
-    #[error("{}", causes(.0))]
+    #[error("{}", crate::telemetry::causes(.0))]
     Unreachable(reqwest::Error),
 }
 
@@ -227,15 +227,4 @@ async fn refusal(status: StatusCode, mut response: Response) -> CallError {
         message,
         retry_after,
     }
-}
-
-/// The whole chain: the outermost says only that sending failed.
-fn causes(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

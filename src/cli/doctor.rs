@@ -56,7 +56,7 @@ pub struct DoctorArguments {
     /// How long to keep the stream open in silence; heartbeats come every 30 s by default
     #[arg(long, value_name = "SECONDS", default_value_t = 40, value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub seconds: u64,
-    /// Look at what pages of this origin may do, such as https://app.example
+    /// Look at what the pages of this origin may do: scheme, host and port, as browsers send it
     #[arg(long, value_name = "ORIGIN")]
     pub origin: Option<Origin>,
     /// Write one JSON object instead of lines
