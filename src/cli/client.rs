@@ -20,6 +20,9 @@ const LONGEST_CONNECT: Duration = Duration::from_secs(10);
 /// The longest error message that is read from an answer.
 const MOST_ERROR_BYTES: usize = 16 * 1024;
 
+/// What stands before the status in the code of an answer that is not progressd's own.
+const STRANGE: &str = "HTTP ";
+
 /// Which server, and as whom.
 #[derive(Clone, Debug, Args)]
 pub struct ClientArguments {
@@ -70,13 +73,16 @@ impl From<reqwest::Error> for CallError {
 }
 
 impl CallError {
-    /// Whether trying again later may help: nobody answered, or somebody who will be better soon.
+    /// Whether trying again later may help: nobody answered, or somebody who will be better soon. So will a proxy
+    /// whose server is away, whatever it says instead; but not one that wants to know who asks.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Refused { status, .. } => {
+            Self::Refused { status, code, .. } => {
+                let is_strange = code.starts_with(STRANGE);
                 status.is_server_error()
                     || *status == StatusCode::TOO_MANY_REQUESTS
                     || *status == StatusCode::REQUEST_TIMEOUT
+                    || (is_strange && *status != StatusCode::UNAUTHORIZED)
             }
             Self::Unreachable(_) => true,
         }
@@ -214,7 +220,7 @@ async fn refusal(status: StatusCode, mut response: Response) -> CallError {
     let Inner { code, message } = match serde_json::from_slice(&body) {
         Ok(Envelope { error }) => error,
         Err(_) => Inner {
-            code: format!("HTTP {}", status.as_u16()),
+            code: format!("{STRANGE}{}", status.as_u16()),
             message: status
                 .canonical_reason()
                 .unwrap_or("No reason given")

@@ -18,7 +18,10 @@ async function call(method: string, path: string): Promise<Response> {
   throw new Refused(body?.error?.message ?? `The server answered ${response.status}.`);
 }
 
-export const pathOf = (jobId: string) => `/api/v1/jobs/${encodeURIComponent(jobId)}`;
+/** Where the API is: beside this page, also where a proxy gives both a folder. */
+export const API = new URL('api/v1', document.baseURI).pathname;
+
+export const pathOf = (jobId: string) => `${API}/jobs/${encodeURIComponent(jobId)}`;
 
 export const cancelJob = (jobId: string) => call('POST', `${pathOf(jobId)}/cancel`);
 
@@ -38,7 +41,7 @@ export async function results(jobId: string, page: number): Promise<Page> {
 
 /** A page of the list, newest first, which knows jobs that ended long ago too. */
 export async function list(parameters: URLSearchParams): Promise<{ jobs: Status[]; next_cursor: string | null }> {
-  const response = await call('GET', `/api/v1/jobs?${parameters}`);
+  const response = await call('GET', `${API}/jobs?${parameters}`);
   return response.json();
 }
 

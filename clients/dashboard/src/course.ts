@@ -5,6 +5,9 @@ import type { Status } from './status';
 /** Points that are kept of a job; beyond them every other one goes. A list may hold 5,000 jobs. */
 const MOST_POINTS = 120;
 
+/** How soon after a job's start its first news must have come for a line from nothing to be true, in seconds. */
+const AT_ONCE = 5;
+
 /** What the bar shows, or at least a count. */
 export const valueOf = (status: Status) => status.progress_percentage ?? status.processed_count;
 
@@ -26,8 +29,9 @@ export class Course {
       this.#of = of;
       this.isPercentage = isPercentage;
       this.times.length = this.values.length = 0;
-      // A later attempt began at a time that nobody says.
-      if (isFirst && status.started_at) this.#push(Date.parse(status.started_at) / 1000, 0);
+      // A later attempt began at a time that nobody says; and of what was before this tab looked nothing is known.
+      const start = isFirst && status.started_at ? Date.parse(status.started_at) / 1000 : NaN;
+      if (Date.parse(status.updated_at) / 1000 - start < AT_ONCE) this.#push(start, 0);
     }
     this.#push(Date.parse(status.updated_at) / 1000, value);
     if (this.times.length > MOST_POINTS) this.#thin();

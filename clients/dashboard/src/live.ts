@@ -3,7 +3,7 @@
 
 import { computed, effect, signal } from '@preact/signals';
 import { WatchError, watchJob, watchJobs, type Status, type WatchOptions } from '../../js/src/index';
-import { pathOf } from './api';
+import { API, pathOf } from './api';
 import { ask, clear, forget, leave, put, query, synced } from './board';
 import { setClock } from './clock';
 import { brief } from './format';
@@ -112,7 +112,7 @@ export function begin(): void {
     if (question.value === null) return undefined;
     ask();
     const { end, ...options } = linked(() => false);
-    const watch = watchJobs(`/api/v1/stream${question.value && '?'}${question.value}`, {
+    const watch = watchJobs(`${API}/stream${question.value && '?'}${question.value}`, {
       ...options,
       onStatus: (status) => {
         hear();

@@ -42,7 +42,7 @@ function Page() {
         <span class={`link ${state}`} role="status">{WORDS[state]}</span>
         <nav aria-label="More">
           {token.value && <button type="button" onClick={() => useToken('')}>Forget token</button>}
-          <a href="/docs">API</a>
+          <a href="docs">API</a>
         </nav>
       </header>
       <Banner />

@@ -1,8 +1,11 @@
 // The connection: a server that is killed, drained or exchanged, a network that is away, a proxy that buffers. The page
 // says so, never looks live when it is not, and goes on by itself.
 
+import { once } from 'node:events';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { Place, until, type View } from './support/page.js';
+import { Place, until, View } from './support/page.js';
 
 let place: Place;
 let view: View;
@@ -130,4 +133,32 @@ test('one tab holds one connection, whatever it shows', async () => {
   await view.lists('k1');
   const ids = place.front.streams().map(({ path }) => path);
   expect(ids).toEqual(['/api/v1/stream', '/api/v1/jobs/k1/stream', '/api/v1/stream']);
+});
+
+test('works in a folder that a proxy gives it', async () => {
+  const proxy = http.createServer((incoming, outgoing) => {
+    const path = /^\/folder(\/.*)$/.exec(incoming.url ?? '')?.[1];
+    if (!path) {
+      outgoing.writeHead(404).end();
+      return;
+    }
+    const { method = 'GET', headers } = incoming;
+    incoming.pipe(http.request(place.server.url + path, { method, headers }, (answer) => {
+      outgoing.writeHead(answer.statusCode ?? 502, answer.headers);
+      answer.pipe(outgoing);
+    }));
+  });
+  proxy.listen(0, '127.0.0.1');
+  await once(proxy, 'listening');
+  const folder = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}/folder`;
+  const page = await (await place.browser.newContext()).newPage();
+  view = new View(page, folder);
+  await page.goto(`${folder}/`);
+  await view.rowShows('k1', '10%');
+  await view.row('k1').click();
+  await view.shows('10%', '.far');
+  await view.button('Cancel').click();
+  await view.shows('Stopping…', '.actions');
+  proxy.closeAllConnections();
+  proxy.close();
 });

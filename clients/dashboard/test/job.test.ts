@@ -185,6 +185,9 @@ test('a job that is removed while its page is open is said to be gone', async ()
   await view.shows('50%', '.far');
   await place.server.call('DELETE', '/jobs/i1');
   await view.shows('This job is gone');
+  await view.shows('i1 Gone', '.title');
+  await view.lacks('Running');
+  expect(await view.page.title()).toBe('Gone · i1 · progressd');
   expect(await view.button('Cancel').count()).toBe(0);
   expect(await view.button('Delete').count()).toBe(0);
   // Its name is free for another one.

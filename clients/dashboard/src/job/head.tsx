@@ -8,29 +8,29 @@ import { addressOfJob, addressOfList } from '../route';
 import { conditionOf, isFinished, type Status } from '../status';
 import { Actions } from './actions';
 
-export function Head({ status, isGone }: { status: Status; isGone: boolean }) {
+export function Head({ status, absence }: { status: Status; absence: string }) {
   const { job_id: jobId, progress_percentage: percentage, step, message, error } = status;
   const amount = amountOf(status);
   return (
     <section class={error ? 'card alert' : 'card'}>
       <div class="title">
         <h1 tabIndex={-1}>{jobId}</h1>
-        <Badge status={status} />
-        {!isGone && <Actions status={status} />}
+        {absence ? <span class="badge">{absence}</span> : <Badge status={status} />}
+        {!absence && <Actions status={status} />}
       </div>
-      <Spoken status={status} />
+      {!absence && <Spoken status={status} />}
       {error && <p class="error" role="alert"><code>{error.code}</code> <bdi>{error.message}</bdi></p>}
       <div class="far">
         <strong>{percentage === null ? amount || '–' : percent(percentage)}</strong>
         <span>{percentage !== null && amount}</span>
-        <Pace status={status} />
+        {!absence && <Pace status={status} />}
       </div>
       <Bar status={status} label={`Progress of ${jobId}`} isLarge />
       <p class="says" dir="auto">
         {step && <strong>{step}</strong>}{step && message && ' · '}{message}
         {!step && !message && <span class="pale">No message</span>}
       </p>
-      <Facts status={status} />
+      <Facts status={status} isKnown={!absence} />
     </section>
   );
 }
@@ -44,17 +44,17 @@ function Pace({ status }: { status: Status }) {
 /** For screen readers: told when the state changes, and at each quarter of the way. */
 function Spoken({ status }: { status: Status }) {
   const { job_id: jobId, progress_percentage: percentage } = status;
-  const quarter = percentage === null || isFinished(status) ? '' : `, ${Math.floor(percentage / 25) * 25}% or more`;
+  const quarter = percentage === null || percentage < 25 || isFinished(status) ? '' : `, ${Math.floor(percentage / 25) * 25}% or more`;
   return <p class="hidden" role="status">{`${jobId}: ${conditionOf(status)}${quarter}`}</p>;
 }
 
-function Facts({ status }: { status: Status }) {
+function Facts({ status, isKnown }: { status: Status; isKnown: boolean }) {
   const { started_at: start, finished_at: end, kind, owner, parent_id: parent, tags, attempt } = status;
   const seconds = start && ((end ? Date.parse(end) : now.value) - Date.parse(start)) / 1000;
   return (
     <dl class="facts">
-      {typeof seconds === 'number' && <Fact name={end ? 'Took' : 'Running for'}>{span(seconds)}</Fact>}
-      {!end && <Fact name="Last news"><Time iso={status.updated_at}>{ago(status.updated_at, now.value)}</Time></Fact>}
+      {typeof seconds === 'number' && (end || isKnown) && <Fact name={end ? 'Took' : 'Running for'}>{span(seconds)}</Fact>}
+      {!end && isKnown && <Fact name="Last news"><Time iso={status.updated_at}>{ago(status.updated_at, now.value)}</Time></Fact>}
       <Fact name="Created"><Time iso={status.created_at}>{short(status.created_at, now.value)}</Time></Fact>
       {end && <Fact name="Ended"><Time iso={end}>{short(end, now.value)}</Time></Fact>}
       {attempt > 1 && <Fact name="Attempt">{attempt}</Fact>}

@@ -45,14 +45,16 @@ export function Job({ jobId }: { jobId: string }) {
     return () => watch.close();
   }, [jobId, tries.value]);
   const { value: shown } = status;
+  const absence = !trouble.value ? '' : Object.values(REASONS).includes(trouble.value) ? 'Gone' : 'Not watched';
   // The heading that was there before the job came hands the focus on.
   const hadFocus = useRef(false);
   useEffect(() => {
     if (hadFocus.current) document.querySelector<HTMLElement>('#content h1')?.focus({ preventScroll: true });
   }, [shown === null]);
   useEffect(() => {
-    document.title = [shown && (progressOf(shown) || conditionOf(shown)), jobId, 'progressd'].filter(Boolean).join(' · ');
-  }, [shown, jobId]);
+    const state = shown && (absence || progressOf(shown) || conditionOf(shown));
+    document.title = [state, jobId, 'progressd'].filter(Boolean).join(' · ');
+  }, [shown, absence, jobId]);
 
   return (
     <main id="content" class="scrolls">
@@ -64,7 +66,7 @@ export function Job({ jobId }: { jobId: string }) {
         </div>
       )}
       {shown
-        ? <Shown status={shown} course={course} log={log.value} isGone={trouble.value !== ''} />
+        ? <Shown status={shown} course={course} log={log.value} absence={absence} />
         : !trouble.value && <p class="notice card" role="status">Looking for the job…</p>}
     </main>
   );
@@ -77,21 +79,22 @@ interface ShownProps {
   status: Status;
   course: Course;
   log: LogLine[];
-  isGone: boolean;
+  /** Why there are no news any more; empty while there are. */
+  absence: string;
 }
 
-function Shown({ status, course, log, isGone }: ShownProps) {
+function Shown({ status, course, log, absence }: ShownProps) {
   return (
-    <>
-      <Head status={status} isGone={isGone} />
+    <div class={absence ? 'whole is-old' : 'whole'}>
+      <Head status={status} absence={absence} />
       <div class="columns">
         <Chart status={status} course={course} />
         <Log lines={log} />
       </div>
-      {!isGone && <Results status={status} />}
+      {!absence && <Results status={status} />}
       <Json name="Data" value={status.data} />
       <Json name="Result" value={status.result} />
-    </>
+    </div>
   );
 }
 

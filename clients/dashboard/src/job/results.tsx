@@ -1,6 +1,6 @@
 // The rows that a job brought: a table by pages, and all of them as a file.
 
-import { useSignal } from '@preact/signals';
+import { useSignal, type Signal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { download, reasonOf, results, type Format, type Page } from '../api';
 import { brief, count } from '../format';
@@ -56,13 +56,19 @@ export function Results({ status }: { status: Status }) {
       <Table page={page.value} />
       {last > 1 && (
         <nav class="paging" aria-label="Pages of results">
-          <button type="button" aria-disabled={wanted.value <= 1} onClick={() => { wanted.value = Math.max(1, wanted.value - 1); }}>Previous</button>
+          <Turn name="First" from={wanted} to={1} />
+          <Turn name="Previous" from={wanted} to={Math.max(1, wanted.value - 1)} />
           <span role="status">Page {count(wanted.value)} of {count(last)}</span>
-          <button type="button" aria-disabled={wanted.value >= last} onClick={() => { wanted.value = Math.min(last, wanted.value + 1); }}>Next</button>
+          <Turn name="Next" from={wanted} to={Math.min(last, wanted.value + 1)} />
+          <Turn name="Last" from={wanted} to={last} />
         </nav>
       )}
     </section>
   );
+}
+
+function Turn({ name, from, to }: { name: string; from: Signal<number>; to: number }) {
+  return <button type="button" aria-disabled={from.value === to} onClick={() => { from.value = to; }}>{name}</button>;
 }
 
 const lastOf = ({ total, per_page: size }: Page) => Math.max(1, Math.ceil(total / size));

@@ -2,11 +2,12 @@
 // put away.
 
 import { useSignal } from '@preact/signals';
+import { API } from '../api';
 import { lacks, token } from '../token';
 
 function lines(): string[] {
   const as = token.value ? ' -H "Authorization: Bearer $TOKEN"' : '';
-  const jobs = `${location.origin}/api/v1/jobs`;
+  const jobs = `${location.origin}${API}/jobs`;
   return [
     `curl${as} --json '{"job_id": "import-7", "total_count": 1000, "unit": "rows"}' ${jobs}`,
     `curl${as} --json '{"processed_increment": 250, "step": "Reading"}' -X PATCH ${jobs}/import-7`,
@@ -36,7 +37,7 @@ export function Guide({ onClose }: { onClose: (() => void) | undefined }) {
         ))}
       </ol>
       {token.value && <p class="pale">With a token in the shell’s variable <code>TOKEN</code>.</p>}
-      <p class="pale">Everything else is in <a href="/docs">the reference of the API</a>.</p>
+      <p class="pale">Everything else is in <a href="docs">the reference of the API</a>.</p>
     </section>
   );
 }

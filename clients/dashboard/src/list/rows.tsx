@@ -11,7 +11,7 @@ import { hasOlderOnes, Older } from './older';
 import { Row } from './row';
 
 /** How high a row is, as the style sheet has it. */
-const narrow = matchMedia('(max-width: 760px)');
+const narrow = matchMedia('(max-width: 860px)');
 const heightNow = () => (narrow.matches ? 88 : 64);
 const height = signal(heightNow());
 narrow.addEventListener('change', () => {
