@@ -19,10 +19,12 @@ use tokio::{
 
 use crate::support::{in_time, server::TestServer, until};
 
-/// A run without a terminal, whoever has one, and with nothing of ours in its environment.
+/// A run without a terminal, whoever has one, and with nothing of ours in its environment; signals that we ignore,
+/// as under `nohup`, it does not.
 fn run(url: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new("setsid");
+    let mut command = Command::new("env");
     command
+        .args(["--default-signal", "setsid"])
         .arg(env!("CARGO_BIN_EXE_progressd"))
         .arg("run")
         .args(arguments)
