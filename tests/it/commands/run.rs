@@ -38,6 +38,13 @@ fn run(url: &str, arguments: &[&str]) -> Command {
     command
 }
 
+/// The configuration of a server that this key may write to.
+fn that_may_write(key: &str) -> String {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
+    let hash = hex::encode(hash);
+    format!("[[auth.api_keys]]\nname = 'w'\nscopes = ['jobs:write']\nsha256 = '{hash}'\n")
+}
+
 /// Runs it to its end.
 async fn end_of(mut command: impl BorrowMut<Command>) -> Output {
     let output = in_time("the end of the run", command.borrow_mut().output()).await;
@@ -57,10 +64,8 @@ struct Begun {
 impl Begun {
     /// Starts it and waits for the command's first line, which is `ready`.
     async fn start(mut command: Command) -> Self {
-        let mut child = command
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the binary starts");
+        // What it says on standard error fits into the pipe.
+        let mut child = command.spawn().expect("the binary starts");
         let stdout = child.stdout.take().expect("standard output is piped");
         let mut begun = Self {
             child,
