@@ -160,7 +160,7 @@ async fn what_is_wrong_for_good_is_said_before_the_command_starts() {
 #[tokio::test]
 async fn a_command_line_that_cannot_be_understood_starts_nothing() {
     let most = u64::MAX.to_string();
-    for option in ["--grace", "--wait", "--no-such-option"] {
+    for option in ["--grace", "--wait", "--total"] {
         let output = end_of(run(
             "http://127.0.0.1:1",
             &[option, &most, "--", "echo", "run"],
