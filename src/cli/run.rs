@@ -5,6 +5,7 @@
 //! name that is taken) ends the run, and does so before the command has started.
 
 mod command;
+mod family;
 mod output;
 mod progress;
 mod reporter;
@@ -192,11 +193,14 @@ impl Run {
         let mut passing_on;
         let (ending, code) = match Running::start(&self.command, &variables) {
             Ok((running, mut outputs)) => {
-                let terminal = outputs.terminal.take();
+                let mut terminal = outputs.terminal.take();
                 let has_ended = CancellationToken::new();
                 passing_on = listen(&self.ear, outputs, &has_ended);
                 let end = attend(running, &mut self.signals, &cancel, self.grace).await;
                 has_ended.cancel();
+                if let Some(terminal) = &mut terminal {
+                    terminal.leave_keys();
+                }
                 self.signals.forget();
                 let lost = tokio::select! {
                     lost = first_error(&mut passing_on) => lost,
@@ -285,7 +289,7 @@ async fn attend(
         }
     };
     if let Some(deadline) = deadline {
-        running.end_of_group(deadline).await;
+        running.end_of_all(deadline).await;
     }
     End {
         status,

@@ -30,7 +30,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::terminal::{self, Raw};
+use super::{
+    family::Family,
+    terminal::{self, Raw},
+};
 
 /// What is passed on.
 const SIGNALS: [(SignalKind, Signal); 6] = [
@@ -51,6 +54,8 @@ pub(super) struct Running {
     child: Child,
     id: Pid,
     has_own_group: bool,
+    /// Where it has none: it and what it has started, as far as that was seen.
+    family: Family,
 }
 
 /// What comes from a command that has just started.
@@ -153,6 +158,7 @@ impl Running {
             child,
             id: id.expect("a process that was just started has a number"),
             has_own_group,
+            family: Family::default(),
         }
     }
 
@@ -174,34 +180,45 @@ impl Running {
     }
 
     /// Asks it and what it has started to end.
-    pub(super) fn stop(&self) {
+    pub(super) fn stop(&mut self) {
         self.tell_all(Signal::TERM);
     }
 
     /// Ends it and what it has started.
-    pub(super) fn kill(&self) {
+    pub(super) fn kill(&mut self) {
         self.tell_all(Signal::KILL);
     }
 
-    /// Waits until nothing of its group is left; at `deadline` what is left is killed.
-    pub(super) async fn end_of_group(&self, deadline: Instant) {
-        while self.has_own_group && test_kill_process_group(self.id).is_ok() {
+    /// Waits until nothing is left of what was asked to end; at `deadline` what is left is killed.
+    pub(super) async fn end_of_all(&mut self, deadline: Instant) {
+        while self.is_something_left() {
             if Instant::now() >= deadline {
-                let _ = kill_process_group(self.id, Signal::KILL);
+                self.tell_all(Signal::KILL);
                 return;
             }
             sleep(LOOK).await;
         }
     }
 
-    fn tell_all(&self, signal: Signal) {
+    fn is_something_left(&mut self) -> bool {
+        if self.has_own_group {
+            return test_kill_process_group(self.id).is_ok();
+        }
+        self.family.look();
+        !self.family.is_empty()
+    }
+
+    fn tell_all(&mut self, signal: Signal) {
         if self.has_own_group {
             let _ = kill_process_group(self.id, signal);
             return;
         }
-        for process in family(self.id) {
-            let _ = kill_process(process, signal);
+        // Once it has been waited for, its number may be another's.
+        if self.child.id().is_some() {
+            self.family.add(self.id);
         }
+        self.family.look();
+        self.family.tell(signal);
     }
 }
 
@@ -210,25 +227,6 @@ pub(super) fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| Some(128 + status.signal()?));
     code.and_then(|code| code.try_into().ok())
         .unwrap_or(u8::MAX)
-}
-
-/// A process and those that it has started, as far as the system says (Linux: proc(5), `children`).
-fn family(id: Pid) -> Vec<Pid> {
-    let mut family = vec![id];
-    let mut next = 0;
-    while let Some(process) = family.get(next) {
-        let process = process.as_raw_nonzero();
-        next += 1;
-        let tasks = fs::read_dir(format!("/proc/{process}/task"));
-        let tasks = tasks.into_iter().flatten().flatten();
-        let children =
-            tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-        for children in children {
-            let numbers = children.split_ascii_whitespace();
-            family.extend(numbers.filter_map(|number| Pid::from_raw(number.parse().ok()?)));
-        }
-    }
-    family
 }
 
 /// Whether the terminal's keys are ours at the moment.

@@ -6,29 +6,30 @@
 use std::{
     ffi::OsString,
     fs::File,
-    io::{self, IsTerminal as _, Read as _},
-    os::fd::AsFd as _,
-    thread,
+    io::{self, IsTerminal as _},
+    os::unix::fs::OpenOptionsExt as _,
 };
 
 use pty_process::{OwnedReadPty, OwnedWritePty, Size};
 use rustix::{
+    fs::OFlags,
     process::getpgrp,
     termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr},
 };
 use tokio::{
-    io::AsyncWriteExt as _,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::unix::pipe::Receiver,
     process::Child,
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinSet,
 };
-
-/// Keys that wait for the command to take them.
-const MOST_CHUNKS: usize = 16;
 
 /// Our terminal as long as the command has one of its own; then it is again as it was.
 #[derive(Debug)]
-pub(super) struct Raw(Termios);
+pub(super) struct Raw {
+    before: Termios,
+    forwarding: JoinSet<()>,
+}
 
 /// Whether keyboard and screen are ours, for input, output and errors.
 pub(super) fn is_ours() -> bool {
@@ -48,6 +49,8 @@ pub(super) fn start(
     if let Some(size) = size() {
         pty.resize(size).map_err(io::Error::other)?;
     }
+    let keyboard = keyboard()?;
+    let changes = signal(SignalKind::window_change())?;
     let (program, arguments) = command.split_first().expect("a command has a name");
     let start = pty_process::Command::new(program)
         .args(arguments)
@@ -59,51 +62,59 @@ pub(super) fn start(
     let (from, to) = pty.into_split();
     let mut raw = ours.clone();
     raw.make_raw();
-    let restored = Raw(ours);
+    let mut restored = Raw {
+        before: ours,
+        forwarding: JoinSet::new(),
+    };
     tcsetattr(io::stdin(), OptionalActions::Drain, &raw)?;
-    forward(to)?;
+    restored.forwarding.spawn(forward(keyboard, to, changes));
     Ok((child, from, restored))
+}
+
+impl Raw {
+    /// Leaves the keys alone: from now on they are for whoever comes next.
+    pub(super) fn leave_keys(&mut self) {
+        self.forwarding.abort_all();
+    }
 }
 
 impl Drop for Raw {
     fn drop(&mut self) {
         // It may be gone.
-        let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &self.0);
+        let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &self.before);
     }
 }
 
+/// The keys, opened anew: others who read or write there are not to find it non-blocking. That it is no pipe matters
+/// to nobody here, since it is read in the same way.
+fn keyboard() -> io::Result<Receiver> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags = flags.bits().cast_signed();
+    let terminal = File::options()
+        .read(true)
+        .custom_flags(flags)
+        .open("/dev/tty")?;
+    Receiver::from_file_unchecked(terminal)
+}
+
 /// Passes on keys, and changes of the size.
-fn forward(mut to: OwnedWritePty) -> io::Result<()> {
-    let mut keyboard = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let (sender, mut keys) = mpsc::channel::<Vec<u8>>(MOST_CHUNKS);
-    // Not a task: nothing waits for its end, which comes with that of the process.
-    thread::spawn(move || {
-        let mut chunk = [0; 1024];
-        while let Ok(length @ 1..) = keyboard.read(&mut chunk) {
-            if sender.blocking_send(chunk[..length].to_vec()).is_err() {
-                break;
+async fn forward(mut keyboard: Receiver, mut to: OwnedWritePty, mut changes: Signal) {
+    let mut chunk = [0; 1024];
+    loop {
+        tokio::select! {
+            read = keyboard.read(&mut chunk) => {
+                let Ok(length @ 1..) = read else { break };
+                if to.write_all(&chunk[..length]).await.is_err() {
+                    break;
+                }
+            }
+            Some(()) = changes.recv() => {
+                if let Some(size) = size() {
+                    let _ = to.resize(size);
+                }
             }
         }
-    });
-    let mut changes = signal(SignalKind::window_change())?;
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                Some(typed) = keys.recv() => {
-                    if to.write_all(&typed).await.is_err() {
-                        break;
-                    }
-                }
-                Some(()) = changes.recv() => {
-                    if let Some(size) = size() {
-                        let _ = to.resize(size);
-                    }
-                }
-                else => break,
-            }
-        }
-    });
-    Ok(())
+    }
 }
 
 fn size() -> Option<Size> {
