@@ -101,6 +101,8 @@ pub fn misused(mut arguments: impl Iterator<Item = OsString>) -> u8 {
     // With 2, as elsewhere, `watch` tells of a cancelled job.
     match arguments.nth(1) {
         Some(command) if command == "watch" => watch::UNWATCHED,
+        // All codes below are those of commands.
+        Some(command) if command == "run" => run::NOT_STARTED,
         _ => 2,
     }
 }

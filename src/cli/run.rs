@@ -16,6 +16,7 @@ mod tests;
 use std::{
     ffi::OsString,
     io::{self, IsTerminal as _, Write as _},
+    os::fd::AsFd as _,
     path::Path,
     process::{ExitCode, ExitStatus},
     sync::{
@@ -30,11 +31,11 @@ use clap::Args;
 use rustix::process::Signal;
 use serde_json::{Map, Value};
 use tokio::{
-    io::{stderr, stdout},
     sync::oneshot,
+    task::JoinSet,
     time::{Instant, sleep_until},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::{
@@ -49,7 +50,13 @@ use crate::job::{Bounds, JobId};
 const LONGEST_BEGINNING: Duration = Duration::from_secs(3);
 
 /// Exit code when the command was not started: that of `env`, `timeout` and `docker run`.
-const NOT_STARTED: u8 = 125;
+pub const NOT_STARTED: u8 = 125;
+
+/// Exit code when the command has succeeded, and its output is lost.
+const OUTPUT_LOST: u8 = 1;
+
+/// The longest time that can be asked for, in seconds: a year. Clocks end far behind it.
+const LONGEST_TIME: u64 = 31_536_000;
 
 /// The kinds of job that a server does itself.
 const BUILT_IN: [&str; 2] = ["demo", "email-validation"];
@@ -76,10 +83,10 @@ pub struct RunArguments {
     #[arg(long = "tag", value_name = "TAG")]
     pub tags: Vec<String>,
     /// How long the command may take to end when the job is cancelled, before it is killed
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(..=LONGEST_TIME))]
     pub grace: u64,
     /// How long the server is waited for when the command has ended
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(..=LONGEST_TIME))]
     pub wait: u64,
     /// Say nothing of one's own
     #[arg(long, short)]
@@ -181,22 +188,29 @@ impl Run {
             ),
             ("PROGRESSD_JOB_ID", self.address.job_id.as_str()),
         ];
+        // What is still on its way goes on while the end is reported.
+        let mut passing_on;
         let (ending, code) = match Running::start(&self.command, &variables) {
             Ok((running, mut outputs)) => {
                 let terminal = outputs.terminal.take();
                 let has_ended = CancellationToken::new();
-                let passing_on = listen(&self.ear, outputs, &has_ended);
+                passing_on = listen(&self.ear, outputs, &has_ended);
                 let end = attend(running, &mut self.signals, &cancel, self.grace).await;
                 has_ended.cancel();
                 self.signals.forget();
-                tokio::select! {
-                    () = passing_on.wait() => {}
+                let lost = tokio::select! {
+                    lost = first_error(&mut passing_on) => lost,
                     // Whoever reads the output is slower than somebody's patience.
-                    _ = self.signals.next() => {}
-                }
+                    _ = self.signals.next() => None,
+                };
                 drop(terminal);
-                let last_line = self.ear.heard().borrow().message.clone();
-                (end.ending(last_line.as_deref()), exit_code(end.status))
+                match lost {
+                    Some(error) => end.without_output(&error),
+                    None => {
+                        let last_line = self.ear.heard().borrow().message.clone();
+                        (end.ending(last_line.as_deref()), exit_code(end.status))
+                    }
+                }
             }
             Err(error) => not_run(&self.command[0], &error),
         };
@@ -212,21 +226,29 @@ impl Run {
 }
 
 /// Passes the outputs on, each by a task of its own.
-fn listen(ear: &Ear, outputs: Outputs, has_ended: &CancellationToken) -> TaskTracker {
-    let tasks = TaskTracker::new();
+fn listen(ear: &Ear, outputs: Outputs, has_ended: &CancellationToken) -> JoinSet<io::Result<()>> {
+    let mut tasks = JoinSet::new();
     let Outputs { output, error, .. } = outputs;
     let listener = ear.listener(error.is_none());
-    tasks.spawn(pass_on(output, stdout(), listener, has_ended.clone()));
+    let has_ended = has_ended.clone();
+    let stdout = io::stdout().as_fd().try_clone_to_owned();
+    let also_ended = has_ended.clone();
+    tasks.spawn(async move { pass_on(output, stdout?, listener, has_ended).await });
     if let Some(error) = error {
-        tasks.spawn(pass_on(
-            error,
-            stderr(),
-            ear.listener(true),
-            has_ended.clone(),
-        ));
+        let listener = ear.listener(true);
+        let stderr = io::stderr().as_fd().try_clone_to_owned();
+        tasks.spawn(async move { pass_on(error, stderr?, listener, also_ended).await });
     }
-    tasks.close();
     tasks
+}
+
+/// Waits for the end of all, and gives the first error.
+async fn first_error(tasks: &mut JoinSet<io::Result<()>>) -> Option<io::Error> {
+    let mut first = None;
+    while let Some(ended) = tasks.join_next().await {
+        first = first.or(ended.ok().and_then(Result::err));
+    }
+    first
 }
 
 /// Waits for the end of the command; passes signals on until then, and ends it when somebody has cancelled the job.
@@ -273,6 +295,22 @@ async fn attend(
 }
 
 impl End {
+    /// Its end when what it printed could not be written: nobody would take that for a success.
+    fn without_output(&self, error: &io::Error) -> (Ending, u8) {
+        let message = format!("write: {error}");
+        complain(&message);
+        let mut ending = self.ending(Some(&message));
+        let code = match exit_code(self.status) {
+            0 => OUTPUT_LOST,
+            code => code,
+        };
+        if ending.status == "completed" {
+            ending.status = "failed";
+            ending.error = Some(("OUTPUT_LOST", cut(&message)));
+        }
+        (ending, code)
+    }
+
     fn ending(&self, last_line: Option<&str>) -> Ending {
         let code = exit_code(self.status);
         // Ctrl-C, by the signal or by what shells make of it.

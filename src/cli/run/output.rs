@@ -1,14 +1,19 @@
 //! What the command prints: passed on as it comes, and looked at in passing.
 
 use std::{
+    io,
+    os::fd::OwnedFd,
     sync::{Arc, Mutex, PoisonError},
+    thread,
     time::Duration,
 };
 
+use rustix::io::Errno;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _},
     sync::watch,
-    time::sleep,
+    task::spawn_blocking,
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -23,8 +28,14 @@ const REST: Duration = Duration::from_millis(200);
 /// How long nothing may come once the command has ended: what it leaves running may hold its output open for ever.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// How long something may come then: what it leaves running may also print for ever.
+const LONGEST_LAST_WORDS: Duration = Duration::from_secs(3);
+
 /// As many bytes as a pipe holds, as a rule.
 const CHUNK: usize = 64 * 1024;
+
+/// How long a place is left alone that takes nothing at the moment.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// The longest message that a server takes, in characters.
 const MOST_CHARACTERS: usize = 1000;
@@ -133,18 +144,32 @@ impl Listener {
 /// the command's own.
 ///
 /// Where nobody takes it any more, `from` is closed: the command learns it as it would without anybody in between.
+///
+/// # Errors
+/// It cannot be written, though somebody wants to read it.
 pub(super) async fn pass_on(
     mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
+    mut to: OwnedFd,
     mut listener: Listener,
     has_ended: CancellationToken,
-) {
+) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
     let mut is_resting = true;
-    loop {
+    let mut deadline = None;
+    // What the command itself has printed is in the pipe when it ends, and no more than that holds.
+    let mut length_since_end = 0;
+    let result = loop {
+        if deadline.is_none() && has_ended.is_cancelled() {
+            deadline = Some(Instant::now() + LONGEST_LAST_WORDS);
+        }
+        let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if is_late && length_since_end >= CHUNK {
+            break Ok(());
+        }
         let silence = async {
             has_ended.cancelled().await;
-            sleep(LAST_WORDS).await;
+            let silent = Instant::now() + LAST_WORDS;
+            sleep_until(deadline.map_or(silent, |deadline| deadline.min(silent))).await;
         };
         let length = tokio::select! {
             biased;
@@ -158,17 +183,40 @@ pub(super) async fn pass_on(
             () = silence => 0,
         };
         if length == 0 {
-            break;
+            break Ok(());
         }
         is_resting = false;
-        let written = async {
-            to.write_all(&chunk[..length]).await?;
-            to.flush().await
-        };
-        if written.await.is_err() {
-            break;
+        if deadline.is_some() {
+            length_since_end += length;
         }
-        listener.take_in(&chunk[..length]);
-    }
+        let writing = spawn_blocking(move || {
+            let written = write(&to, &chunk[..length]);
+            (to, chunk, written)
+        });
+        let Ok((same_to, same_chunk, written)) = writing.await else {
+            // The process ends.
+            break Ok(());
+        };
+        (to, chunk) = (same_to, same_chunk);
+        match written {
+            Ok(()) => listener.take_in(&chunk[..length]),
+            Err(Errno::PIPE) => break Ok(()),
+            Err(error) => break Err(error.into()),
+        }
+    };
     listener.rest();
+    result
+}
+
+/// Writes all of it, also where somebody who shares the place has made it non-blocking.
+fn write(to: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match rustix::io::write(to, bytes) {
+            Ok(length) => bytes = &bytes[length..],
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => thread::sleep(LOOK),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }

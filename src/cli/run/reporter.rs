@@ -1,7 +1,7 @@
 //! Tells the server how the command gets on: the newest state, one request at a time, whether the server is there or
 //! not.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use anyhow::Context as _;
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -71,6 +71,17 @@ pub(super) struct Reporter {
     pause: Duration,
     /// The server takes no messages of this kind.
     is_without_message: bool,
+}
+
+/// What an answer means for the next report.
+#[derive(Debug)]
+enum Outlook {
+    /// There is use in it.
+    Good,
+    /// The same would be refused again, until somebody mends it.
+    Refused(CallError),
+    /// The job has ended by itself: the command has reported that, or somebody else.
+    Over,
 }
 
 /// What is read of the answer to a creation.
@@ -143,11 +154,16 @@ impl Reporter {
         ending: impl Future<Output = Option<Ending>>,
         patience: Duration,
     ) {
+        let mut ending = pin!(ending);
         let ending = tokio::select! {
             biased;
-            ending = ending => ending,
+            ending = &mut ending => ending,
             // A request on its way is given up: the end says all that it would.
-            () = self.follow() => return,
+            is_over = self.follow() => match is_over {
+                true => return,
+                // By then somebody may have mended it.
+                false => ending.await,
+            },
         };
         let Some(ending) = ending else { return };
         if timeout(patience, self.deliver(&ending)).await.is_err() {
@@ -160,13 +176,19 @@ impl Reporter {
         }
     }
 
-    /// Reports for ever, or until nobody wants it.
-    async fn follow(&mut self) {
+    /// Reports for ever, or until nobody wants it; then says whether the job has ended.
+    async fn follow(&mut self) -> bool {
         loop {
             let turn = self.turn().await;
-            if !self.may_go_on(turn).await {
-                // Whatever becomes of the command: there is nobody left to tell.
-                return;
+            match self.outlook(turn).await {
+                Outlook::Good => {}
+                Outlook::Refused(error) => {
+                    self.notes.say(&format!(
+                        "the job is not reported on before its end: {error}"
+                    ));
+                    return false;
+                }
+                Outlook::Over => return true,
             }
             let something_new = async {
                 // The ear lives as long as the command.
@@ -203,8 +225,19 @@ impl Reporter {
         let report_id = uuid::Uuid::now_v7().to_string();
         loop {
             let told = self.tell_end(ending, &report_id).await;
-            if told.is_ok() || !self.may_go_on(told).await {
+            if told.is_ok() {
                 return;
+            }
+            match self.outlook(told).await {
+                Outlook::Good => {}
+                Outlook::Refused(error) => {
+                    let status = ending.status;
+                    self.notes.say(&format!(
+                        "the server does not take that the job is {status}: {error}"
+                    ));
+                    return;
+                }
+                Outlook::Over => return,
             }
         }
     }
@@ -225,17 +258,23 @@ impl Reporter {
     }
 
     /// Whether there is any use in trying again; then the pause before it is over.
-    async fn may_go_on(&mut self, result: Result<(), CallError>) -> bool {
+    async fn outlook(&mut self, result: Result<(), CallError>) -> Outlook {
         let error = match result {
             Ok(()) => {
                 self.pause = FIRST_PAUSE;
-                return true;
+                return Outlook::Good;
             }
             Err(error) => error,
         };
         let mut pause = self.pause;
         match &error {
-            CallError::Refused { status, .. } if *status == StatusCode::NOT_FOUND => {
+            CallError::Refused { code, .. } if code == "JOB_FINISHED" => return Outlook::Over,
+            CallError::Refused { code, .. } if code == "JOB_GONE" => {
+                self.notes
+                    .say(&format!("the job is not reported on any more: {error}"));
+                return Outlook::Over;
+            }
+            CallError::Refused { code, .. } if code == "JOB_NOT_FOUND" => {
                 // A server that keeps nothing was started anew.
                 self.is_created = false;
                 self.told = Heard::default();
@@ -251,11 +290,7 @@ impl Reporter {
                     .say(&format!("the server refuses a message: {error}"));
                 self.is_without_message = true;
             }
-            error if !error.is_passing() => {
-                self.notes
-                    .say(&format!("the job is not reported on any more: {error}"));
-                return false;
-            }
+            refusal if !refusal.is_passing() => return Outlook::Refused(error),
             CallError::Refused { retry_after, .. } => {
                 pause = retry_after.map_or(pause, |wanted| wanted.clamp(pause, LONGEST_PAUSE));
             }
@@ -266,7 +301,7 @@ impl Reporter {
         }
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         sleep(pause).await;
-        true
+        Outlook::Good
     }
 
     async fn create(&mut self) -> Result<(), CallError> {

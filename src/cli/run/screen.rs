@@ -1,7 +1,8 @@
 //! The lines in a command's output, as a terminal would show them.
 //!
-//! A bar is drawn over itself: after a carriage return, backspaces, or a sequence that moves the cursor. All of these
-//! end a line here as a line feed does; colours and the like are left out.
+//! A bar is drawn over itself: after a carriage return, or a sequence that moves the cursor. These end a line here as
+//! a line feed does. A backspace takes the last character away, and the line was seen as it stood; colours and the
+//! like are left out.
 
 use vte::{Params, Parser, Perform};
 
@@ -21,6 +22,11 @@ struct Line {
     text: String,
     /// Lines that are whole since they were last taken.
     whole: Vec<Seen>,
+    /// The last of them is the open line as it stood before a backspace. Of these only the newest is kept: a line
+    /// may be changed with every byte.
+    is_last_open: bool,
+    /// It was seen as it stands, or what stood there before.
+    is_erasing: bool,
 }
 
 /// What was seen on the screen.
@@ -36,6 +42,7 @@ impl Screen {
     /// Takes in output, and gives what became whole by it.
     pub(super) fn take_in(&mut self, bytes: &[u8]) -> Vec<Seen> {
         self.parser.advance(&mut self.line, bytes);
+        self.line.is_last_open = false;
         std::mem::take(&mut self.line.whole)
     }
 
@@ -49,6 +56,22 @@ impl Line {
     fn end(&mut self) {
         self.whole.extend(self.seen());
         self.text.clear();
+        self.is_last_open = false;
+        self.is_erasing = false;
+    }
+
+    fn erase(&mut self) {
+        if !self.is_erasing
+            && let Some(seen) = self.seen()
+        {
+            if self.is_last_open {
+                self.whole.pop();
+            }
+            self.whole.push(seen);
+            self.is_last_open = true;
+        }
+        self.is_erasing = true;
+        self.text.pop();
     }
 
     fn seen(&self) -> Option<Seen> {
@@ -61,13 +84,15 @@ impl Perform for Line {
     fn print(&mut self, letter: char) {
         if self.text.len() < MOST_BYTES && !letter.is_control() {
             self.text.push(letter);
+            self.is_erasing = false;
         }
     }
 
     fn execute(&mut self, byte: u8) {
         match byte {
-            // Line feed, vertical tab, form feed, carriage return, backspace.
-            b'\n' | 0x0b | 0x0c | b'\r' | 0x08 => self.end(),
+            // Line feed, vertical tab, form feed, carriage return.
+            b'\n' | 0x0b | 0x0c | b'\r' => self.end(),
+            0x08 => self.erase(),
             b'\t' => self.print(' '),
             _ => {}
         }
@@ -93,6 +118,7 @@ impl Perform for Line {
                 .ok()
                 .and_then(|text| text.parse().ok());
             self.whole.extend(percentage.map(Seen::Percentage));
+            self.is_last_open = false;
         }
     }
 }

@@ -224,6 +224,11 @@ fn what_only_looks_like_progress_is_none() {
         "1/2/3/4",
         "³/₄ ½",
         "12 / 345ms",
+        "1 000/2 000",
+        "1 001/2 000",
+        "1'001/2'500",
+        "1\u{a0}001/2\u{a0}500",
+        "1\u{202f}001/2\u{202f}500",
     ] {
         assert_eq!(of_lines(None, &[line]), <[&str; 0]>::default(), "{line}");
     }
@@ -291,6 +296,15 @@ fn a_known_total_is_what_counts_are_out_of() {
 }
 
 #[test]
+fn a_bar_that_is_drawn_over_by_backspaces_is_seen() {
+    let pieces: [&[u8]; 3] = [b"copy 10%\x08\x08\x08", b"20%\x08\x08\x08", b"30%\n"];
+    assert_eq!(listen(None, &pieces).1, ["10%", "20%", "30%"]);
+    let (heard, words) = listen(None, &[&pieces.concat()]);
+    assert_eq!(words, ["30%"]);
+    assert_eq!(heard.message.as_deref(), Some("copy 30%"));
+}
+
+#[test]
 fn numbers_alone_are_percentages_only_where_there_is_nothing_else() {
     assert_eq!(of_lines(None, &["7", "8", "9"]), ["8%", "9%"]);
     assert_eq!(of_lines(None, &["rows:", "7", "8"]), <[&str; 0]>::default());
@@ -312,6 +326,7 @@ fn the_last_line_that_is_not_blank_is_the_message() {
     assert_eq!(message("a\tb\u{7}\n").as_deref(), Some("a b"));
     assert_eq!(message("\u{1b}[1mbold\u{1b}[0m\n").as_deref(), Some("bold"));
     assert_eq!(message("old\rnew").as_deref(), Some("new"));
+    assert_eq!(message("at work |\u{8}/").as_deref(), Some("at work /"));
     assert_eq!(message("\n\n"), None);
     let long = message(&"ä".repeat(5000)).expect("a line");
     assert_eq!(long.chars().count(), 1000);

@@ -19,10 +19,12 @@ use tokio::{
 
 use crate::support::{in_time, server::TestServer, until};
 
-/// A run without a terminal, whoever has one, and with nothing of ours in its environment.
+/// A run without a terminal, whoever has one, and with nothing of ours in its environment; signals that we ignore,
+/// as under `nohup`, it does not.
 fn run(url: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new("setsid");
+    let mut command = Command::new("env");
     command
+        .args(["--default-signal", "setsid"])
         .arg(env!("CARGO_BIN_EXE_progressd"))
         .arg("run")
         .args(arguments)
@@ -34,6 +36,13 @@ fn run(url: &str, arguments: &[&str]) -> Command {
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     command
+}
+
+/// The configuration of a server that this key may write to.
+fn that_may_write(key: &str) -> String {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
+    let hash = hex::encode(hash);
+    format!("[[auth.api_keys]]\nname = 'w'\nscopes = ['jobs:write']\nsha256 = '{hash}'\n")
 }
 
 /// Runs it to its end.
@@ -55,10 +64,8 @@ struct Begun {
 impl Begun {
     /// Starts it and waits for the command's first line, which is `ready`.
     async fn start(mut command: Command) -> Self {
-        let mut child = command
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the binary starts");
+        // What it says on standard error fits into the pipe.
+        let mut child = command.spawn().expect("the binary starts");
         let stdout = child.stdout.take().expect("standard output is piped");
         let mut begun = Self {
             child,

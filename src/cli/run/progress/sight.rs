@@ -141,6 +141,9 @@ impl Measured {
         if !stands_alone(before, after) || before.ends_with("-chk=") {
             return None;
         }
+        if is_part_of_number(before, &found["done"], after) {
+            return None;
+        }
         let unit = |name| found.name(name).map_or("", |unit| unit.as_str());
         let own = unit("unit");
         let units = unit("units");
@@ -209,6 +212,27 @@ fn factor(unit: &str) -> f64 {
         _ => 0,
     };
     base.powi(power)
+}
+
+/// Whether what was found is from the middle of `1 000/2 000`: its thousands stand apart by more than a comma.
+fn is_part_of_number(before: &str, done: &str, after: &str) -> bool {
+    let is_gap = |letter: char| matches!(letter, '\'' | '\u{2019}' | '\u{a0}' | '\u{202f}');
+    let is_digit = |letter: char| letter.is_ascii_digit();
+    let ends = |is_gap: &dyn Fn(char) -> bool| {
+        let before = before.strip_suffix(is_gap);
+        before.is_some_and(|before| before.ends_with(is_digit))
+    };
+    let begins = |is_gap: &dyn Fn(char) -> bool| {
+        let rest = after.strip_prefix(is_gap);
+        rest.is_some_and(|rest| rest.starts_with(is_digit))
+    };
+    // Behind a space another number may begin, but none with a nought and more.
+    let is_space = |letter: char| letter == ' ';
+    let is_rest = |text: &str| text.starts_with('0') && text[1..].starts_with(is_digit);
+    ends(&is_gap)
+        || begins(&is_gap)
+        || (ends(&is_space) && is_rest(done))
+        || (begins(&is_space) && is_rest(&after[1..]))
 }
 
 fn stands_alone(before: &str, after: &str) -> bool {

@@ -6,7 +6,7 @@ use progressd::job::{JobId, State};
 use reqwest::StatusCode;
 use serde_json::json;
 
-use super::{Begun, end_of, run, text, until_status};
+use super::{Begun, end_of, run, text, that_may_write, until_status};
 use crate::support::server::TestServer;
 
 #[tokio::test]
@@ -158,15 +158,42 @@ async fn what_is_wrong_for_good_is_said_before_the_command_starts() {
 }
 
 #[tokio::test]
+async fn a_command_line_that_cannot_be_understood_starts_nothing() {
+    let most = u64::MAX.to_string();
+    for option in ["--grace", "--wait", "--total"] {
+        let output = end_of(run(
+            "http://127.0.0.1:1",
+            &[option, &most, "--", "echo", "run"],
+        ))
+        .await;
+        assert_eq!(
+            (output.status.code(), text(&output.stdout)),
+            (Some(125), String::new()),
+            "{option}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_reports_its_own_end_is_no_complaint() {
+    let server = TestServer::start().await;
+    let script = "wget -q -O /dev/null --method PATCH --header 'Content-Type: application/json' \
+        --body-data '{\"status\":\"completed\",\"message\":\"by itself\"}' \
+        $PROGRESSD_URL/api/v1/jobs/$PROGRESSD_JOB_ID";
+    let output = end_of(run(&server.url, &["--id", "a", "--", "sh", "-c", script])).await;
+    let said = text(&output.stderr);
+    assert_eq!(
+        (output.status.code(), said.lines().count()),
+        (Some(0), 1),
+        "{said}"
+    );
+    assert_eq!(server.status("a").await["message"], "by itself");
+}
+
+#[tokio::test]
 async fn a_key_that_may_write_is_enough() {
     let key = "a-key-that-may-write";
-    let hash = hex::encode(aws_lc_rs::digest::digest(
-        &aws_lc_rs::digest::SHA256,
-        key.as_bytes(),
-    ));
-    let toml =
-        format!("[[auth.api_keys]]\nname = 'w'\nscopes = ['jobs:write']\nsha256 = '{hash}'\n");
-    let server = TestServer::with(&toml).await;
+    let server = TestServer::with(&that_may_write(key)).await;
     let script = "echo $PROGRESSD_JOB_ID; echo 5/10";
     let mut command = run(&server.url, &["--id", "a", "--", "sh", "-c", script]);
     command.env("PROGRESSD_TOKEN", key);

@@ -1,9 +1,13 @@
 //! What passes through: output, input, signals and the environment.
 
-use std::{fs, process::Stdio};
+use std::{fs, io::Read as _, process::Stdio};
 
 use rand::Rng as _;
-use tokio::{io::AsyncWriteExt as _, process::Command};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    process::Command,
+};
 
 use super::{Begun, end_of, run, text, until_status, waits_for};
 use crate::support::{in_time, server::TestServer};
@@ -132,6 +136,66 @@ async fn a_reader_that_leaves_ends_the_command_as_it_would_without_us() {
     let status = server.status("a").await;
     let message = status["error"]["message"].as_str().expect("a message");
     assert!(message.contains("SIGPIPE"), "{message}");
+}
+
+#[tokio::test]
+async fn what_prints_on_behind_the_command_holds_nobody_up() {
+    let server = TestServer::start().await;
+    for pause in ["sleep 0.2", ":"] {
+        let script = format!("(while echo x; do {pause}; done) & exit 3");
+        let output = end_of(run(&server.url, &["-q", "--", "sh", "-c", &script])).await;
+        assert_eq!(output.status.code(), Some(3), "{pause}");
+    }
+}
+
+#[tokio::test]
+async fn output_that_cannot_be_written_is_no_success() {
+    let server = TestServer::start().await;
+    let mut command = run(&server.url, &["-q", "--id", "a", "--", "echo", "hi"]);
+    let full = fs::File::options().write(true).open("/dev/full");
+    let mut child = command
+        .stdout(full.expect("a place that is full"))
+        .spawn()
+        .expect("the binary starts");
+    let mut said = String::new();
+    let mut stderr = child.stderr.take().expect("standard error is piped");
+    let reading = stderr.read_to_string(&mut said);
+    in_time("the end", reading).await.expect("UTF-8");
+    let ended = in_time("the end", child.wait()).await.expect("a child");
+    let reason = "write: No space left on device (os error 28)";
+    assert_eq!(
+        (ended.code(), said),
+        (Some(1), format!("progressd: {reason}\n"))
+    );
+    let error = &server.status("a").await["error"];
+    assert_eq!(*error, json!({"code": "OUTPUT_LOST", "message": reason}));
+}
+
+#[tokio::test]
+async fn a_place_that_is_full_for_the_moment_is_waited_for() {
+    let server = TestServer::start().await;
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    rustix::io::ioctl_fionbio(&writer, true).expect("a pipe");
+    let script = "echo begin >&2; seq 100000";
+    let mut command = run(&server.url, &["-q", "--id", "a", "--", "sh", "-c", script]);
+    let mut child = command.stdout(writer).spawn().expect("the binary starts");
+    drop(command);
+    // More than a line: by then the pipe has taken what it holds.
+    until_status(&server, "a", |status| {
+        status["message"]
+            .as_str()
+            .is_some_and(|message| message != "begin")
+    })
+    .await;
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut output = String::new();
+        reader.read_to_string(&mut output).expect("numbers");
+        output
+    });
+    let output = in_time("the output", reading).await.expect("a thread");
+    assert_eq!(output.lines().count(), 100_000);
+    let ended = in_time("the end", child.wait()).await.expect("a child");
+    assert_eq!(ended.code(), Some(0));
 }
 
 #[tokio::test]

@@ -20,7 +20,9 @@ impl Screen {
     fn with_run(url: &str, script: &str) -> (Self, Child) {
         let (pty, pts) = pty_process::open().expect("a terminal");
         pty.resize(Size::new(30, 100)).expect("a terminal");
-        let command = Command::new(env!("CARGO_BIN_EXE_progressd"))
+        // What we ignore, as under `nohup`, the run does not.
+        let command = Command::new("env")
+            .args(["--default-signal", env!("CARGO_BIN_EXE_progressd")])
             .args(["run", "--id", "a", "--", "sh", "-c", script])
             .env("PROGRESSD_URL", url)
             .kill_on_drop(true);
