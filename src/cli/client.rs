@@ -77,14 +77,20 @@ impl CallError {
     /// whose server is away, whatever it says instead; but not one that wants to know who asks.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Refused { status, code, .. } => {
-                let is_strange = code.starts_with(STRANGE);
-                status.is_server_error()
-                    || *status == StatusCode::TOO_MANY_REQUESTS
-                    || *status == StatusCode::REQUEST_TIMEOUT
-                    || (is_strange && *status != StatusCode::UNAUTHORIZED)
+            Self::Refused { status, .. } => {
+                is_overload(*status) || (self.is_strange() && *status != StatusCode::UNAUTHORIZED)
             }
             Self::Unreachable(_) => true,
+        }
+    }
+
+    /// Whether something else answers where progressd should, and does not say that this will pass.
+    pub fn is_strange(&self) -> bool {
+        match self {
+            Self::Refused { status, code, .. } => {
+                code.starts_with(STRANGE) && !is_overload(*status)
+            }
+            Self::Unreachable(_) => false,
         }
     }
 }
@@ -123,6 +129,11 @@ impl Client {
             matches!(server.scheme(), "http" | "https"),
             "the address of a server begins with http:// or https://, not with {}:",
             server.scheme()
+        );
+        target::refuse_user(&server)?;
+        anyhow::ensure!(
+            server.query().is_none() && server.fragment().is_none(),
+            "the address of a server ends with its path"
         );
         // What is joined to it goes below it, also where a proxy gives it a folder.
         if !server.path().ends_with('/') {
@@ -192,6 +203,13 @@ impl Client {
         }
         Err(refusal(status, response).await)
     }
+}
+
+/// Whether a status says that it will pass.
+fn is_overload(status: StatusCode) -> bool {
+    status.is_server_error()
+        || status == StatusCode::TOO_MANY_REQUESTS
+        || status == StatusCode::REQUEST_TIMEOUT
 }
 
 /// What the envelope of an error says; what is none says its status alone.

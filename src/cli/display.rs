@@ -107,5 +107,8 @@ pub fn complain(sort: &str, text: &str) {
 
 /// Why a job is not shown any more.
 pub fn why(removed: &Removed) -> &str {
-    removed.code.as_deref().unwrap_or("the job is gone")
+    removed
+        .code
+        .as_deref()
+        .unwrap_or("it is gone, or does not match any more")
 }

@@ -27,13 +27,16 @@ use self::{
     calls::call,
     finding::Finding,
     judge::{pages, server, stream, trial as judge_trial},
-    patient::{Patient, shown},
+    patient::Patient,
     progress::Progress,
     report::{Outcome, Report, Style},
     trial::{PATIENCE, Trial, open},
 };
 use super::{
-    client::{ClientArguments, target::Target},
+    client::{
+        ClientArguments,
+        target::{Target, shown},
+    },
     serve::Signals,
 };
 use crate::config::Origin;
@@ -290,6 +293,5 @@ async fn watch(patient: &Patient, seconds: u64, progress: &Progress) -> (bool, V
         silence: (begin, recording.now()),
         is_ended: false,
     };
-    let is_stream = record.head.as_ref().is_some_and(|head| head.status == 200);
-    (is_stream, watched.findings())
+    (record.is_stream(), watched.findings())
 }

@@ -22,7 +22,7 @@ use super::{
             news::{News, Status, Told},
         },
     },
-    display::{Display, Labels, why},
+    display::{Display, Labels},
     ending::{EndBySignal, end_by_closed_pipe},
 };
 
@@ -179,7 +179,11 @@ impl<'a> Outlook<'a> {
                 (outcome, None)
             }
             News::Removed(removed) if is_asked_for => {
-                let error = format!("{}: {}", removed.job_id, why(&removed));
+                let error = format!(
+                    "{}: {}",
+                    removed.job_id,
+                    removed.code.as_deref().unwrap_or("the job is gone")
+                );
                 (Outcome::Unwatched, Some(error))
             }
             News::Ended(end) => {

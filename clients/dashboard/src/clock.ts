@@ -19,7 +19,7 @@ export const now = computed(() => ticks.value - ahead.value);
 /** Asks the server for its time. */
 export async function setClock(): Promise<void> {
   const askedAt = Date.now();
-  const response = await fetch('/healthz', { method: 'HEAD', cache: 'no-store' }).catch(() => null);
+  const response = await fetch('healthz', { method: 'HEAD', cache: 'no-store' }).catch(() => null);
   const sentAt = Date.parse(response?.headers.get('date') ?? '');
   const difference = (askedAt + Date.now()) / 2 - sentAt;
   if (!Number.isNaN(difference)) ahead.value = Math.abs(difference) < LEAST ? 0 : difference;

@@ -371,7 +371,9 @@ impl Follower {
 
     /// What a call's failure means.
     fn trouble(&mut self, error: CallError) -> Trouble {
-        if !error.is_passing() {
+        // At first it is more likely a wrong address than a proxy whose server is away.
+        let is_elsewhere = error.is_strange() && !self.is_answered;
+        if !error.is_passing() || is_elsewhere {
             return Trouble::Final(error.into());
         }
         if let CallError::Refused { retry_after, .. } = &error {

@@ -1,14 +1,12 @@
 //! Who is looked at, and with which credential.
 
+use anyhow::ensure;
 use reqwest::{Method, RequestBuilder, Url, header};
 
 use crate::cli::client::{
     Client, ClientArguments,
-    target::{Target, below},
+    target::{Target, below, has_credential, is_address, root, shown},
 };
-
-/// What a credential in an address is shown as.
-const HIDDEN: &str = "hidden";
 
 /// A server, a job or a stream at its public address.
 #[derive(Debug)]
@@ -30,11 +28,18 @@ impl Patient {
     ) -> anyhow::Result<Self> {
         let mut client = Client::new(arguments.clone())?;
         let target = match address {
-            Some(address) => client.target(address)?,
+            Some(address) => {
+                ensure!(
+                    is_address(address),
+                    "\"{address}\" is no address, which begins with http:// or https://"
+                );
+                client.target(address)?
+            }
             None => Target::Server(client.server().clone()),
         };
         let server = match &target {
-            Target::Server(url) | Target::Stream(url) => url.clone(),
+            Target::Server(url) => url.clone(),
+            Target::Stream(url) => root(url),
             Target::Job(job) => job.server.clone(),
         };
         if address.is_some() {
@@ -100,24 +105,6 @@ impl Patient {
     }
 }
 
-/// An address as it may be shown.
-pub(super) fn shown(url: &Url) -> String {
-    let mut shown = url.clone();
-    // Without a host, which HTTP always has, there would be nothing to remove.
-    let _ = shown.set_username("");
-    let _ = shown.set_password(None);
-    if has_credential(url) {
-        let pairs = url
-            .query_pairs()
-            .map(|(name, value)| match is_credential(&name) {
-                true => (name, HIDDEN.into()),
-                false => (name, value),
-            });
-        shown.query_pairs_mut().clear().extend_pairs(pairs);
-    }
-    shown.into()
-}
-
 /// A `Location` as it may be shown: a proxy that redirects repeats the query.
 pub(super) fn shown_place(place: Option<&str>) -> String {
     let place = place.unwrap_or("nowhere");
@@ -127,35 +114,9 @@ pub(super) fn shown_place(place: Option<&str>) -> String {
     }
 }
 
-fn has_credential(url: &Url) -> bool {
-    url.query_pairs().any(|(name, _)| is_credential(&name))
-}
-
-fn is_credential(name: &str) -> bool {
-    matches!(name, "token" | "ticket")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_is_shown_without_what_is_secret_in_it() {
-        for (address, expected) in [
-            ("http://p.example/x/", "http://p.example/x/"),
-            (
-                "https://ann:secret@p.example/api/v1/stream?tag=a&token=secret&job=b",
-                "https://p.example/api/v1/stream?tag=a&token=hidden&job=b",
-            ),
-            (
-                "https://p.example/s?ticket=secret",
-                "https://p.example/s?ticket=hidden",
-            ),
-        ] {
-            let url = Url::parse(address).expect(address);
-            assert_eq!(shown(&url), expected);
-        }
-    }
 
     #[test]
     fn an_address_with_a_credential_of_its_own_is_asked_without_another() {

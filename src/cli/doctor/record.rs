@@ -95,6 +95,13 @@ impl Record {
         last.filter(|(_, block)| block.is_last)
     }
 
+    /// Whether the answer is a stream.
+    pub(super) fn is_stream(&self) -> bool {
+        let kind = self.header("content-type").unwrap_or_default();
+        let is_ok = self.head.as_ref().is_some_and(|head| head.status == 200);
+        is_ok && kind.to_ascii_lowercase().starts_with("text/event-stream")
+    }
+
     /// A header of the head.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.head.as_ref()?.headers.get(name)?.to_str().ok()

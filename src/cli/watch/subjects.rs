@@ -6,7 +6,7 @@ use reqwest::Url;
 use crate::cli::client::{
     Client, ClientArguments,
     follow::feed::Subject,
-    target::{JobAddress, Target},
+    target::{JobAddress, Target, shown},
 };
 
 /// The longest query that is sent, in bytes: a server takes 16 KiB of request line and headers, and what stands
@@ -42,7 +42,7 @@ pub(super) fn read(
                 server,
                 query: Vec::new(),
             },
-            Target::Stream(url) => stream(text, &url)?,
+            Target::Stream(url) => stream(&url)?,
         };
         if !subjects.contains(&subject) {
             subjects.push(subject);
@@ -65,11 +65,12 @@ pub(super) fn read(
 }
 
 /// A stream of many jobs.
-fn stream(text: &str, url: &Url) -> anyhow::Result<Subject> {
+fn stream(url: &Url) -> anyhow::Result<Subject> {
     let Some(base) = url.path().strip_suffix("api/v1/stream") else {
         bail!(
-            "\"{text}\" is not a stream that watch can read: it reads those of jobs and /api/v1/stream, and \
-             progressd doctor looks at any"
+            "\"{}\" is not a stream that watch can read: it reads those of jobs and /api/v1/stream, and \
+             progressd doctor looks at any; the address of a server ends with a slash",
+            shown(url)
         );
     };
     let mut server = url.clone();

@@ -55,6 +55,10 @@ impl Watched<'_> {
             return vec![refused(head)];
         }
         let mut findings = vec![self.head(head)];
+        if !self.record.is_stream() {
+            // Of anything else nothing of what follows is to be expected.
+            return findings;
+        }
         findings.extend(self.encoding.map(|encoding| {
             STREAM
                 .problem("compression", format!("it comes compressed ({encoding})"))
@@ -96,10 +100,11 @@ impl Watched<'_> {
 
     fn head(self, head: &Head) -> Finding {
         let kind = self.record.header("content-type").unwrap_or("none");
-        if !kind.starts_with("text/event-stream") {
+        if !self.record.is_stream() {
             return STREAM
                 .problem("head", format!("its type is {kind}, not text/event-stream"))
-                .change("check the address: no stream of progressd answers so");
+                .change("check the address: no stream of progressd answers so")
+                .change("if it is the address of a server, end it with a slash");
         }
         if head.at > TIMELY {
             return STREAM

@@ -125,6 +125,24 @@ fn heads_are_judged_by_what_watchers_need() {
 }
 
 #[test]
+fn a_page_in_the_place_of_a_stream_is_one_finding() {
+    let record = Record {
+        head: Some(head(&[("content-type", "text/html")])),
+        end: end(2 * MS),
+        ..Record::default()
+    };
+    let watched = Watched {
+        record: &record,
+        encoding: Some("gzip"),
+        silence: (2 * MS, SECOND),
+        is_ended: false,
+    };
+    let findings = watched.findings();
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    assert!(findings[0].change.iter().any(|line| line.contains("slash")));
+}
+
+#[test]
 fn ends_are_laid_to_whoever_made_them() {
     for (marks, end, expected, words) in [
         (vec![status(MS)], None, Verdict::Ok, "open for 40.0 s"),
