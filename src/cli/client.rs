@@ -95,6 +95,27 @@ impl CallError {
     }
 }
 
+/// An error in progressd's own shape.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Refusal {
+    /// For programs.
+    pub code: String,
+    /// For people.
+    pub message: String,
+}
+
+impl Refusal {
+    /// What a body says, when it is an error of progressd.
+    pub fn read(body: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Envelope {
+            error: Refusal,
+        }
+        let envelope: Envelope = serde_json::from_slice(body).ok()?;
+        Some(envelope.error)
+    }
+}
+
 /// Calls to servers with one credential.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -213,42 +234,39 @@ fn is_overload(status: StatusCode) -> bool {
 }
 
 /// What the envelope of an error says; what is none says its status alone.
-async fn refusal(status: StatusCode, mut response: Response) -> CallError {
-    #[derive(Deserialize)]
-    struct Envelope {
-        error: Inner,
-    }
-    #[derive(Deserialize)]
-    struct Inner {
-        code: String,
-        message: String,
-    }
-    let retry_after = response
-        .headers()
-        .get(header::RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.parse().ok())
-        .map(Duration::from_secs);
-    let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk);
-        if body.len() > MOST_ERROR_BYTES {
-            break;
-        }
-    }
-    let Inner { code, message } = match serde_json::from_slice(&body) {
-        Ok(Envelope { error }) => error,
-        Err(_) => Inner {
-            code: format!("{STRANGE}{}", status.as_u16()),
-            message: status
-                .canonical_reason()
-                .unwrap_or("No reason given")
-                .to_owned(),
-        },
-    };
+async fn refusal(status: StatusCode, response: Response) -> CallError {
+    let retry_after = retry_after(&response);
+    let body = beginning(response, MOST_ERROR_BYTES).await;
+    let Refusal { code, message } = Refusal::read(&body).unwrap_or_else(|| Refusal {
+        code: format!("{STRANGE}{}", status.as_u16()),
+        message: status
+            .canonical_reason()
+            .unwrap_or("No reason given")
+            .to_owned(),
+    });
     CallError::Refused {
         status,
         code,
         message,
         retry_after,
     }
+}
+
+/// When an answer says to come back, as far as it does.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(header::RETRY_AFTER)?;
+    let seconds = seconds.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// The beginning of a body, as far as it comes and a little beyond `most` bytes.
+pub async fn beginning(mut response: Response, most: usize) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > most {
+            break;
+        }
+    }
+    body
 }

@@ -6,6 +6,8 @@ use reqwest::{RequestBuilder, Response, Url, Version, header::HeaderMap};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::cli::client::{Refusal, beginning};
+
 /// How long an answer may take: above what a proxy waits for a server that is not there, as a rule.
 const LONGEST_ANSWER: Duration = Duration::from_secs(15);
 
@@ -55,15 +57,6 @@ pub(super) enum Stage {
     Answer,
 }
 
-/// An error in progressd's own shape.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(super) struct Refusal {
-    /// For programs.
-    pub(super) code: String,
-    /// For people.
-    pub(super) message: String,
-}
-
 impl Answer {
     /// Whether it is a success.
     pub(super) fn is_success(&self) -> bool {
@@ -86,14 +79,6 @@ impl Answer {
             Some(Refusal { code, message }) => format!("{} {message} ({code})", self.status),
             None => self.status.to_string(),
         }
-    }
-}
-
-impl Refusal {
-    /// What a body says, when it is an error of progressd.
-    pub(super) fn read(body: &[u8]) -> Option<Self> {
-        let body: Value = serde_json::from_slice(body).ok()?;
-        Self::deserialize(&body["error"]).ok()
     }
 }
 
@@ -129,15 +114,8 @@ pub(super) async fn call(request: RequestBuilder) -> Outcome {
 }
 
 /// The beginning of a body; what breaks off is judged by that.
-pub(super) async fn read_body(mut response: Response) -> Vec<u8> {
-    let mut body = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk);
-        if body.len() > MOST_BODY_BYTES {
-            break;
-        }
-    }
-    body
+pub(super) async fn read_body(response: Response) -> Vec<u8> {
+    beginning(response, MOST_BODY_BYTES).await
 }
 
 /// Why no stream could be opened.

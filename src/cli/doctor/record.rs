@@ -6,9 +6,10 @@ use reqwest::{RequestBuilder, Version, header::HeaderMap};
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
-    calls::{Refusal, Unreached, diagnose, last_cause, read_body},
+    calls::{Unreached, diagnose, last_cause, read_body},
     wire::{Block, Piece, Reader},
 };
+use crate::cli::client::Refusal;
 
 /// How many parts are kept: all statuses of many jobs, and hours of what follows.
 const MOST_MARKS: usize = 50_000;

@@ -13,7 +13,7 @@ use super::{
     news::{Line, Removed, Status},
     passing,
 };
-use crate::cli::client::CallError;
+use crate::cli::client::{CallError, retry_after};
 
 /// The most bytes of an answer that are read: a page of 200 jobs with all that may be in them.
 const MOST_BYTES: usize = 64 << 20;
@@ -138,10 +138,7 @@ impl Follower {
         let longest = Duration::from_secs(wait) + self.patience.first_byte;
         let answering = async {
             let answer = self.client.send(request).await?;
-            let retry_after = answer.headers().get(header::RETRY_AFTER);
-            let retry_after = retry_after
-                .and_then(|value| value.to_str().ok()?.parse().ok())
-                .map(Duration::from_secs);
+            let retry_after = retry_after(&answer);
             Ok((text(answer).await?, retry_after))
         };
         match timeout(longest, answering).await {

@@ -3,11 +3,14 @@
 use reqwest::{Url, Version};
 
 use super::{unreached, version};
-use crate::cli::doctor::{
-    advice::{AUTHORIZATION, HTTP_2, Proxy},
-    calls::{Answer, Outcome, Refusal, Stage},
-    finding::{Finding, Group},
-    patient::shown_place,
+use crate::cli::{
+    client::Refusal,
+    doctor::{
+        advice::{AUTHORIZATION, HTTP_2, Proxy},
+        calls::{Answer, Outcome, Stage},
+        finding::{Finding, Group},
+        patient::shown_place,
+    },
 };
 
 /// Findings on the server.
