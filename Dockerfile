@@ -8,7 +8,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends build-essential \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
-# The dependencies alone, over an empty program: a layer that lasts until they change.
+# The dependencies alone, over an empty program: a layer that lasts until they, or the pages, change.
 COPY Cargo.toml Cargo.lock build.rs ./
 # What build.rs compresses.
 COPY assets assets

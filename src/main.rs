@@ -1,6 +1,7 @@
 //! The binary: reads the command line and does what it says.
 
 use std::{
+    env,
     io::{self, Write as _},
     process::ExitCode,
     time::Duration,
@@ -24,13 +25,26 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const LAST_THREADS_TIME: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => {
+            // Nobody is left to be told when that is closed.
+            let _ = answer.print();
+            return match answer.use_stderr() {
+                true => ExitCode::from(cli::misused(env::args_os())),
+                // Help and the version were asked for.
+                false => ExitCode::SUCCESS,
+            };
+        }
+    };
+    let failure = cli.command.failure();
+    match run(cli) {
         Ok(code) => code,
         Err(error) => {
             for line in format!("{error:#}").lines() {
                 eprintln!("error: {line}");
             }
-            ExitCode::FAILURE
+            ExitCode::from(failure)
         }
     }
 }
@@ -40,12 +54,17 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve(arguments) => block_on(cli::serve::run(arguments, &mut output))?,
         Command::Demo(arguments) => block_on(cli::demo::run(arguments, &mut output))?,
+        Command::Watch(arguments) => {
+            return block_on(cli::watch::run(arguments, &mut output)).map(ExitCode::from);
+        }
+        Command::Run(arguments) => return block_on(async { Ok(cli::run::run(arguments).await) }),
         Command::Token(arguments) => cli::token::run(arguments, &mut output)?,
         Command::Key(arguments) => cli::key::run(arguments, &mut output)?,
         Command::Check(arguments) => cli::check::run(arguments, &mut output)?,
         Command::OpenApi => output
             .write_all(openapi::document().as_bytes())
             .context("print the document")?,
+        Command::Doctor(arguments) => return block_on(cli::doctor::run(arguments, &mut output)),
         Command::Health(arguments) => block_on(cli::health::run(arguments, &mut output))?,
     }
     Ok(ExitCode::SUCCESS)

@@ -5,6 +5,7 @@
 
 use std::{
     env,
+    error::Error,
     io::{self, IsTerminal},
 };
 
@@ -17,6 +18,17 @@ use tracing_subscriber::{
 };
 
 use crate::config::{LogConfig, LogFormat};
+
+/// An error with all its causes: the outermost often says only that something failed.
+pub(crate) fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
 
 /// Why logging could not begin.
 #[derive(Debug, thiserror::Error)]

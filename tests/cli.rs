@@ -269,7 +269,9 @@ fn help_and_version_go_to_standard_output() {
     let place = Place::new(&[]);
     assert!(place.output(&["--version"]).starts_with("progressd "));
     let help = place.output(&["--help"]);
-    for command in ["serve", "demo", "token", "key", "check", "openapi"] {
+    for command in [
+        "serve", "demo", "watch", "run", "doctor", "token", "key", "check", "openapi", "health",
+    ] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
         assert!(
             place
@@ -288,7 +290,13 @@ fn the_demo_runs_its_list_to_the_end_without_a_network_and_ends_by_itself() {
         "{output}"
     );
     assert!(
-        output.contains("100.00 %  370/370"),
+        lines
+            .iter()
+            .any(|line| line.starts_with("dashboard  http://127.0.0.1:") && line.ends_with('/')),
+        "{output}"
+    );
+    assert!(
+        output.contains("completed   100.00 %  370/370 emails"),
         "the last status shows all of it: {output}"
     );
     let completed = lines

@@ -34,7 +34,7 @@ pub async fn run(arguments: ServeArguments, output: &mut impl Write) -> anyhow::
     output.flush()?;
     loop {
         tokio::select! {
-            () = signals.next() => break,
+            _ = signals.next() => break,
             _ = reloads.recv() => reload(&server, &sources, &config),
         }
     }
@@ -43,7 +43,7 @@ pub async fn run(arguments: ServeArguments, output: &mut impl Write) -> anyhow::
         drained = server.drain() => {
             tracing::info!(connections.ended = drained.ended, connections.cut = drained.cut, "stopped");
         }
-        () = signals.next() => {
+        _ = signals.next() => {
             tracing::warn!("stopped at once by a second signal");
         }
     }
@@ -86,11 +86,12 @@ impl Signals {
         })
     }
 
-    /// Waits for either.
-    pub(super) async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
+    /// Waits for either, and says which.
+    pub(super) async fn next(&mut self) -> i32 {
+        let signal = tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+        };
+        signal.as_raw_value()
     }
 }

@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod clients;
+mod commands;
 mod conformance;
 mod connection;
 mod deploy;

@@ -16,6 +16,7 @@ const STYLE = `
 :host(:not([aria-valuenow])) [part=bar]{opacity:.5}
 :host([status=completed]){--job-progress-color:#15803d}
 :host([status=failed]),:host([state=failed]){--job-progress-color:#b91c1c}
+@media(forced-colors:active){[part=track]{border:1px solid}[part=bar]{background:Highlight}}
 @media(prefers-reduced-motion:reduce){[part=bar]{transition:none}}`;
 
 // Where there is no DOM, on a server that renders pages, the class can still be imported.
@@ -58,7 +59,10 @@ export class JobProgress extends Base {
         this.ariaLabel ??= 'Progress';
       }
     }
-    this.#start();
+    // Moved, it goes on; at its end it stays so.
+    if (!this.#watch) {
+      this.#start();
+    }
   }
 
   get src(): string {
@@ -70,7 +74,13 @@ export class JobProgress extends Base {
   }
 
   disconnectedCallback(): void {
-    this.#watch?.close();
+    // A move is a leaving too, followed at once by the return.
+    queueMicrotask(() => {
+      if (!this.isConnected && this.getAttribute('state') !== 'done') {
+        this.#watch?.close();
+        this.#watch = undefined;
+      }
+    });
   }
 
   attributeChangedCallback(name: string): void {
@@ -80,16 +90,16 @@ export class JobProgress extends Base {
         this.removeAttribute('status');
         this.#show('', null);
       }
-      if (this.isConnected) {
-        this.#start();
-      }
+      this.#start();
     }
   }
 
   #start(): void {
     this.#watch?.close();
+    this.#watch = undefined;
+    this.removeAttribute('state');
     const { src } = this;
-    if (!src) {
+    if (!src || !this.isConnected) {
       return;
     }
     const tell = (name: string, detail: unknown) => this.dispatchEvent(new CustomEvent(name, { detail }));
@@ -126,7 +136,8 @@ export class JobProgress extends Base {
 
   #show(text: string, percentage: number | null): void {
     this.ariaValueNow = percentage === null ? null : `${percentage}`;
-    this.ariaValueText = this.#label.textContent = text;
+    this.ariaValueText = text || null;
+    this.#label.textContent = text;
     this.#bar.style.setProperty('--value', percentage === null ? null : `${percentage}%`);
   }
 }

@@ -17,7 +17,7 @@ export function watchJob(url: string | URL, options: WatchOptions = {}): Watch<S
 
   const feedOf = (emit: (status: Status) => void): Feed => {
     const job = absolute(url);
-    job.pathname = job.pathname.replace(/(\/jobs\/[^/]+)\/(stream|status)\/?$/, '$1');
+    job.pathname = job.pathname.replace(/(\/jobs\/[^/]+)\/(stream|status|)\/?$/, '$1');
     const at = (name: string) => {
       const url = new URL(job);
       url.pathname += `/${name}`;
@@ -51,13 +51,15 @@ export function watchJob(url: string | URL, options: WatchOptions = {}): Watch<S
         const startedAt = Date.now();
         if (last) {
           headers['If-None-Match'] = `"${last.seq}"`;
-          url.searchParams.set('wait', `${wait}`);
-          url.searchParams.set('after', `${last.seq}`);
+          if (wait > 0) {
+            url.searchParams.set('wait', `${wait}`);
+            url.searchParams.set('after', `${last.seq}`);
+          }
         }
         const response = await get(url, headers);
         const isNew = response.status !== 304 && takeStatus(await response.json());
         // A server that waits sees to the pace itself. One that did not wait was not asked, or its answer is a copy.
-        return wait > 0 && (isNew || Date.now() - startedAt > wait * 900);
+        return wait < 0 || (wait > 0 && (isNew || Date.now() - startedAt > wait * 900));
       },
       isOver: () => !!last && isFinished(last),
       newest: () => last?.seq,

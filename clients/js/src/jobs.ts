@@ -114,7 +114,8 @@ export function watchJobs(url: string | URL, options: WatchJobsOptions = {}): Wa
           url.searchParams.set('limit', '200');
           const { jobs }: { jobs: Status[] } = await (await get(url)).json();
           const shownSince = query.has('status') ? 0 : Date.now() - SHOWN_FINISHED;
-          jobs.filter((job) => !(Date.parse(job.finished_at!) < shownSince)).forEach(takeStatus);
+          // A page's clock may be wrong: what is shown already stays.
+          jobs.filter((job) => known.has(job.job_id) || !(Date.parse(job.finished_at!) < shownSince)).forEach(takeStatus);
         }
         sync();
         // The next one is made when the server says.

@@ -12,7 +12,10 @@ export interface Feed {
   begin(): URL;
   /** Takes a block's name and data. Says false when it is not about a job, but about the stream's end. */
   take(event: string, data: any, id?: string): boolean;
-  /** Asks for what is new, and waits for it `wait` seconds at most. Says whether it may ask again at once. */
+  /**
+   * Asks for what is new, and waits for it `wait` seconds at most; below 0 it is the first time. Says whether it may ask
+   * again at once.
+   */
   poll(get: (url: URL, headers?: Record<string, string>) => Promise<Response>, wait: number): Promise<boolean>;
   /** Whether the end was taken. */
   isOver(): boolean;
@@ -24,9 +27,13 @@ export interface Feed {
 const NEVER = 3_600_000;
 /** The longest wait of a poll, in seconds: what stands between often allows no more than 30. */
 const LONG_POLL = 25;
+/** A poll that failed sooner was not cut for its length. */
+const SHORT = 1_000;
 /** The pause between polls when the server asks for none. */
 const POLL_PAUSE = 5_000;
 const LONGEST_PROBE = 900_000;
+/** How much of the caller's patience with a silent line may be learnt: servers may beat more rarely than it says. */
+const MOST_PATIENCE = 8;
 /** A line that had a byte so recently needs no second look when the page is seen again. */
 const FRESH = 2_000;
 /** A token that expired sooner on a stream is not replaced at once: its successor may be the same one. */
@@ -53,7 +60,13 @@ export async function run(
   let hollow = 0;
   // A line fell silent, and no later one has shown that it does not.
   let isSuspect = false;
+  const usualPatience = heartbeatMs * 1.5;
+  let patience = usualPatience;
+  // The newest seq when a line fell silent for the last time.
+  let silentAt: number | undefined;
   let isPolling = !canStream && !canListen;
+  // The last answer was a poll's.
+  let isPolled = false;
   let mustPoll = false;
   let probeAt = Infinity;
   let nextProbe = probeMs;
@@ -117,7 +130,7 @@ export async function run(
         isSuspect = false;
         nextProbe = probeMs;
       }
-      expect(heartbeatMs * 1.5);
+      expect(patience);
     };
     const take = ({ event, data, id, retry: hint = retry }: Block) => {
       isHollow = false;
@@ -125,12 +138,13 @@ export async function run(
       isLast = hint >= NEVER;
       retry = isLast ? retry : hint;
       const value = parse(data);
-      if (value === undefined || feed.isOver()) {
+      // A listener may have closed the watch, with more blocks in the same piece.
+      if (value === undefined || feed.isOver() || signal.aborted) {
         return;
       }
       if (feed.take(event || 'message', value, id)) {
         failures = hollow = 0;
-        isPolling = false;
+        isPolling = isPolled = false;
         accepted();
         setState('live');
       } else {
@@ -144,7 +158,7 @@ export async function run(
       isHollow = true;
       // 204: everything was seen, if not by this watch. The status has it.
       mustPoll = response.status === 204;
-      if (response.body && response.headers.get('content-type')?.startsWith('text/event-stream')) {
+      if (response.body && /^text\/event-stream/i.test(response.headers.get('content-type')!)) {
         const reader = response.body.getReader();
         const decoder = new TextDecoder();
         const read = blockReader(take);
@@ -193,9 +207,11 @@ export async function run(
       wait = waitOf(response);
       return response;
     };
-    const isPaced = await feed.poll(ask, longPoll);
+    // At first what is there: it may have been missed.
+    const isPaced = await feed.poll(ask, isPolled ? longPoll : -1);
     cursor ??= feed.newest();
     failures = hollow = 0;
+    isPolled = true;
     mustPoll = false;
     accepted();
     setState('polling');
@@ -244,12 +260,27 @@ export async function run(
           fallBack();
         }
         isSuspect = true;
+        if (pieces) {
+          // A silence that hid nothing may be the server's way.
+          const newest = feed.newest();
+          patience = newest === silentAt ? Math.min(patience * 2, usualPatience * MOST_PATIENCE) : usualPatience;
+          silentAt = newest;
+        }
       } else if (!isResync) {
         if (isHollow && hollow++) {
           fallBack();
         }
-        longPoll >>= 1;
-        const asked = error instanceof Passing ? error.wait : 0;
+        const isRefusal = error instanceof Passing;
+        if (isPoll) {
+          if (Date.now() - startedAt > SHORT) {
+            longPoll >>= 1;
+          }
+        } else if (isRefusal && isAuto && !isHollow) {
+          // No more streams, say. Until the next try the status tells.
+          isPolling = mustPoll = true;
+          probeAt = 0;
+        }
+        const asked = isRefusal ? error.wait : 0;
         isFirm = asked > 0;
         wait = asked + backoff(failures++, retry);
       }
@@ -260,7 +291,7 @@ export async function run(
     if (wait === undefined || feed.isOver()) {
       return;
     }
-    if (failures || !wasPolling || !isPolling) {
+    if (failures > 1 || !wasPolling || !isPolling) {
       setState(globalThis.navigator?.onLine === false ? 'offline' : 'connecting');
     }
     if (wait) {

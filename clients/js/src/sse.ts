@@ -45,9 +45,10 @@ export function blockReader(take: (block: Block) => void): (piece: string) => vo
       return;
     }
     // The line that a CR ended is taken at once; an LF that follows belongs to it.
-    const text = rest + (endedWithCr && piece[0] === '\n' ? piece.slice(1) : piece);
+    const lines = (endedWithCr && piece[0] === '\n' ? piece.slice(1) : piece).split(/\r\n|[\r\n]/);
     endedWithCr = piece.endsWith('\r');
-    const lines = text.split(/\r\n|[\r\n]/);
+    // What was looked through before is not looked through again: a long line may come in many pieces.
+    lines[0] = rest + lines[0];
     rest = lines.pop()!;
     lines.forEach(takeLine);
     if (rest.length + (block.data?.length ?? 0) > LONGEST) {

@@ -67,7 +67,7 @@ export interface WatchOptions {
   /** Sent along with every request, but for an `EventSource`'s, which cannot. */
   headers?: Record<string, string>;
   /** `include` sends cookies to another origin too. */
-  credentials?: RequestCredentials;
+  credentials?: 'omit' | 'same-origin' | 'include';
   /** Ends the watch. */
   signal?: AbortSignal;
   /** Every status, as it is on the wire. */
@@ -80,7 +80,10 @@ export interface WatchOptions {
   onError?: (error: Error) => void;
   /** Where to resume: the `seq` of the last change that was seen. `0` brings all events that are kept. */
   lastEventId?: string | number;
-  /** The server's time between two heartbeats (30,000). Half as much again without a byte is taken for a dead line. */
+  /**
+   * The server's time between two heartbeats (30,000). Half as much again without a byte is taken for a dead line, and,
+   * where that proves wrong, up to eight times as long.
+   */
   heartbeatMs?: number;
   /** How long the first byte of a stream may take (10,000). Beyond it the stream is taken for buffered. */
   firstByteMs?: number;

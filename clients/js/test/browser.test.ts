@@ -106,6 +106,23 @@ describe('the module', () => {
     });
     expect(front.streams()).toHaveLength(2);
   });
+
+  test('goes on after its page was frozen, and the line was lost meanwhile', async () => {
+    await server.create({ job_id: 'm4' });
+    ({ page, complaints } = await open(browser, front, START));
+    await follow(at('m4'));
+    await isIn('live');
+    const cdp = await page.context().newCDPSession(page);
+    await cdp.send('Page.setWebLifecycleState', { state: 'frozen' });
+    front.cut();
+    await server.event('m4', 'line', 1);
+    await server.report('m4', { status: 'completed' });
+    await cdp.send('Page.setWebLifecycleState', { state: 'active' });
+    await isIn('done');
+    const { statuses, events } = await told();
+    expect(statuses.at(-1).status).toBe('completed');
+    expect(events.map(({ data }: any) => data)).toEqual([1]);
+  });
 });
 
 describe('an EventSource', () => {
@@ -286,6 +303,159 @@ describe('the element', () => {
     await until('the second', () => front.requests.at(-1)!.headers['x-own'] === 'late');
     await page.evaluate(() => document.querySelector('job-progress')!.setAttribute('token', 'abc'));
     await until('the token', () => front.requests.at(-1)!.headers.authorization === 'Bearer abc');
+  });
+});
+
+describe('the element in a page that changes', () => {
+  const body = '<script type="module" src="/client.js"></script><main></main><aside></aside>';
+  const attribute = (name: string, selector = 'job-progress') =>
+    page.evaluate(([selector, name]) => document.querySelector(selector)?.getAttribute(name), [selector, name] as const);
+  const has = (name: string, value: string | null, selector?: string) =>
+    until(`${name}=${value}`, async () => (await attribute(name, selector)) === value);
+  const html = (markup: string) => page.evaluate((markup) => void (document.querySelector('main')!.innerHTML = markup), markup);
+  const bar = (id: string, more = '') => `<job-progress src="${at(id)}" ${more}></job-progress>`;
+
+  test('goes on where it is moved to, and stays as it is when it is moved at its end', async () => {
+    await server.create({ job_id: 'c1', total_count: 2 });
+    ({ page, complaints } = await open(browser, front, body));
+    await html(bar('c1'));
+    await has('state', 'live');
+    // As a page does that sorts: the last time from the very listener that is told of the end.
+    await page.evaluate(() => {
+      const element = document.querySelector('job-progress')!;
+      (window as any).ends = 0;
+      // In one step or in two.
+      document.querySelector('aside')!.append(element);
+      element.remove();
+      document.querySelector('aside')!.append(element);
+      element.addEventListener('done', () => {
+        (window as any).ends++;
+        document.querySelector('main')!.append(element);
+      });
+    });
+    await server.report('c1', { processed_count: 1 });
+    await has('aria-valuenow', '50', 'aside job-progress');
+    await server.report('c1', { status: 'completed' });
+    await has('state', 'done', 'main job-progress');
+    await page.evaluate(() => new Promise<void>((resolve) => setTimeout(resolve)));
+    expect(await attribute('aria-valuenow')).toBe('100');
+    expect(front.requests.map(({ path }) => path)).toEqual([`${at('c1')}/stream`]);
+    expect(await page.evaluate(() => (window as any).ends)).toBe(1);
+  });
+
+  test('leaves when it is taken out, and shows what is new when it is put back', async () => {
+    await server.create({ job_id: 'c2', total_count: 2 });
+    ({ page, complaints } = await open(browser, front, body));
+    await html(bar('c2'));
+    await has('state', 'live');
+    await page.evaluate(() => {
+      (window as any).kept = document.querySelector('job-progress');
+      (window as any).kept.remove();
+    });
+    await until('its leaving', async () => (await server.watchers('c2')) === 0);
+    await server.report('c2', { processed_count: 1 });
+    await page.evaluate(() => document.querySelector('main')!.append((window as any).kept));
+    await has('aria-valuenow', '50');
+    // At the end there is nothing to ask for any more.
+    await server.report('c2', { status: 'completed' });
+    await has('state', 'done');
+    await page.evaluate(() => {
+      (window as any).kept.remove();
+      return new Promise<void>((resolve) => setTimeout(resolve));
+    });
+    await page.evaluate(() => {
+      document.querySelector('main')!.append((window as any).kept);
+      return new Promise<void>((resolve) => setTimeout(resolve));
+    });
+    expect(await attribute('state')).toBe('done');
+    expect(front.streams()).toHaveLength(2);
+  });
+
+  test('without an address it is a bar that says nothing, and follows the one that it is given', async () => {
+    await server.create({ job_id: 'c3', total_count: 2 });
+    await server.create({ job_id: 'c4', total_count: 4 });
+    await server.report('c4', { processed_count: 1 });
+    ({ page, complaints } = await open(browser, front, body));
+    await html('<job-progress aria-label="Import"></job-progress>');
+    await has('role', 'progressbar');
+    expect(front.requests).toEqual([]);
+    const set = (src: string | null) =>
+      page.evaluate((src) => {
+        const element = document.querySelector('job-progress')!;
+        src === null ? element.removeAttribute('src') : element.setAttribute('src', src);
+      }, src);
+    await set(at('c3'));
+    await has('aria-valuetext', '0 %');
+    await set(null);
+    for (const name of ['state', 'status', 'aria-valuenow', 'aria-valuetext']) {
+      await has(name, null);
+    }
+    await until('its leaving', async () => (await server.watchers('c3')) === 0);
+    await set(at('c4'));
+    await has('aria-valuenow', '25');
+    // Another one while it is out of the page, and back in the same moment.
+    await page.evaluate((src) => {
+      const element = document.querySelector('job-progress')!;
+      element.remove();
+      element.setAttribute('src', src);
+      document.querySelector('aside')!.append(element);
+    }, at('c3'));
+    await has('aria-valuenow', '0');
+    await until('its leaving', async () => (await server.watchers('c4')) === 0);
+    // One that is nowhere to be seen follows nothing.
+    const before = front.streams().length;
+    await page.evaluate(async (src) => {
+      const element = ((window as any).kept = document.querySelector('job-progress')!);
+      element.remove();
+      await new Promise<void>((resolve) => setTimeout(resolve));
+      element.setAttribute('src', src);
+      await fetch(src);
+    }, at('c4'));
+    expect(front.streams()).toHaveLength(before);
+    await page.evaluate(() => document.querySelector('main')!.append((window as any).kept));
+    await has('aria-valuenow', '25');
+    expect(front.streams()).toHaveLength(before + 1);
+    expect(await server.watchers('c4')).toBe(1);
+    expect(await attribute('aria-label')).toBe('Import');
+    expect(complaints).toEqual([]);
+  });
+
+  test('several show one job, each by itself', async () => {
+    await server.create({ job_id: 'c5', total_count: 2 });
+    ({ page, complaints } = await open(browser, front, body));
+    await html(`${bar('c5', 'id="one"')}${bar('c5', 'id="two"')}${bar('c5', 'id="three"')}`);
+    await until('all', async () => (await server.watchers('c5')) === 3);
+    await page.evaluate(() => document.querySelector('#two')!.remove());
+    await until('two', async () => (await server.watchers('c5')) === 2);
+    await server.report('c5', { status: 'completed' });
+    for (const selector of ['#one', '#three']) {
+      await has('aria-valuenow', '100', selector);
+    }
+  });
+
+  test('can be seen on light and dark pages, and in forced colours', async () => {
+    await server.create({ job_id: 'c6', total_count: 2 });
+    await server.report('c6', { processed_count: 1 });
+    ({ page, complaints } = await open(browser, front, body));
+    await html(bar('c6'));
+    await has('aria-valuenow', '50');
+    const cdp = await page.context().newCDPSession(page);
+    const colors = () =>
+      page.evaluate(() => {
+        const style = (part: string) => getComputedStyle(document.querySelector('job-progress')!.shadowRoot!.querySelector(`[part=${part}]`)!);
+        const probe = document.body.appendChild(document.createElement('i'));
+        probe.style.cssText = 'background:Highlight;forced-color-adjust:none';
+        const highlight = getComputedStyle(probe).backgroundColor;
+        probe.remove();
+        return { bar: style('bar').backgroundColor, border: style('track').borderTopWidth, track: style('track').backgroundColor, highlight };
+      });
+    const usual = await colors();
+    expect([usual.bar, usual.border]).toEqual(['rgb(37, 99, 235)', '0px']);
+    // Neither page hides the track: it lets a part of the page's own colour through.
+    expect(usual.track).toMatch(/^rgba\(136, 136, 136, 0\.[1-9]/);
+    await cdp.send('Emulation.setEmulatedMedia', { features: [{ name: 'forced-colors', value: 'active' }] });
+    const forced = await colors();
+    expect([forced.bar, forced.border]).toEqual([forced.highlight, '1px']);
   });
 });
 

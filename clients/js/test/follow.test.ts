@@ -16,6 +16,7 @@ beforeAll(async () => {
 });
 afterEach(() => {
   front.requests.length = 0;
+  front.fault = () => undefined;
 });
 afterAll(async () => {
   await front.stop();
@@ -40,8 +41,8 @@ test('iterates over every status to the end, and stops', async () => {
   expect(front.requests.map(({ method, path }) => `${method} ${path}`)).toEqual(['GET /api/v1/jobs/a/stream']);
 });
 
-test.each(['', '/stream', '/status'])('takes the address of a job, or what is below it: "%s"', async (below) => {
-  const id = `below${below.replace('/', '-')}`;
+test.each(['', '/', '/stream', '/status'])('takes the address of a job, or what is below it: "%s"', async (below) => {
+  const id = `below${below.replace('/', '-').replace(/-$/, '.')}`;
   await server.create({ job_id: id });
   await server.report(id, { status: 'completed' });
   expect((await new Record(at(server.url, id) + below).done()).job_id).toBe(id);
@@ -111,9 +112,58 @@ test('a job that ended while nobody could be asked is told all the same', async 
   isAway = true;
   front.cut();
   await server.report('meanwhile', { status: 'completed', result: { rows: 3 } });
-  await until('tries in vain', () => front.streams().length > 2);
+  await until('tries in vain', () => front.requests.length > 3);
   isAway = false;
   expect((await record.done()).result).toEqual({ rows: 3 });
+});
+
+test.each([true, false])('an end that is cut in half is asked for again, with the cut a clean one: %s', async (isClean) => {
+  const id = `half-${isClean}`;
+  await server.create({ job_id: id });
+  front.fault = () => (front.streams().length === 1 ? { kind: 'halve', words: '"status":"completed"', isClean } : undefined);
+  const record = new Record(at(front.url, id));
+  await record.isIn('live');
+  await server.event(id, 'line', 1);
+  await server.report(id, { status: 'completed', result: { rows: 3 } });
+  expect((await record.done()).result).toEqual({ rows: 3 });
+  expect(record.statuses.filter(({ status }) => status === 'completed')).toHaveLength(1);
+  expect(record.events).toHaveLength(1);
+  expect(front.streams().map(({ query }) => query.get('last_event_id'))).toEqual([null, String(record.events[0]!.seq)]);
+});
+
+test('a stream with a byte order mark and other ends of line is read all the same', async () => {
+  const body = Buffer.from('\uFEFFevent: status\r\ndata: {"job_id":"j","status":"completed","seq":1}\r\n\r\n');
+  expect([...body.subarray(0, 3)]).toEqual([0xef, 0xbb, 0xbf]);
+  front.fault = () => ({ kind: 'answer', status: 200, headers: { 'Content-Type': 'Text/Event-Stream; charset=utf-8' }, body });
+  const record = new Record(at(front.url, 'j'));
+  expect((await record.done()).seq).toBe(1);
+  expect(front.requests).toHaveLength(1);
+});
+
+test('the largest blocks that the server takes come through', async () => {
+  await server.create({ job_id: 'large' });
+  const record = new Record(at(front.url, 'large'));
+  await record.isIn('live');
+  const large = 'é'.repeat(32_000);
+  await server.event('large', 'rows', large);
+  await server.report('large', { status: 'completed', data: { large }, result: large });
+  const last = await record.done();
+  expect([last.result === large, last.data!.large === large, record.events[0]!.data === large]).toEqual([true, true, true]);
+});
+
+test('nothing is told after a listener has closed the watch', async () => {
+  const block = (seq: number) => `event: status\ndata: {"job_id":"j","status":"processing","seq":${seq}}\n\n`;
+  const headers = { 'Content-Type': 'text/event-stream' };
+  front.fault = () => ({ kind: 'answer', status: 200, headers, body: block(1) + block(2) + block(3) });
+  const told: number[] = [];
+  const watch = watchJob(at(front.url, 'j'), {
+    onStatus: ({ seq }) => {
+      told.push(seq);
+      watch.close();
+    },
+  });
+  await expect(inTime('the end', watch.done)).rejects.toMatchObject({ name: 'AbortError' });
+  expect(told).toEqual([1]);
 });
 
 test('whoever has seen the end is told it once more, and that is no failure', async () => {

@@ -3,7 +3,7 @@
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { type Fault, Front } from './support/front.js';
 import { at, Record } from './support/record.js';
-import { Server } from './support/server.js';
+import { QUICK, Server } from './support/server.js';
 import { until } from './support/until.js';
 
 /** Silence is found out about soon. */
@@ -37,9 +37,13 @@ const worksThrough = async (record: Record, id: string) => {
 test.each<[string, Fault]>([
   ['buffers', { kind: 'buffer' }],
   ['passes the head and buffers the rest', { kind: 'stall', blocks: 0 }],
+  ['holds back what does not fill its buffer', { kind: 'portions', bytes: 4_096 }],
   ['never answers', { kind: 'hang' }],
   ['cuts every block', { kind: 'cut', after: 100 }],
   ['answers something else', { kind: 'answer', status: 200, headers: { 'Content-Type': 'text/html' }, body: '<p>Log in' }],
+  ['says nothing of its type', { kind: 'answer', status: 200, body: 'event: status\ndata: {}\n\n' }],
+  ['sends a line without an end', { kind: 'answer', status: 200, headers: { 'Content-Type': 'text/event-stream' }, body: `data: ${'x'.repeat(5 << 20)}` }],
+  ['refuses streams', { kind: 'answer', status: 503, headers: { 'Retry-After': '1' } }],
 ])('polls where a proxy %s', async (name, fault) => {
   const id = name.replaceAll(' ', '-');
   await server.create({ job_id: id });
@@ -74,7 +78,83 @@ test('a stream that goes silent is opened anew, and polled when that one goes si
   await record.isIn('polling');
   expect(record.states).toEqual(['connecting', 'live', 'connecting', 'live', 'connecting', 'polling']);
   expect(front.streams()).toHaveLength(2);
+  // The first poll does not wait: something may have been missed.
+  expect(front.polls()[0]!.query.has('wait')).toBe(false);
   await worksThrough(record, 'silent');
+});
+
+test('a server that beats more rarely than is expected is left in peace after a while', async () => {
+  const rare = await Server.start(QUICK.replace('heartbeat_seconds = 1', 'heartbeat_seconds = 2'));
+  const between = await Front.start(() => rare.url);
+  try {
+    await rare.create({ job_id: 'rare' });
+    const record = new Record(at(between.url, 'rare'), { heartbeatMs: 500, transport: 'fetch' });
+    let requests = 0;
+    let before = 0;
+    await until('heartbeats on one line', () => {
+      if (requests !== between.requests.length) {
+        requests = between.requests.length;
+        before = between.heartbeats;
+      }
+      return between.heartbeats - before >= 3;
+    });
+    expect(requests).toBeGreaterThan(2);
+    await rare.report('rare', { status: 'completed' });
+    await record.done();
+    expect(record.states.at(-2)).toBe('live');
+  } finally {
+    await between.stop();
+    await rare.remove();
+  }
+});
+
+test('a server that has no more streams to give is polled meanwhile, and streams when it has', async () => {
+  await server.create({ job_id: 'full' });
+  let isFull = true;
+  const refusal = JSON.stringify({ success: false, error: { code: 'TOO_MANY_STREAMS', message: 'Too many streams' } });
+  front.fault = ({ path }) =>
+    isFull && path.endsWith('/stream')
+      ? { kind: 'answer', status: 429, headers: { 'Retry-After': '1', 'Content-Type': 'application/json' }, body: refusal }
+      : undefined;
+  const record = new Record(at(front.url, 'full'));
+  await record.isIn('polling');
+  const [first] = front.requests;
+  expect(front.polls()[0]!.at - first!.at).toBeGreaterThanOrEqual(1_000);
+  await server.report('full', { processed_count: 1 });
+  await record.reaches(1);
+  isFull = false;
+  await until('the stream', async () => {
+    await server.report('full', { processed_increment: 1 });
+    return record.states.at(-1) === 'live';
+  });
+  await server.report('full', { status: 'completed' });
+  await record.done();
+  expect(record.states).toEqual(['connecting', 'polling', 'live', 'done']);
+});
+
+test('a network that wants somebody to log in first is waited for', async () => {
+  await server.create({ job_id: 'portal' });
+  let isOpen = false;
+  front.fault = () => (isOpen ? undefined : { kind: 'answer', status: 200, headers: { 'Content-Type': 'text/html' }, body: '<p>Log in' });
+  const record = new Record(at(front.url, 'portal'));
+  await until('a poll in vain', () => front.polls().length > 0);
+  expect(record.statuses).toEqual([]);
+  isOpen = true;
+  await worksThrough(record, 'portal');
+  expect(record.states).not.toContain('failed');
+});
+
+test('a network on which every answer takes seconds is waited for', async () => {
+  await server.create({ job_id: 'late' });
+  front.fault = () => ({ kind: 'late', ms: 3_000 });
+  const streaming = new Record(at(front.url, 'late'));
+  const polling = new Record(at(front.url, 'late'), { transport: 'poll' });
+  await Promise.all([streaming.isIn('live'), polling.isIn('polling')]);
+  await worksThrough(streaming, 'late');
+  expect((await polling.done()).status).toBe('completed');
+  expect(streaming.states).toEqual(['connecting', 'live', 'done']);
+  expect(polling.states).toEqual(['connecting', 'polling', 'done']);
+  expect(front.streams()).toHaveLength(1);
 });
 
 test('heartbeats keep a stream without news', async () => {
@@ -89,12 +169,13 @@ test('heartbeats keep a stream without news', async () => {
   expect(front.requests).toHaveLength(1);
 });
 
-test('a stream byte by byte is read as a whole one', async () => {
-  await server.create({ job_id: 'bytes', total_count: 2, unit: 'Grüße 😀' });
-  front.fault = () => ({ kind: 'trickle' });
-  const record = new Record(at(front.url, 'bytes'));
+test.each([0, 1])('a stream byte by byte, %i ms apart, is read as a whole one', async (everyMs) => {
+  const id = `bytes-${everyMs}`;
+  await server.create({ job_id: id, total_count: 2, unit: 'Grüße 😀' });
+  front.fault = () => ({ kind: 'trickle', everyMs });
+  const record = new Record(at(front.url, id), { heartbeatMs: IMPATIENT.heartbeatMs });
   await record.isIn('live');
-  await worksThrough(record, 'bytes');
+  await worksThrough(record, id);
   expect(record.statuses[0]!['total_Grüße 😀']).toBe(2);
   expect(record.states).toEqual(['connecting', 'live', 'done']);
 });
@@ -152,7 +233,7 @@ test('an explicit stream does not fall back', async () => {
 
 test('long polls that are cut become shorter', async () => {
   await server.create({ job_id: 'shorter' });
-  front.fault = ({ query }) => (Number(query.get('wait')) > 3 ? { kind: 'answer', status: 504 } : undefined);
+  front.fault = ({ query }) => (Number(query.get('wait')) > 3 ? { kind: 'answer', status: 504, afterMs: 1_100 } : undefined);
   const record = new Record(at(front.url, 'shorter'), { transport: 'poll' });
   await until('a poll that is let through', () => front.polls().at(-1)?.query.get('wait') === '3');
   await worksThrough(record, 'shorter');

@@ -8,9 +8,9 @@ import { expect, test } from 'vitest';
 const here = (path: string) => new URL(path, import.meta.url);
 const compressed = async (path: string) => gzipSync(await readFile(here(path)), { level: 9 }).length;
 
-test('the core is under 4 kB compressed, and all that the server serves under 5', async () => {
+test('the core is under 4 kB compressed, and all that the server serves under 5.5', async () => {
   expect(await compressed('../dist/index.js')).toBeLessThan(4_000);
-  expect(await compressed('../../../assets/client.js')).toBeLessThan(5_000);
+  expect(await compressed('../../../assets/client.js')).toBeLessThan(5_500);
 });
 
 test('what the server serves is what the sources make', () => {

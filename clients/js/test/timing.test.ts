@@ -168,6 +168,115 @@ test('streams that do not get through are tried again, ever more rarely', async 
   watch.close();
 });
 
+/** Streams that send their first block, with the job's present seq, then a heartbeat every so many seconds (0: never); and polls. The first streams are buffered. */
+function quietServer(heartbeatSeconds: number, seq: () => number, buffered = 0): string[] {
+  const told: string[] = [];
+  vi.stubGlobal('fetch', (url: URL, { signal }: RequestInit) => {
+    const second = Math.round(Date.now() / 1_000);
+    if (!url.pathname.endsWith('/stream')) {
+      const answer = () => Response.json({ job_id: 'j', status: 'processing', seq: seq() });
+      return new Promise<Response>((resolve) => setTimeout(() => resolve(answer()), Number(url.searchParams.get('wait')) * 1_000));
+    }
+    told.push(`${second}: stream`);
+    if (told.length <= buffered) {
+      return new Promise((_, reject) => signal!.addEventListener('abort', () => reject(signal!.reason)));
+    }
+    const body = new ReadableStream<Uint8Array>({
+      start(controller) {
+        const send = (text: string) => controller.enqueue(new TextEncoder().encode(text));
+        send(`event: status\ndata: {"job_id":"j","status":"processing","seq":${seq()}}\n\n`);
+        const heart = heartbeatSeconds ? setInterval(() => send(':\n'), heartbeatSeconds * 1_000) : undefined;
+        signal!.addEventListener('abort', () => {
+          told.push(`${second}: held ${Math.round(Date.now() / 1_000) - second}`);
+          clearInterval(heart);
+          controller.error(signal!.reason);
+        });
+      },
+    });
+    return Promise.resolve(new Response(body, { headers: { 'Content-Type': 'text/event-stream' } }));
+  });
+  return told;
+}
+
+test('a server whose heart beats every two minutes is left in peace after a few, and is known from then on', async () => {
+  const told = quietServer(120, () => 1);
+  const states: string[] = [];
+  const watch = follow({ onState: (state) => states.push(state) });
+  await vi.advanceTimersByTimeAsync(15 * 60_000);
+  expect(told.length).toBeLessThan(8);
+  const before = told.length;
+  await vi.advanceTimersByTimeAsync(12 * 3_600_000);
+  expect(told).toHaveLength(before);
+  expect(states.at(-1)).toBe('live');
+  watch.close();
+});
+
+test('a silence that hid something is not borne longer the next time, and one that hid nothing not for ever', async () => {
+  let seq = 1;
+  const hiding = quietServer(0, () => seq++);
+  const first = follow();
+  await vi.advanceTimersByTimeAsync(3_600_000);
+  const held = (told: string[]) => told.filter((line) => line.includes('held')).map((line) => Number(line.split(' ').at(-1)));
+  expect(held(hiding).length).toBeGreaterThan(4);
+  expect(new Set(held(hiding))).toEqual(new Set([45]));
+  first.close();
+  const dead = quietServer(0, () => seq);
+  const second = follow();
+  await vi.advanceTimersByTimeAsync(24 * 3_600_000);
+  expect(Math.max(...held(dead))).toBe(360);
+  second.close();
+  // What is buffered teaches nothing of the server's heart.
+  const buffered = quietServer(0, () => seq, 6);
+  const third = follow();
+  await vi.advanceTimersByTimeAsync(3_600_000);
+  expect(held(buffered)[0]).toBe(45);
+  third.close();
+});
+
+test('a refusal on one of two ways is no failure of the other, and tries are paced', async () => {
+  atMost();
+  const asked: string[] = [];
+  vi.stubGlobal('fetch', async (url: URL) => {
+    const isStream = url.pathname.endsWith('/stream');
+    asked.push(`${Math.round(Date.now() / 1_000)} ${isStream ? 'stream' : 'poll'}`);
+    if (isStream) {
+      return new Response(null, { status: 502 });
+    }
+    const wait = Number(url.searchParams.get('wait'));
+    await new Promise((resolve) => setTimeout(resolve, wait * 1_000));
+    return wait ? new Response(null, { status: 304 }) : Response.json({ job_id: 'j', status: 'processing', seq: 1 });
+  });
+  const states: string[] = [];
+  const watch = follow({ onState: (state) => states.push(state) });
+  await vi.advanceTimersByTimeAsync(300_000);
+  expect(states).toEqual(['connecting', 'polling']);
+  expect(asked.slice(0, 6)).toEqual(['0 stream', '1 poll', '1 stream', '2 poll', '27 stream', '28 poll']);
+  expect(asked.length).toBeLessThan(28);
+  watch.close();
+});
+
+test('a network that was away does not make polls shorter', async () => {
+  const waits: (string | null)[] = [];
+  let isAway = false;
+  vi.stubGlobal('fetch', async (url: URL) => {
+    if (isAway) {
+      throw new TypeError('no network');
+    }
+    waits.push(url.searchParams.get('wait'));
+    await new Promise((resolve) => setTimeout(resolve, Number(waits.at(-1)) * 1_000));
+    return Response.json({ job_id: 'j', status: 'processing', seq: waits.length });
+  });
+  const watch = follow({ transport: 'poll' });
+  await vi.advanceTimersByTimeAsync(10_000);
+  isAway = true;
+  await vi.advanceTimersByTimeAsync(600_000);
+  isAway = false;
+  await vi.advanceTimersByTimeAsync(120_000);
+  expect(waits.length).toBeGreaterThan(3);
+  expect(waits.slice(1).every((wait) => wait === '25')).toBe(true);
+  watch.close();
+});
+
 test('a gap is told, though the status is the one that was told before', async () => {
   const statuses: any[] = [];
   answer = () => block(requests.length === 2 ? status().replace('"seq"', '"gap":true,"seq"') : status());

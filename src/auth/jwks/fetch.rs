@@ -16,7 +16,7 @@ pub(super) enum FetchError {
     #[error("read `{0}`: {1}")]
     File(String, std::io::Error),
     /// The connection, its certificate, or the answer's form.
-    #[error("{}", causes(.0))]
+    #[error("{}", crate::telemetry::causes(.0))]
     Http(#[from] reqwest::Error),
     /// An answer other than 200. Redirects are not followed: they may lead anywhere.
     #[error("the answer is {0}")]
@@ -113,17 +113,6 @@ fn read_file(path: &Path) -> Result<Vec<u8>, FetchError> {
         return Err(FetchError::TooLarge);
     }
     Ok(bytes)
-}
-
-/// The whole chain: the outermost says only that sending failed.
-fn causes(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

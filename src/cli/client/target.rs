@@ -1,10 +1,13 @@
 //! What an argument names: a server, a job or a stream.
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
 
 use crate::job::JobId;
+
+/// What a credential in an address is shown as.
+const HIDDEN: &str = "hidden";
 
 /// Where the calls of the API begin, below a server's base URL.
 const API: &str = "api/v1/";
@@ -37,7 +40,7 @@ impl Target {
     /// # Errors
     /// It is neither, or an address of something else.
     pub fn parse(text: &str, server: &Url) -> anyhow::Result<Self> {
-        if !text.starts_with("http://") && !text.starts_with("https://") {
+        if !is_address(text) {
             let job_id = JobId::parse(text).map_err(|rule| {
                 anyhow!(
                     "\"{text}\" is no address, which begins with http:// or https://, and no name of a job, \
@@ -50,7 +53,8 @@ impl Target {
                 credential: None,
             }));
         }
-        let url = Url::parse(text).with_context(|| format!("read the address \"{text}\""))?;
+        let url = Url::parse(text).context("read the address")?;
+        refuse_user(&url)?;
         let path = url.path();
         if let Some(name) = url
             .fragment()
@@ -74,7 +78,10 @@ impl Target {
             }
             (Some("" | "jobs"), None, ..) => Ok(Self::Server(base(&url, server))),
             (Some("jobs"), ..) => {
-                bail!("\"{text}\" is the address of neither a server, a job nor a stream")
+                bail!(
+                    "\"{}\" is the address of neither a server, a job nor a stream",
+                    shown(&url)
+                )
             }
             _ => Ok(Self::Stream(url)),
         }
@@ -122,6 +129,60 @@ pub fn below(server: &Url, call: &str) -> Url {
     // Not joined: a name such as `a:b` would be read as a scheme.
     url.set_path(&format!("{}{API}{call}", server.path()));
     url
+}
+
+/// Whether it is an address rather than the name of a job.
+pub fn is_address(text: &str) -> bool {
+    let text = text.as_bytes();
+    let begins_with = |scheme: &[u8]| {
+        let start = text.get(..scheme.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
+    begins_with(b"http://") || begins_with(b"https://")
+}
+
+/// The server of an address that has no folder, as far as is known.
+pub fn root(url: &Url) -> Url {
+    base(url, "/")
+}
+
+/// Refuses a user's name and password: they would be shown, and stand in the way of the credential.
+///
+/// # Errors
+/// The address has one of them.
+pub fn refuse_user(url: &Url) -> anyhow::Result<()> {
+    ensure!(
+        url.username().is_empty() && url.password().is_none(),
+        "an address must not hold a user name or a password: the credential goes into PROGRESSD_TOKEN"
+    );
+    Ok(())
+}
+
+/// An address as it may be shown.
+pub fn shown(url: &Url) -> String {
+    let mut shown = url.clone();
+    // Without a host, which HTTP always has, there would be nothing to remove.
+    let _ = shown.set_username("");
+    let _ = shown.set_password(None);
+    if has_credential(url) {
+        let pairs = url
+            .query_pairs()
+            .map(|(name, value)| match is_credential(&name) {
+                true => (name, HIDDEN.into()),
+                false => (name, value),
+            });
+        shown.query_pairs_mut().clear().extend_pairs(pairs);
+    }
+    shown.into()
+}
+
+/// Whether a credential stands in an address.
+pub fn has_credential(url: &Url) -> bool {
+    url.query_pairs().any(|(name, _)| is_credential(&name))
+}
+
+fn is_credential(name: &str) -> bool {
+    matches!(name, "token" | "ticket")
 }
 
 fn base(url: &Url, path: &str) -> Url {
@@ -214,12 +275,35 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_shown_without_what_is_secret_in_it() {
+        for (address, expected) in [
+            ("http://p.example/x/", "http://p.example/x/"),
+            (
+                "https://ann:secret@p.example/api/v1/stream?tag=a&token=secret&job=b",
+                "https://p.example/api/v1/stream?tag=a&token=hidden&job=b",
+            ),
+            (
+                "https://p.example/s?ticket=secret",
+                "https://p.example/s?ticket=hidden",
+            ),
+        ] {
+            let url = Url::parse(address).expect(address);
+            assert_eq!(shown(&url), expected);
+        }
+    }
+
+    #[test]
     fn what_is_neither_is_refused_with_the_rule() {
         for (text, rule) in [
             ("im port", "no name of a job, which must be 1 to 128"),
             ("..", "must not be . or .."),
             ("ftp://p.example/", "begins with http:// or https://"),
             ("http://", "read the address"),
+            ("https://ann:secret@p.example/", "goes into PROGRESSD_TOKEN"),
+            (
+                "HTTPS://p.example/api/v1/jobs/a/results?token=secret",
+                "results?token=hidden",
+            ),
             (
                 "https://p.example/api/v1/jobs/a/results",
                 "neither a server, a job nor a stream",

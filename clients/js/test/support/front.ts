@@ -15,10 +15,16 @@ export type Fault =
   | { kind: 'cut'; after: number }
   /** The answer stops after so many blocks, and the connection stays. */
   | { kind: 'stall'; blocks: number }
-  /** The body comes byte by byte. */
-  | { kind: 'trickle' }
-  /** Something else answers. */
-  | { kind: 'answer'; status: number; headers?: http.OutgoingHttpHeaders; body?: string };
+  /** The body comes byte by byte, with so many milliseconds in between. */
+  | { kind: 'trickle'; everyMs?: number }
+  /** The body is passed on in portions of so many bytes, and the rest at its end. */
+  | { kind: 'portions'; bytes: number }
+  /** The block with these words in it is cut in half, and the connection is ended, or broken off. */
+  | { kind: 'halve'; words: string; isClean: boolean }
+  /** Every answer's head comes so many milliseconds late. */
+  | { kind: 'late'; ms: number }
+  /** Something else answers, after so many milliseconds. */
+  | { kind: 'answer'; status: number; headers?: http.OutgoingHttpHeaders; body?: string | Buffer; afterMs?: number };
 
 export interface Request {
   method: string;
@@ -103,7 +109,8 @@ export class Front {
       return;
     }
     if (fault?.kind === 'answer') {
-      outgoing.writeHead(fault.status, fault.headers).end(fault.body);
+      const answer = () => outgoing.writeHead(fault.status, fault.headers).end(fault.body);
+      setTimeout(answer, fault.afterMs ?? 0);
       return;
     }
     const forwarded = http.request(new URL(incoming.url!, this.upstream()), {
@@ -113,7 +120,15 @@ export class Front {
     });
     forwarded.on('response', (answer) => {
       answer.on('data', (piece) => (this.heartbeats += Number(/^(:|event: heartbeat)\n/.test(String(piece)))));
-      pass(answer, outgoing, fault);
+      if (fault?.kind === 'late') {
+        answer.pause();
+        setTimeout(() => {
+          pass(answer, outgoing, fault);
+          answer.resume();
+        }, fault.ms);
+      } else {
+        pass(answer, outgoing, fault);
+      }
     });
     forwarded.on('error', () => outgoing.destroy());
     outgoing.on('close', () => forwarded.destroy());
@@ -124,7 +139,7 @@ export class Front {
 function pass(answer: http.IncomingMessage, outgoing: http.ServerResponse, fault: Fault | undefined): void {
   const { 'transfer-encoding': _, connection: __, ...headers } = answer.headers;
   const head = () => outgoing.writeHead(answer.statusCode!, headers);
-  answer.on('error', () => outgoing.destroy());
+  answer.on('error', () => fault?.kind === 'halve' || outgoing.destroy());
   if (fault?.kind === 'buffer') {
     const pieces: Buffer[] = [];
     answer.on('data', (piece) => pieces.push(piece));
@@ -133,10 +148,29 @@ function pass(answer: http.IncomingMessage, outgoing: http.ServerResponse, fault
   }
   head().flushHeaders();
   let passed = 0;
+  let held = Buffer.alloc(0);
+  let slowly = Promise.resolve();
   answer.on('data', (piece: Buffer) => {
     if (fault?.kind === 'trickle') {
       for (const byte of piece) {
-        outgoing.write(Buffer.of(byte));
+        if (fault.everyMs) {
+          slowly = slowly.then(() => new Promise((next) => outgoing.write(Buffer.of(byte), () => setTimeout(next, fault.everyMs))));
+        } else {
+          outgoing.write(Buffer.of(byte));
+        }
+      }
+    } else if (fault?.kind === 'portions') {
+      held = Buffer.concat([held, piece]);
+      const whole = held.length - (held.length % fault.bytes);
+      outgoing.write(held.subarray(0, whole));
+      held = held.subarray(whole);
+    } else if (fault?.kind === 'halve' && piece.includes(fault.words)) {
+      const half = piece.subarray(0, piece.indexOf(fault.words) + fault.words.length);
+      answer.destroy();
+      if (fault.isClean) {
+        outgoing.end(half);
+      } else {
+        outgoing.write(half, () => outgoing.destroy());
       }
     } else if (fault?.kind === 'cut') {
       outgoing.write(piece.subarray(0, Math.max(0, fault.after - passed)));
@@ -155,5 +189,5 @@ function pass(answer: http.IncomingMessage, outgoing: http.ServerResponse, fault
       outgoing.write(piece);
     }
   });
-  answer.on('end', () => outgoing.end());
+  answer.on('end', () => void slowly.then(() => outgoing.end(held)));
 }
