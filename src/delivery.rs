@@ -7,12 +7,19 @@
 //! [`Blocks`] alone: what is said, and when, is decided there, for both ways of delivering.
 
 mod inbox;
+mod sync;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod watcher;
 
 use std::{
     fmt, io,
-    sync::{Arc, atomic::AtomicUsize, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -40,7 +47,7 @@ pub struct HandOver<S = TcpStream> {
 
 /// The threads.
 pub struct Delivery {
-    inboxes: Box<[Arc<Inbox>]>,
+    threads: Vec<(Arc<Inbox>, JoinHandle<()>)>,
     next: AtomicUsize,
 }
 
@@ -50,29 +57,35 @@ impl Delivery {
     /// # Errors
     /// The operating system has no thread, or no descriptors, for them.
     pub fn start(threads: usize, metrics: &Arc<ConnectionMetrics>) -> io::Result<Self> {
-        let inboxes = (0..threads.max(1)).map(|number| {
+        let mut delivery = Self {
+            threads: Vec::with_capacity(threads),
+            next: AtomicUsize::new(0),
+        };
+        for number in 0..threads.max(1) {
             let thread = Thread::new(Arc::clone(metrics))?;
             let inbox = thread.inbox();
-            thread.start(&format!("delivery-{number}"))?;
-            Ok(inbox)
-        });
-        Ok(Self {
-            inboxes: inboxes.collect::<io::Result<_>>()?,
-            next: AtomicUsize::new(0),
-        })
+            let running = thread.start(&format!("delivery-{number}"))?;
+            delivery.threads.push((inbox, running));
+        }
+        Ok(delivery)
     }
 
     /// Takes a stream over.
     pub fn take_over(&self, stream: HandOver) {
-        let number = self.next.fetch_add(1, Ordering::Relaxed) % self.inboxes.len();
-        self.inboxes[number].arrive(stream);
+        let number = self.next.fetch_add(1, Ordering::Relaxed) % self.threads.len();
+        let (inbox, _) = &self.threads[number];
+        inbox.arrive(stream);
     }
 }
 
 impl Drop for Delivery {
     /// Cuts what is still open, and ends the threads.
     fn drop(&mut self) {
-        self.inboxes.iter().for_each(|inbox| inbox.close());
+        self.threads.iter().for_each(|(inbox, _)| inbox.close());
+        for (_, thread) in self.threads.drain(..) {
+            // It catches its panics itself.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -80,7 +93,7 @@ impl fmt::Debug for Delivery {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Delivery")
-            .field("threads", &self.inboxes.len())
+            .field("threads", &self.threads.len())
             .finish_non_exhaustive()
     }
 }

@@ -15,7 +15,7 @@ const SERVERS: &[&str] = &["axum", "hyper"];
 /// The layers below HTTP: each module, the others that it may know, and crates that it may not name.
 ///
 /// `metrics` is a leaf: handles, and nothing of who counts with them.
-const NEIGHBOURS: [(&str, &[&str], &[&str]); 10] = [
+const NEIGHBOURS: [(&str, &[&str], &[&str]); 11] = [
     ("metrics", &[], &["axum", "hyper", "tokio"]),
     ("job", &[], &["axum", "hyper", "tokio"]),
     ("frame", &["job"], &["axum", "hyper", "tokio"]),
@@ -36,6 +36,8 @@ const NEIGHBOURS: [(&str, &[&str], &[&str]); 10] = [
         ],
         &["axum"],
     ),
+    // Its words say where its sockets come from: hyper.
+    ("delivery", &["metrics", "stream"], &["axum"]),
     ("runner", &["config", "job", "registry", "store"], SERVERS),
 ];
 

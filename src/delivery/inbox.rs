@@ -1,28 +1,27 @@
 //! How a delivery thread is reached: streams that come to it, and those of its streams that have something to say.
+//!
+//! The model in `tests/it/inbox_model.rs` explores the interleavings of this file against a checker's lock.
 
 use std::{
     mem,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError},
     task::Wake,
 };
 
-use super::HandOver;
+use super::sync::{Arrival, AtomicBool, Mutex, MutexGuard, Ordering, ThreadWaker};
 
 /// What waits for a thread, and how to wake it.
 pub(super) struct Inbox {
     waiting: Mutex<Waiting>,
     /// Whether the thread looks into the inbox by itself before it sleeps.
     is_awake: AtomicBool,
-    thread: mio::Waker,
+    thread: ThreadWaker,
 }
 
 /// What waits for a thread.
 #[derive(Default)]
 pub(super) struct Waiting {
-    pub(super) arrivals: Vec<HandOver>,
+    pub(super) arrivals: Vec<Arrival>,
     /// The places of streams that have been woken; some may have left meanwhile.
     pub(super) woken: Vec<usize>,
     /// Whether the thread is to end.
@@ -37,7 +36,7 @@ pub(super) struct StreamWaker {
 }
 
 impl Inbox {
-    pub(super) fn new(thread: mio::Waker) -> Self {
+    pub(super) fn new(thread: ThreadWaker) -> Self {
         Self {
             waiting: Mutex::default(),
             is_awake: AtomicBool::new(true),
@@ -45,7 +44,7 @@ impl Inbox {
         }
     }
 
-    pub(super) fn arrive(&self, stream: HandOver) {
+    pub(super) fn arrive(&self, stream: Arrival) {
         self.put(|waiting| waiting.arrivals.push(stream));
     }
 

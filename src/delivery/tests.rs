@@ -1,13 +1,12 @@
-//! Streams on sockets of all sorts: slow ones, ones that are cut, and streams that go wrong.
+//! Streams that tests hold the other end of, written to sockets of all sorts.
+
+mod threads;
+mod writing;
 
 use std::{
-    cell::RefCell,
     collections::VecDeque,
     convert::Infallible,
-    io::{self, ErrorKind, Read, Write},
-    net::{Shutdown, TcpListener},
     pin::Pin,
-    rc::Rc,
     sync::{Arc, Mutex, mpsc},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
@@ -16,11 +15,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
-use super::{
-    Delivery, HandOver,
-    inbox::{Inbox, StreamWaker},
-    watcher::{Desk, Next, Socket, Watcher},
-};
+use super::HandOver;
 use crate::{
     metrics::{ConnectionMetrics, Meter},
     stream::Blocks,
@@ -43,6 +38,8 @@ struct State {
     pieces: VecDeque<&'static str>,
     is_over: bool,
     panics: bool,
+    /// Panics where no stream's own fault is looked for.
+    breaks_thread: bool,
     waker: Option<Waker>,
     look_in: Option<Duration>,
     polls: usize,
@@ -113,7 +110,12 @@ impl Body for Scripted {
 }
 
 impl Blocks for Scripted {
-    fn leave_time_to_caller(&mut self) {}
+    fn leave_time_to_caller(&mut self) {
+        assert!(
+            !self.script.with(|state| state.breaks_thread),
+            "as the test wants it"
+        );
+    }
 
     fn next_look(&self) -> Instant {
         self.next_look
@@ -144,68 +146,8 @@ fn stream<S>(socket: S, script: &Script, is_chunked: bool) -> (HandOver<S>, mpsc
     (stream, was_dropped)
 }
 
-/// What a body in chunks holds; it must be whole.
-fn unchunked(mut body: &str) -> String {
-    let mut text = String::new();
-    loop {
-        let (size, rest) = body.split_once("\r\n").expect("a chunk's size");
-        let size = usize::from_str_radix(size, 16).expect("a number");
-        let (chunk, rest) = rest.split_at(size);
-        body = rest.strip_prefix("\r\n").expect("the end of a chunk");
-        if size == 0 {
-            assert_eq!(body, "", "something behind the last chunk");
-            return text;
-        }
-        text.push_str(chunk);
-    }
-}
-
-/// A socket that takes so many bytes at a time, and then none once.
-#[derive(Clone)]
-struct Narrow {
-    taken: Rc<RefCell<Vec<u8>>>,
-    width: usize,
-    is_full: Rc<RefCell<bool>>,
-    has_ended: Rc<RefCell<bool>>,
-}
-
-impl Narrow {
-    fn of_width(width: usize) -> Self {
-        Self {
-            taken: Rc::default(),
-            width,
-            is_full: Rc::default(),
-            has_ended: Rc::default(),
-        }
-    }
-}
-
-impl Write for Narrow {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut is_full = self.is_full.borrow_mut();
-        *is_full = !*is_full;
-        if !*is_full {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        let taken = bytes.len().min(self.width);
-        self.taken.borrow_mut().extend_from_slice(&bytes[..taken]);
-        Ok(taken)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Read for Narrow {
-    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        Err(ErrorKind::WouldBlock.into())
-    }
-}
-
-impl Socket for Narrow {
-    fn end(&self) -> io::Result<()> {
-        *self.has_ended.borrow_mut() = true;
-        Ok(())
-    }
+/// Waits until a stream is dropped.
+fn ends(gone: &mpsc::Receiver<()>) {
+    let word = gone.recv_timeout(PATIENCE);
+    assert_eq!(word, Err(mpsc::RecvTimeoutError::Disconnected));
 }

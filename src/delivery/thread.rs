@@ -5,7 +5,7 @@ use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -71,25 +71,20 @@ impl Thread {
     }
 
     /// Begins; the thread ends when its inbox is closed.
-    pub(super) fn start(mut self, name: &str) -> io::Result<()> {
+    pub(super) fn start(mut self, name: &str) -> io::Result<JoinHandle<()>> {
         // Streams may wait for a store, whose clients are the runtime's.
         let runtime = Handle::current();
-        thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || {
-                let _runtime = runtime.enter();
-                while catch_unwind(AssertUnwindSafe(|| self.run())).is_err() {
-                    tracing::error!(
-                        "a delivery thread panicked: its streams end, and it begins anew"
-                    );
-                    self.busy.clear();
-                    // One by one, lest the drop of one take the thread with it.
-                    for watcher in mem::take(&mut self.watchers) {
-                        let _ = catch_unwind(AssertUnwindSafe(|| drop(watcher)));
-                    }
+        thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let _runtime = runtime.enter();
+            while catch_unwind(AssertUnwindSafe(|| self.run())).is_err() {
+                tracing::error!("a delivery thread panicked: its streams end, and it begins anew");
+                self.busy.clear();
+                // One by one, lest the drop of one take the thread with it.
+                for watcher in mem::take(&mut self.watchers) {
+                    let _ = catch_unwind(AssertUnwindSafe(|| drop(watcher)));
                 }
-            })?;
-        Ok(())
+            }
+        })
     }
 
     fn run(&mut self) {

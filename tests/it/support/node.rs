@@ -14,7 +14,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::{in_time, ports::free_address};
+use super::{in_time, ports::free_address, server::delivery_variable};
 
 /// The real binary with a configuration of its own; killed when dropped. `PROGRESSD_PROGRAM` names another one
 /// than that which was built with the tests.
@@ -83,6 +83,7 @@ impl Node {
             .args(["serve", "--listen", &self.address.to_string(), "--config"])
             .arg(self.folder().join("progressd.toml"))
             .env_clear()
+            .envs(delivery_variable())
             .envs(self.variables.iter().cloned())
             .stdout(Stdio::piped())
             .stderr(log)

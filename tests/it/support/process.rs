@@ -9,7 +9,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::{in_time, secrets};
+use super::{in_time, secrets, server::delivery_variable};
 
 /// `progressd serve` on a free port; killed when dropped.
 #[derive(Debug)]
@@ -81,6 +81,7 @@ impl Process {
 
     async fn run_in(command: &mut Command, folder: Option<TempDir>) -> Self {
         let mut child = command
+            .envs(delivery_variable())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)

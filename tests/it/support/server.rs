@@ -242,7 +242,21 @@ fn configured(toml: &str) -> Config {
     if backend.is_none() {
         config.store.backend = StoreBackend::Memory;
     }
+    let is_given = || table.get("server")?.get("delivery").cloned();
+    if let Some(delivery) = delivery().filter(|_| is_given().is_none()) {
+        config.server.delivery = delivery.parse().expect("a way of delivering");
+    }
     config
+}
+
+/// How streams are delivered in this run of the tests, where a test does not say it.
+pub(super) fn delivery() -> Option<String> {
+    std::env::var("PROGRESSD_TEST_DELIVERY").ok()
+}
+
+/// The same for the environment of a server's process.
+pub(super) fn delivery_variable() -> Option<(&'static str, String)> {
+    delivery().map(|delivery| ("PROGRESSD__SERVER__DELIVERY", delivery))
 }
 
 /// What a server hands out: from then on a secret like any other.

@@ -1,0 +1,216 @@
+//! Threads with real sockets: clients that come, read, leave, and streams that go wrong.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{HEAD, PATIENCE, Script, ends, metrics, stream};
+use crate::{delivery::Delivery, metrics::ConnectionMetrics};
+
+/// Sockets that are connected to each other: the server's and the client's.
+fn sockets() -> (mio::net::TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let client = TcpStream::connect(listener.local_addr().expect("an address"));
+    let client = client.expect("a connection");
+    client
+        .set_read_timeout(Some(PATIENCE))
+        .expect("an option of every socket");
+    let (server, _) = listener.accept().expect("a connection");
+    server
+        .set_nonblocking(true)
+        .expect("an option of every socket");
+    (mio::net::TcpStream::from_std(server), client)
+}
+
+/// A thread with one stream of a script, the client's socket, and word of the stream's end.
+fn delivered(delivery: &Delivery, script: &Script) -> (TcpStream, mpsc::Receiver<()>) {
+    let (server, client) = sockets();
+    let (stream, gone) = stream(server, script, false);
+    delivery.take_over(stream);
+    (client, gone)
+}
+
+/// One thread, inside a runtime as it is in the server.
+fn one_thread() -> (tokio::runtime::Runtime, Delivery, Arc<ConnectionMetrics>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.expect("a runtime");
+    let metrics = metrics();
+    let delivery = runtime.block_on(async { Delivery::start(1, &metrics) });
+    (runtime, delivery.expect("a thread"), metrics)
+}
+
+fn read_exactly(client: &mut TcpStream, text: &str) {
+    let mut read = vec![0; text.len()];
+    client
+        .read_exact(&mut read)
+        .expect("what was said arrives in time");
+    assert_eq!(String::from_utf8_lossy(&read), text);
+}
+
+fn read_to_end(client: &mut TcpStream) -> String {
+    let mut text = String::new();
+    let read = client.read_to_string(&mut text);
+    read.expect("the end arrives in time");
+    text
+}
+
+/// Waits until there is something.
+fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "it does not come");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_stream_is_written_as_it_comes_and_to_its_end() {
+    let (_runtime, delivery, metrics) = one_thread();
+    let script = Script::default();
+    let (mut client, gone) = delivered(&delivery, &script);
+    for piece in ["data: one\n\n", "data: two\n\n"] {
+        script.say(piece);
+        let head = if piece.contains("one") { HEAD } else { "" };
+        read_exactly(&mut client, &format!("{head}{piece}"));
+    }
+    script.end();
+    assert_eq!(read_to_end(&mut client), "");
+    ends(&gone);
+    drop((delivery, metrics));
+}
+
+#[test]
+fn many_wakes_are_one_look() {
+    let (_runtime, delivery, _) = one_thread();
+    let script = Script::default();
+    let (mut client, _gone) = delivered(&delivery, &script);
+    script.say("data: one\n\n");
+    read_exactly(&mut client, &format!("{HEAD}data: one\n\n"));
+    let waker = until(|| script.0.lock().expect("no panic").waker.clone());
+    // Held, so that the thread cannot come to look between the wakes.
+    let polls = {
+        let mut state = script.0.lock().expect("no panic");
+        for _ in 0..1_000 {
+            waker.wake_by_ref();
+        }
+        state.pieces.push_back("data: two\n\n");
+        state.polls
+    };
+    read_exactly(&mut client, "data: two\n\n");
+    script.say("data: three\n\n");
+    read_exactly(&mut client, "data: three\n\n");
+    // For each of both the piece, and word that there is no more; one look more for a socket with room again.
+    let polls = script.with(|state| state.polls) - polls;
+    assert!(polls <= 10, "{polls} looks");
+}
+
+#[test]
+fn streams_are_looked_at_when_their_time_has_come() {
+    let (_runtime, delivery, _) = one_thread();
+    let script = Script::default();
+    script.with(|state| state.look_in = Some(Duration::from_millis(30)));
+    let (mut client, _gone) = delivered(&delivery, &script);
+    read_exactly(&mut client, &format!("{HEAD}:\n:\n:\n"));
+}
+
+#[test]
+fn a_client_that_leaves_ends_its_stream() {
+    let (_runtime, delivery, _) = one_thread();
+    for how in [Some(Shutdown::Write), Some(Shutdown::Both), None] {
+        let script = Script::default();
+        script.say("data: one\n\n");
+        let (mut client, gone) = delivered(&delivery, &script);
+        read_exactly(&mut client, &format!("{HEAD}data: one\n\n"));
+        match how {
+            Some(how) => client.shutdown(how).expect("a connection"),
+            None => drop(client),
+        }
+        ends(&gone);
+    }
+}
+
+#[test]
+fn what_a_client_sends_is_read_away() {
+    let (_runtime, delivery, metrics) = one_thread();
+    let script = Script::default();
+    let (mut client, _gone) = delivered(&delivery, &script);
+    // More than all buffers on the way hold.
+    let sent = vec![b'x'; 16 * 1024 * 1024];
+    client
+        .set_write_timeout(Some(PATIENCE))
+        .expect("an option of every socket");
+    client.write_all(&sent).expect("somebody reads it");
+    script.say("data: one\n\n");
+    script.end();
+    assert_eq!(read_to_end(&mut client), format!("{HEAD}data: one\n\n"));
+    drop(metrics);
+}
+
+#[test]
+fn the_socket_is_closed_once_the_client_has_seen_the_end() {
+    let (_runtime, delivery, _) = one_thread();
+    let script = Script::default();
+    let (server, mut client) = sockets();
+    let (mut stream, gone) = stream(server, &script, false);
+    let (place, was_freed) = mpsc::channel::<()>();
+    stream.connection = Box::new(place);
+    delivery.take_over(stream);
+    script.say("data: one\n\n");
+    script.end();
+    ends(&gone);
+    // The stream is over, its connection is not: there may be more to read away.
+    assert_eq!(was_freed.try_recv(), Err(mpsc::TryRecvError::Empty));
+    client.write_all(b"more").expect("the socket is open");
+    assert_eq!(read_to_end(&mut client), format!("{HEAD}data: one\n\n"));
+    drop(client);
+    ends(&was_freed);
+}
+
+#[test]
+fn a_panic_in_a_stream_ends_that_stream_alone() {
+    let (_runtime, delivery, _) = one_thread();
+    let (sound, faulty) = (Script::default(), Script::default());
+    let (mut client, _gone) = delivered(&delivery, &sound);
+    let (mut broken, gone) = delivered(&delivery, &faulty);
+    faulty.with(|state| state.panics = true);
+    ends(&gone);
+    assert_eq!(read_to_end(&mut broken), "");
+    sound.say("data: one\n\n");
+    read_exactly(&mut client, &format!("{HEAD}data: one\n\n"));
+}
+
+#[test]
+fn a_thread_that_panics_ends_its_streams_and_takes_new_ones() {
+    let (_runtime, delivery, _) = one_thread();
+    let (before, faulty, after) = (Script::default(), Script::default(), Script::default());
+    before.say("data: one\n\n");
+    let (mut client, gone) = delivered(&delivery, &before);
+    read_exactly(&mut client, &format!("{HEAD}data: one\n\n"));
+    faulty.with(|state| state.breaks_thread = true);
+    let (mut broken, _) = delivered(&delivery, &faulty);
+    ends(&gone);
+    assert_eq!(read_to_end(&mut client), "");
+    assert_eq!(read_to_end(&mut broken), "");
+    let (mut client, _gone) = delivered(&delivery, &after);
+    after.say("data: two\n\n");
+    read_exactly(&mut client, &format!("{HEAD}data: two\n\n"));
+}
+
+#[test]
+fn the_end_of_the_threads_cuts_what_is_open() {
+    let (_runtime, delivery, _) = one_thread();
+    let script = Script::default();
+    let (mut client, gone) = delivered(&delivery, &script);
+    script.say("data: one\n\n");
+    read_exactly(&mut client, &format!("{HEAD}data: one\n\n"));
+    drop(delivery);
+    ends(&gone);
+    assert_eq!(read_to_end(&mut client), "");
+}

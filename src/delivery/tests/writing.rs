@@ -1,0 +1,196 @@
+//! One watcher, on a socket that takes as much as a test wants.
+
+use std::{
+    cell::RefCell,
+    io::{self, ErrorKind, Read, Write},
+    rc::Rc,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{HEAD, NEVER, Script, ends, metrics, stream};
+use crate::delivery::{
+    HandOver,
+    inbox::{Inbox, StreamWaker},
+    watcher::{Desk, Next, Socket, Watcher},
+};
+
+/// What a body in chunks holds; it must be whole.
+fn unchunked(mut body: &str) -> String {
+    let mut text = String::new();
+    loop {
+        let (size, rest) = body.split_once("\r\n").expect("a chunk's size");
+        let size = usize::from_str_radix(size, 16).expect("a number");
+        let (chunk, rest) = rest.split_at(size);
+        body = rest.strip_prefix("\r\n").expect("the end of a chunk");
+        if size == 0 {
+            assert_eq!(body, "", "something behind the last chunk");
+            return text;
+        }
+        text.push_str(chunk);
+    }
+}
+
+/// A socket that takes so many bytes at a time, and then none once.
+#[derive(Clone)]
+struct Narrow {
+    taken: Rc<RefCell<Vec<u8>>>,
+    width: usize,
+    is_full: Rc<RefCell<bool>>,
+    writes: Rc<RefCell<usize>>,
+    has_ended: Rc<RefCell<bool>>,
+}
+
+impl Narrow {
+    fn of_width(width: usize) -> Self {
+        Self {
+            taken: Rc::default(),
+            width,
+            is_full: Rc::default(),
+            writes: Rc::default(),
+            has_ended: Rc::default(),
+        }
+    }
+}
+
+impl Write for Narrow {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut is_full = self.is_full.borrow_mut();
+        *is_full = !*is_full;
+        if !*is_full || self.width == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let taken = bytes.len().min(self.width);
+        self.taken.borrow_mut().extend_from_slice(&bytes[..taken]);
+        *self.writes.borrow_mut() += 1;
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Narrow {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(ErrorKind::WouldBlock.into())
+    }
+}
+
+impl Socket for Narrow {
+    fn end(&self) -> io::Result<()> {
+        *self.has_ended.borrow_mut() = true;
+        Ok(())
+    }
+}
+
+/// A watcher with a desk, on a thread that nobody runs.
+fn watcher(socket: Narrow, script: &Script, is_chunked: bool) -> (Watcher<Narrow>, Desk) {
+    let (stream, _) = stream(socket, script, is_chunked);
+    on_no_thread(stream)
+}
+
+fn on_no_thread(stream: HandOver<Narrow>) -> (Watcher<Narrow>, Desk) {
+    let poll = mio::Poll::new().expect("a poll");
+    let waker = mio::Waker::new(poll.registry(), mio::Token(0)).expect("a waker");
+    let waker = StreamWaker::new(Arc::new(Inbox::new(waker)), 0);
+    (Watcher::new(stream, waker), Desk::new(metrics()))
+}
+
+#[test]
+fn output_is_whole_wherever_the_socket_is_full() {
+    for is_chunked in [true, false] {
+        for width in 1..=HEAD.len() + 40 {
+            for ends_later in [true, false] {
+                let script = Script::default();
+                script.say("data: one\n\n");
+                script.say("data: two\n\n");
+                if !ends_later {
+                    script.end();
+                }
+                let socket = Narrow::of_width(width);
+                let (mut watcher, mut desk) = watcher(socket.clone(), &script, is_chunked);
+                // Each turn gets a byte through at least.
+                for _ in 0..200 {
+                    assert_ne!(watcher.write(&mut desk), Next::Leaves);
+                }
+                script.end();
+                for _ in 0..20 {
+                    watcher.write(&mut desk);
+                }
+                let taken = socket.taken.borrow();
+                let taken = std::str::from_utf8(&taken).expect("text");
+                let body = taken.strip_prefix(HEAD).expect("the head comes first");
+                let body = match is_chunked {
+                    true => unchunked(body),
+                    false => body.to_owned(),
+                };
+                assert_eq!(body, "data: one\n\ndata: two\n\n", "width {width}");
+                assert!(*socket.has_ended.borrow(), "width {width}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_head_and_the_first_block_leave_in_one_write() {
+    let script = Script::default();
+    script.say("data: one\n\n");
+    let socket = Narrow::of_width(usize::MAX);
+    let (mut watcher, mut desk) = watcher(socket.clone(), &script, false);
+    watcher.write(&mut desk);
+    assert_eq!(*socket.writes.borrow(), 1);
+    let taken = String::from_utf8_lossy(&socket.taken.borrow()).into_owned();
+    assert_eq!(taken, format!("{HEAD}data: one\n\n"));
+}
+
+#[test]
+fn a_stream_is_not_asked_for_more_while_its_socket_is_full() {
+    let script = Script::default();
+    script.say("data: one\n\n");
+    let (mut watcher, mut desk) = watcher(Narrow::of_width(1), &script, true);
+    assert_eq!(watcher.write(&mut desk), Next::Waits);
+    script.say("data: two\n\n");
+    let polls = script.with(|state| state.polls);
+    assert_eq!(watcher.woken(&mut desk), Next::Waits);
+    assert_eq!(script.with(|state| state.polls), polls);
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_cut_when_its_time_is_over() {
+    let script = Script::default();
+    script.say("data: one\n\n");
+    let (mut patient, mut desk) = watcher(Narrow::of_width(0), &script, true);
+    let begun = Instant::now();
+    assert_eq!(patient.write(&mut desk), Next::Waits);
+    assert!(
+        patient.due() >= begun + NEVER,
+        "it is looked after when its time is over"
+    );
+
+    script.say("data: two\n\n");
+    let (mut stream, gone) = stream(Narrow::of_width(0), &script, true);
+    stream.write_timeout = Duration::ZERO;
+    let (mut hasty, mut desk) = on_no_thread(stream);
+    assert_eq!(hasty.write(&mut desk), Next::Leaves);
+    drop(hasty);
+    ends(&gone);
+}
+
+#[test]
+fn a_client_that_takes_a_little_at_a_time_is_not_cut() {
+    let script = Script::default();
+    script.say("data: one\n\n");
+    script.end();
+    let socket = Narrow::of_width(1);
+    let (mut stream, _gone) = stream(socket.clone(), &script, false);
+    stream.write_timeout = Duration::from_millis(50);
+    let (mut watcher, mut desk) = on_no_thread(stream);
+    let begun = Instant::now();
+    while !*socket.has_ended.borrow() {
+        assert_ne!(watcher.write(&mut desk), Next::Leaves);
+        thread::sleep(Duration::from_millis(2));
+    }
+    assert!(begun.elapsed() > Duration::from_millis(50));
+}

@@ -1,0 +1,244 @@
+//! What a connection goes through before, during and after its stream.
+
+use std::time::Duration;
+
+use serde_json::json;
+use socket2::SockRef;
+use tokio::io::AsyncWriteExt as _;
+
+use super::{Delivery, expect_end, joined, on_both_deliveries, stream_of_j, watched_by};
+use crate::support::{in_time, raw_client::RawClient, scrape::Scrape, until};
+
+on_both_deliveries! {
+    a_connection_that_served_requests_before_carries_a_stream,
+    a_stream_behind_large_answers_comes_after_them,
+    requests_behind_a_stream_are_read_away_and_never_answered,
+    a_body_that_nobody_reads_harms_no_stream,
+    a_client_that_closes_its_sending_side_has_left,
+    a_client_that_resets_its_connection_has_left,
+    a_reader_that_stalls_is_cut_and_counted,
+    connections_that_carry_streams_count_until_they_are_closed,
+    streams_count_against_the_connections_of_an_address,
+    thousands_that_join_and_leave_leave_nothing_behind,
+    a_drain_that_is_over_cuts_who_does_not_read,
+}
+
+async fn a_connection_that_served_requests_before_carries_a_stream(delivery: Delivery) {
+    let server = delivery.server("").await;
+    let mut client = RawClient::connect(&server.url).await;
+    for _ in 0..3 {
+        client
+            .send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .await;
+        client.read_until("\r\n\r\n{\"status\":\"ok\"}").await;
+    }
+    client.send(stream_of_j("HTTP/1.1", "")).await;
+    let first = client.read_until("\n\n\r\n").await;
+    assert!(first.starts_with("HTTP/1.1 200 OK\r\n"), "{first}");
+    expect_end(&server, &mut client).await;
+}
+
+async fn a_stream_behind_large_answers_comes_after_them(delivery: Delivery) {
+    const ANSWERS: usize = 40;
+    let server = delivery.server("").await;
+    let message = "m".repeat(1_000);
+    for _ in 0..20 {
+        server.create(json!({"message": message})).await;
+    }
+    let mut client = RawClient::connect(&server.url).await;
+    SockRef::from(client.socket())
+        .set_recv_buffer_size(16 * 1024)
+        .expect("a socket option");
+    // All in one write: the server has the request for the stream before it can write what stands before.
+    let list = "GET /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(ANSWERS);
+    client
+        .send(format!("{list}{}", stream_of_j("HTTP/1.1", "")))
+        .await;
+    watched_by(&server, 1).await;
+    server.report("j", json!({"status": "completed"})).await;
+    let all = client.read_to_end().await;
+    let heads: Vec<_> = all.match_indices("HTTP/1.1 200 OK\r\n").collect();
+    assert_eq!(heads.len(), ANSWERS + 1);
+    let (last, _) = heads[ANSWERS];
+    assert!(!all[..last].contains("text/event-stream"));
+    assert!(all[last..].contains("content-type: text/event-stream\r\n"));
+    assert!(all.ends_with("0\r\n\r\n"));
+}
+
+async fn requests_behind_a_stream_are_read_away_and_never_answered(delivery: Delivery) {
+    let server = delivery.server("").await;
+    let mut client = RawClient::connect(&server.url).await;
+    let health = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    client
+        .send(format!("{}{health}", stream_of_j("HTTP/1.1", "")))
+        .await;
+    client.read_until("\n\n\r\n").await;
+    client.send(health.repeat(100)).await;
+    expect_end(&server, &mut client).await;
+    assert_eq!(client.transcript().matches("HTTP/1.1").count(), 1);
+}
+
+async fn a_body_that_nobody_reads_harms_no_stream(delivery: Delivery) {
+    let server = delivery.server("").await;
+    let whole = "x".repeat(40_000);
+    let chunk = format!("9c40\r\n{whole}\r\n0\r\n\r\n");
+    for (headers, body) in [
+        ("Content-Length: 40000\r\n", &*whole),
+        ("Transfer-Encoding: chunked\r\n", &chunk),
+        // The rest never comes.
+        ("Content-Length: 40000\r\n", "only this"),
+        ("Transfer-Encoding: chunked\r\n", "9c40\r\nonly this"),
+    ] {
+        let mut client = RawClient::connect(&server.url).await;
+        client
+            .send(format!("{}{body}", stream_of_j("HTTP/1.1", headers)))
+            .await;
+        client.read_until("\n\n\r\n").await;
+        server.report("j", json!({"message": "further"})).await;
+        client.read_until("further").await;
+        drop(client);
+        watched_by(&server, 0).await;
+    }
+}
+
+async fn a_client_that_closes_its_sending_side_has_left(delivery: Delivery) {
+    let server = delivery.server("").await;
+    let client = joined(&server).await;
+    watched_by(&server, 1).await;
+    let mut socket = client.into_socket();
+    socket.shutdown().await.expect("a connection");
+    watched_by(&server, 0).await;
+}
+
+async fn a_client_that_resets_its_connection_has_left(delivery: Delivery) {
+    let server = delivery.server("").await;
+    let client = joined(&server).await;
+    watched_by(&server, 1).await;
+    let socket = client.into_socket();
+    // Closing it sends a reset then.
+    SockRef::from(&socket)
+        .set_linger(Some(Duration::ZERO))
+        .expect("a socket option");
+    drop(socket);
+    watched_by(&server, 0).await;
+}
+
+async fn a_reader_that_stalls_is_cut_and_counted(delivery: Delivery) {
+    let server = delivery.server("limits.write_timeout_seconds = 1").await;
+    let mut client = RawClient::connect(&server.url).await;
+    SockRef::from(client.socket())
+        .set_recv_buffer_size(16 * 1024)
+        .expect("a socket option");
+    client.send(stream_of_j("HTTP/1.1", "")).await;
+    client.read_until("\n\n\r\n").await;
+    let event = json!({"event": "big", "data": "x".repeat(60_000)});
+    until("the cut", async || {
+        server
+            .post("/api/v1/jobs/j/events", json!([event, event, event]))
+            .await;
+        Scrape::of(&server)
+            .await
+            .value("progressd_connections_cut_total", &[])
+            == 1.0
+    })
+    .await;
+    watched_by(&server, 0).await;
+}
+
+async fn connections_that_carry_streams_count_until_they_are_closed(delivery: Delivery) {
+    // One is left for the test itself.
+    let server = delivery.server("limits.max_connections = 4").await;
+    let mut clients = Vec::new();
+    for watchers in 1..=3 {
+        clients.push(joined(&server).await);
+        watched_by(&server, watchers).await;
+    }
+    let open = async || {
+        let scrape = Scrape::of(&server).await;
+        scrape.value("progressd_connections_open", &[])
+    };
+    assert_eq!(open().await, 4.0);
+    // Connected by the kernel, and not let in.
+    let mut waiting = RawClient::connect(&server.url).await;
+    waiting.send(stream_of_j("HTTP/1.1", "")).await;
+    server.report("j", json!({"message": "before"})).await;
+    assert_eq!(server.watchers("j").await, 3);
+    drop(clients.pop());
+    let first = waiting.read_until("\n\n\r\n").await;
+    assert!(first.contains("\"message\":\"before\""), "{first}");
+    watched_by(&server, 3).await;
+    drop((clients, waiting));
+    until("closed connections", async || open().await == 1.0).await;
+}
+
+async fn streams_count_against_the_connections_of_an_address(delivery: Delivery) {
+    let server = delivery
+        .server("limits.max_connections_per_address = 3")
+        .await;
+    let (first, second) = (joined(&server).await, joined(&server).await);
+    // Those two, and that of the test itself.
+    let mut refused = RawClient::connect(&server.url).await;
+    assert_eq!(refused.read_to_end().await, "");
+    drop(first);
+    watched_by(&server, 1).await;
+    until("room for another", async || {
+        let mut client = RawClient::connect(&server.url).await;
+        client.send(stream_of_j("HTTP/1.0", "")).await;
+        // A refused one is closed, or reset, without a word.
+        let mut word = [0];
+        let read = client.into_socket();
+        matches!(read.peek(&mut word).await, Ok(1))
+    })
+    .await;
+    drop(second);
+}
+
+async fn thousands_that_join_and_leave_leave_nothing_behind(delivery: Delivery) {
+    let server = delivery.server("").await;
+    let joining = (0..20).map(|_| {
+        let server = server.guest();
+        tokio::spawn(async move {
+            for number in 0..100 {
+                let mut client = RawClient::connect(&server.url).await;
+                client.send(stream_of_j("HTTP/1.1", "")).await;
+                // Some leave before they have heard anything.
+                if number % 3 > 0 {
+                    client.read_until("\n\n\r\n").await;
+                }
+            }
+        })
+    });
+    for client in joining.collect::<Vec<_>>() {
+        in_time("the end of a crowd", client)
+            .await
+            .expect("no panic");
+    }
+    watched_by(&server, 0).await;
+    until("closed connections", async || {
+        let scrape = Scrape::of(&server).await;
+        scrape.value("progressd_connections_open", &[]) == 1.0
+    })
+    .await;
+    let mut client = joined(&server).await;
+    expect_end(&server, &mut client).await;
+}
+
+async fn a_drain_that_is_over_cuts_who_does_not_read(delivery: Delivery) {
+    let server = delivery.server("stream.drain_seconds = 1").await;
+    let mut stalled = RawClient::connect(&server.url).await;
+    SockRef::from(stalled.socket())
+        .set_recv_buffer_size(16 * 1024)
+        .expect("a socket option");
+    stalled.send(stream_of_j("HTTP/1.1", "")).await;
+    let event = json!({"event": "big", "data": "x".repeat(60_000)});
+    let events = serde_json::Value::from(vec![event; 10]);
+    for _ in 0..20 {
+        server.post("/api/v1/jobs/j/events", events.clone()).await;
+    }
+    let mut reader = joined(&server).await;
+    let drained = in_time("the end of the drain", server.drain());
+    let (drained, rest) = tokio::join!(drained, reader.read_to_end());
+    assert!(rest.contains("SERVER_DRAINING"), "{rest}");
+    assert!(rest.ends_with("0\r\n\r\n"), "{rest}");
+    assert_eq!(drained.cut, 1);
+}

@@ -1,0 +1,167 @@
+//! How a delivery thread falls asleep and is woken, under a model checker that decides at every lock and flag who runs
+//! next.
+//!
+//! `delivery/inbox.rs` is built here a second time, on the checker's lock and flags in the place of the standard ones.
+//! Whatever is said to a stream, or comes to the thread, the thread has to find; one that sleeps for ever is reported
+//! as a deadlock.
+
+#[path = "../../src/delivery/inbox.rs"]
+mod inbox;
+mod sync {
+    pub(super) use shuttle::sync::{
+        Condvar, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    };
+
+    /// What comes to the thread: the number of a stream.
+    pub(super) type Arrival = usize;
+
+    pub(super) use super::ThreadWaker;
+}
+
+use std::{io, sync::Arc, task::Waker};
+
+use shuttle::thread;
+
+use inbox::{Inbox, StreamWaker, Waiting};
+use sync::{AtomicU32, Condvar, Mutex, Ordering};
+
+/// An alarm that is heard by who sleeps, or else by who lies down next.
+#[derive(Clone, Default)]
+struct ThreadWaker(Arc<(Mutex<bool>, Condvar)>);
+
+impl ThreadWaker {
+    fn wake(&self) -> io::Result<()> {
+        let (is_ringing, heard) = &*self.0;
+        *is_ringing.lock().expect("no poison") = true;
+        heard.notify_one();
+        Ok(())
+    }
+
+    fn sleep(&self) {
+        let (is_ringing, heard) = &*self.0;
+        let mut is_ringing = is_ringing.lock().expect("no poison");
+        while !*is_ringing {
+            is_ringing = heard.wait(is_ringing).expect("no poison");
+        }
+        *is_ringing = false;
+    }
+}
+
+/// A stream of which somebody says how far it is.
+#[derive(Default)]
+struct Stream {
+    said: AtomicU32,
+}
+
+/// Streams that are said something, and one that comes late.
+#[derive(Clone, Copy)]
+struct Crowd {
+    streams: usize,
+    words: u32,
+}
+
+impl Crowd {
+    fn run(self) {
+        let alarm = ThreadWaker::default();
+        let inbox = Arc::new(Inbox::new(alarm.clone()));
+        let streams: Arc<[Stream]> = (0..self.streams).map(|_| Stream::default()).collect();
+        let wakers = (0..self.streams).map(|place| StreamWaker::new(Arc::clone(&inbox), place));
+        let wakers: Vec<Arc<StreamWaker>> = wakers.collect();
+        let speakers = wakers.iter().cloned().enumerate().map(|(place, waker)| {
+            let (streams, waker) = (Arc::clone(&streams), Waker::from(waker));
+            thread::spawn(move || {
+                for word in 1..=self.words {
+                    streams[place].said.store(word, Ordering::SeqCst);
+                    waker.wake_by_ref();
+                }
+            })
+        });
+        let speakers: Vec<_> = speakers.collect();
+        let newcomer = {
+            let inbox = Arc::clone(&inbox);
+            thread::spawn(move || inbox.arrive(self.streams))
+        };
+        self.look_after(&inbox, &alarm, &streams, &wakers);
+        for other in speakers.into_iter().chain([newcomer]) {
+            other.join().expect("no panic");
+        }
+    }
+
+    /// The delivery thread: it ends when it has seen everything.
+    fn look_after(
+        self,
+        inbox: &Inbox,
+        alarm: &ThreadWaker,
+        streams: &[Stream],
+        wakers: &[Arc<StreamWaker>],
+    ) {
+        let mut seen = vec![0; self.streams];
+        let mut has_come = false;
+        let mut waiting = Waiting::default();
+        while !has_come || seen.iter().any(|seen| *seen < self.words) {
+            if inbox.may_sleep() {
+                alarm.sleep();
+            }
+            inbox.has_woken();
+            inbox.take(&mut waiting);
+            for arrival in waiting.arrivals.drain(..) {
+                assert_eq!(arrival, self.streams);
+                assert!(!has_come, "it came twice");
+                has_come = true;
+            }
+            for place in waiting.woken.drain(..) {
+                wakers[place].rearm();
+                seen[place] = streams[place].said.load(Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+const CROWD: Crowd = Crowd {
+    streams: 2,
+    words: 3,
+};
+
+#[test]
+fn a_thread_finds_all_that_is_said_in_random_orders() {
+    shuttle::check_random(|| CROWD.run(), 4_000);
+}
+
+#[test]
+fn a_thread_finds_all_that_is_said_under_rare_orders() {
+    shuttle::check_pct(|| CROWD.run(), 2_000, 3);
+}
+
+#[test]
+fn a_thread_finds_one_word_in_every_order() {
+    let crowd = Crowd {
+        streams: 1,
+        words: 1,
+    };
+    shuttle::check_dfs(move || crowd.run(), None);
+}
+
+#[test]
+fn a_thread_that_is_closed_does_not_sleep() {
+    shuttle::check_dfs(
+        || {
+            let alarm = ThreadWaker::default();
+            let inbox = Arc::new(Inbox::new(alarm.clone()));
+            let closer = {
+                let inbox = Arc::clone(&inbox);
+                thread::spawn(move || inbox.close())
+            };
+            let mut waiting = Waiting::default();
+            while !waiting.is_closed {
+                if inbox.may_sleep() {
+                    alarm.sleep();
+                }
+                inbox.has_woken();
+                inbox.take(&mut waiting);
+            }
+            closer.join().expect("no panic");
+        },
+        None,
+    );
+}
