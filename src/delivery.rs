@@ -23,7 +23,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use mio::net::TcpStream;
 
 use self::{inbox::Inbox, thread::Thread};
@@ -34,7 +33,7 @@ pub struct HandOver<S = TcpStream> {
     /// Does not block.
     pub socket: S,
     /// The head of the answer, to leave in one write with the first block.
-    pub head: Bytes,
+    pub head: Box<[u8]>,
     /// Whether the body is in chunks (RFC 9112, section 7.1), or ends with the connection.
     pub is_chunked: bool,
     /// What is to be written; dropped once it has been.

@@ -136,7 +136,7 @@ impl Server {
         let app = Arc::new(App {
             registry: registry.clone(),
             runners: runners.clone(),
-            streams: stream_settings(config),
+            streams: Arc::new(stream_settings(config)),
             metrics: Metrics::new(meter, &runners),
             has_admin_listener: admin_listener.is_some(),
             policy: ArcSwap::from_pointee(Policy::new(config)),

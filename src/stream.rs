@@ -86,7 +86,7 @@ pub struct StreamOptions {
 pub struct JobStream {
     job: JobHandle,
     open: OpenStream,
-    settings: StreamSettings,
+    settings: Arc<StreamSettings>,
     view: Option<Arc<View>>,
     upkeep: Upkeep,
     source: Source,
@@ -138,16 +138,18 @@ impl JobStream {
     pub fn new(
         job: JobHandle,
         attachment: Attachment,
-        settings: StreamSettings,
+        settings: impl Into<Arc<StreamSettings>>,
         options: StreamOptions,
         open: OpenStream,
     ) -> Self {
+        let settings = settings.into();
+        let retry_ms = jittered_retry_ms(settings.retry);
         let mut stream = Self {
             job,
             open,
-            settings,
             view: options.view.clone(),
             upkeep: Upkeep::new(&settings, options),
+            settings,
             source: Source::Over(StreamReason::Internal),
             ready: None,
             is_waiting: false,
@@ -155,7 +157,7 @@ impl JobStream {
             status_seen: Seq::ZERO,
             last_id: Seq::ZERO,
         };
-        stream.begin(attachment, Some(jittered_retry_ms(settings.retry)));
+        stream.begin(attachment, Some(retry_ms));
         stream
     }
 

@@ -137,7 +137,7 @@ fn stream<S>(socket: S, script: &Script, is_chunked: bool) -> (HandOver<S>, mpsc
     };
     let stream = HandOver {
         socket,
-        head: Bytes::from_static(HEAD.as_bytes()),
+        head: HEAD.as_bytes().into(),
         is_chunked,
         blocks: Box::new(blocks),
         write_timeout: NEVER,

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{BufMut as _, Bytes};
+use bytes::BufMut as _;
 use mio::net::TcpStream;
 
 use super::{HandOver, inbox::StreamWaker};
@@ -75,9 +75,10 @@ pub(super) struct Watcher<S = TcpStream> {
 enum Phase {
     Streaming {
         blocks: Box<dyn Blocks>,
-        head: Option<Bytes>,
+        head: Option<Box<[u8]>>,
         is_chunked: bool,
-        unsent: Option<Unsent>,
+        /// In a place of its own: only slow clients need it.
+        unsent: Option<Box<Unsent>>,
     },
     /// Everything is written: what the client still sends is read away for a while.
     Lingering,
@@ -189,12 +190,12 @@ impl<S: Socket> Watcher<S> {
                     Err(_) => return Next::Leaves,
                 };
                 if sent < desk.out.len() {
-                    *unsent = Some(Unsent {
+                    *unsent = Some(Box::new(Unsent {
                         bytes: desk.out[sent..].into(),
                         sent: 0,
                         since: Instant::now(),
                         is_last,
-                    });
+                    }));
                 } else if is_last {
                     return self.begin_to_linger();
                 } else {

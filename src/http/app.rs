@@ -23,7 +23,7 @@ pub struct App {
     /// The built-in workers.
     pub runners: Runners,
     /// How streams are paced and ended.
-    pub streams: StreamSettings,
+    pub streams: Arc<StreamSettings>,
     /// What is counted.
     pub metrics: Metrics,
     /// Whether operators have an address of their own, so that `/metrics` is served there alone.

@@ -95,7 +95,7 @@ async fn join(
         job_id: None,
     };
     let seat = app.usage.take_seat(&permit.policy.limits, holders)?;
-    let settings = app.streams;
+    let settings = Arc::clone(&app.streams);
     let start = MultiStart::new(&app.registry, selection, since, settings.rewind).await?;
     let metrics = &app.metrics.streams;
     let Some(start) = start else {

@@ -308,7 +308,8 @@ impl Joining {
             // It was removed between being found and being joined.
             return Err(ApiError::new(ErrorCode::JobGone));
         }
-        let stream = JobStream::new(job, attachment, app.streams, options, metrics.open());
+        let settings = Arc::clone(&app.streams);
+        let stream = JobStream::new(job, attachment, settings, options, metrics.open());
         Ok(Joined::Stream(Box::new(stream), seat))
     }
 }

@@ -58,13 +58,13 @@ pub(super) fn app(settings: &str) -> (Arc<App>, DropGuard) {
         passes: Passes::new(store),
         usage: Usage::new(&config.limits),
         views: config.views.clone(),
-        streams: StreamSettings {
+        streams: Arc::new(StreamSettings {
             retry: config.stream.retry(),
             heartbeat: config.stream.heartbeat(),
             max_duration: config.stream.max_duration(),
             rewind: config.stream.rewind(),
             drain: config.stream.drain(),
-        },
+        }),
     };
     (Arc::new(app), timers.drop_guard())
 }

@@ -23,6 +23,7 @@ use std::{
     convert::Infallible,
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -52,7 +53,7 @@ pub use start::MultiStart;
 /// The stream of many jobs to one watcher. Dropping it ends all subscriptions.
 pub struct MultiStream {
     registry: Registry,
-    settings: StreamSettings,
+    settings: Arc<StreamSettings>,
     open: OpenStream,
     upkeep: Upkeep,
     draining: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -87,10 +88,11 @@ impl MultiStream {
     /// The stream that `start` begins.
     pub fn new(
         start: MultiStart,
-        settings: StreamSettings,
+        settings: impl Into<Arc<StreamSettings>>,
         options: StreamOptions,
         open: OpenStream,
     ) -> Self {
+        let settings = settings.into();
         let MultiStart {
             registry,
             selector,
@@ -105,13 +107,13 @@ impl MultiStream {
             shown: Shown::new(selector, refused, began_at, registry.clone()),
             inquiries: Inquiries::new(registry.clone()),
             registry,
-            settings,
             open,
             upkeep: Upkeep::new(&settings, options),
             lifecycle,
             phase: Phase::Snapshot(joining),
             ready: None,
             retry_ms: Some(jittered_retry_ms(settings.retry)),
+            settings,
             since,
             is_waiting: false,
             quiet_at: began_at,

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
-use axum::body::Bytes;
 
 use crate::stream::Blocks;
 
@@ -59,7 +58,7 @@ struct Shared {
 
 /// An answer that is a stream, for whoever takes the socket over.
 pub(super) struct Surrendered {
-    pub(super) head: Bytes,
+    pub(super) head: Box<[u8]>,
     pub(super) is_chunked: bool,
     pub(super) blocks: Box<dyn Blocks>,
 }
