@@ -59,6 +59,7 @@ struct Stream {
 struct Crowd {
     streams: usize,
     words: u32,
+    has_newcomer: bool,
 }
 
 impl Crowd {
@@ -78,12 +79,12 @@ impl Crowd {
             })
         });
         let speakers: Vec<_> = speakers.collect();
-        let newcomer = {
+        let newcomer = self.has_newcomer.then(|| {
             let inbox = Arc::clone(&inbox);
             thread::spawn(move || inbox.arrive(self.streams))
-        };
+        });
         self.look_after(&inbox, &alarm, &streams, &wakers);
-        for other in speakers.into_iter().chain([newcomer]) {
+        for other in speakers.into_iter().chain(newcomer) {
             other.join().expect("no panic");
         }
     }
@@ -97,7 +98,7 @@ impl Crowd {
         wakers: &[Arc<StreamWaker>],
     ) {
         let mut seen = vec![0; self.streams];
-        let mut has_come = false;
+        let mut has_come = !self.has_newcomer;
         let mut waiting = Waiting::default();
         while !has_come || seen.iter().any(|seen| *seen < self.words) {
             if inbox.may_sleep() {
@@ -121,6 +122,7 @@ impl Crowd {
 const CROWD: Crowd = Crowd {
     streams: 2,
     words: 3,
+    has_newcomer: true,
 };
 
 #[test]
@@ -138,6 +140,7 @@ fn a_thread_finds_one_word_in_every_order() {
     let crowd = Crowd {
         streams: 1,
         words: 1,
+        has_newcomer: false,
     };
     shuttle::check_dfs(move || crowd.run(), None);
 }

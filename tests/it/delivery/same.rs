@@ -29,9 +29,9 @@ async fn story(server: &TestServer, request: &str) -> String {
     client.read_until("\"status\":\"pending\"").await;
     watched_by(server, 1).await;
     server
-        .report("j", json!({"status": "running", "total_count": 2}))
+        .report("j", json!({"status": "processing", "total_count": 2}))
         .await;
-    client.read_until("\"status\":\"running\"").await;
+    client.read_until("\"status\":\"processing\"").await;
     server
         .post(
             "/api/v1/jobs/j/events",
@@ -87,13 +87,13 @@ async fn what_is_no_subscription_is_the_same_to_the_byte() {
     let servers = both("limits.max_streams = 1").await;
     for request in [
         // The end of a job that is over, a place in it that was seen, and a HEAD.
-        "GET /api/v1/jobs/over/stream HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        "GET /api/v1/jobs/over/stream HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: mine\r\nConnection: close\r\n\r\n",
         "GET /api/v1/jobs/over/stream HTTP/1.0\r\n\r\n",
-        "HEAD /api/v1/jobs/over/stream HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
-        "GET /api/v1/jobs/nobody/stream HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        "HEAD /api/v1/jobs/over/stream HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: mine\r\nConnection: close\r\n\r\n",
+        "GET /api/v1/jobs/nobody/stream HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: mine\r\nConnection: close\r\n\r\n",
         // Refused within a stream, and by a status.
         "GET /api/v1/jobs/j/stream HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n",
-        "GET /api/v1/jobs/j/stream HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        "GET /api/v1/jobs/j/stream HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: mine\r\nConnection: close\r\n\r\n",
     ] {
         let mut answers = Vec::new();
         for server in &servers {
