@@ -198,9 +198,9 @@ impl Thread {
         if self.next_sweep.is_none_or(|next| now < next) {
             return;
         }
-        let is_due =
-            |(place, watcher): (usize, &Box<Watcher>)| (watcher.due() <= now).then_some(place);
-        let due: Vec<usize> = self.watchers.iter().filter_map(is_due).collect();
+        let due = self.watchers.iter();
+        let due = due.filter(|(_, watcher)| watcher.due() <= now);
+        let due: Vec<usize> = due.map(|(place, _)| place).collect();
         let looked = now.elapsed();
         for place in due {
             self.look_after(place, Work::Write);
