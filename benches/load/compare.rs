@@ -75,6 +75,8 @@ impl Comparison {
         println!("{}; {machine}.\n", versions.join(", "));
         println!("{}", table::markdown(&self.peers, &runs, &size));
         eprintln!("all figures: {}", self.figures.display());
+        let has_broken = table::has_broken(&self.peers, &runs);
+        anyhow::ensure!(!has_broken, "progressd has broken a promise");
         Ok(())
     }
 }

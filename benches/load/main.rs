@@ -152,7 +152,12 @@ fn main() -> anyhow::Result<()> {
     if matches!(arguments.command, Some(Command::Bare)) {
         return peer::serve_bare();
     }
-    let builds = arguments.progressd.builds()?;
+    let mut builds = arguments.progressd.builds()?;
+    if matches!(arguments.command, Some(Command::Churn { .. })) {
+        // What says that a job is gone is kept for a day, and would look like a leak.
+        let variable = "PROGRESSD__JOBS__GONE_SECONDS".to_owned();
+        builds[0].settings.insert(0, (variable, "60".to_owned()));
+    }
     let template = template(&builds[0])?;
     let core = arguments.comparison.server_core;
     let first = || Peer::Progressd(builds[0].clone()).start(&template, core);

@@ -53,7 +53,7 @@ fn rows(size: &Size) -> Vec<Row> {
         ),
         row(
             "jobs_cpu",
-            format!("the same, {jobs} jobs × 2 watchers × 1/s"),
+            format!("CPU seconds per million deliveries, {jobs} jobs × 2 watchers × 1/s"),
             2,
             at_most(0.75),
         ),
@@ -65,7 +65,7 @@ fn rows(size: &Size) -> Vec<Row> {
         ),
         row(
             "sixteen_per_second",
-            "the same, 16 in flight".to_owned(),
+            format!("most deliveries/s, {watchers} watchers, 16 in flight"),
             0,
             at_least(8.0),
         ),
@@ -137,6 +137,9 @@ fn rows(size: &Size) -> Vec<Row> {
 /// The scenarios in which every message is followed.
 const COUNTED: [&str; 5] = ["wide", "fanout", "jobs", "one", "sixteen"];
 
+/// Those of them in which progressd has statuses to deliver, not events.
+const STATUSES: [&str; 4] = ["wide", "fanout", "jobs", "one"];
+
 /// A column for each peer, and for each progressd one with its ratio to the first peer that is none.
 pub(crate) fn markdown(peers: &[Peer], runs: &[Vec<Figures>], size: &Size) -> String {
     let own: Vec<_> = (0..peers.len())
@@ -190,14 +193,9 @@ pub(crate) fn markdown(peers: &[Peer], runs: &[Vec<Figures>], size: &Size) -> St
         }
         text.push('\n');
     }
-    counts(
-        &mut text,
-        peers,
-        runs,
-        own.len(),
-        reference.is_some(),
-        has_aims,
-    );
+    let ratios = reference.map_or(0, |_| own.len());
+    let aim = if has_aims { " 0 |" } else { "" };
+    count_rows(&mut text, peers, runs, ratios, aim);
     text
 }
 
@@ -213,73 +211,85 @@ fn told(ratio: f64, aim: Option<Aim>, has_aims: bool) -> String {
     format!("{ratio:.decimals$} ×{verdict}")
 }
 
-/// What went wrong, added up over all runs.
-fn counts(
-    text: &mut String,
-    peers: &[Peer],
-    runs: &[Vec<Figures>],
-    own: usize,
-    has_reference: bool,
-    has_aims: bool,
-) {
-    let sum = |peer: usize, figure: &str| -> f64 {
-        let names = COUNTED.iter().map(|name| format!("{name}_{figure}"));
-        let names: Vec<_> = names.collect();
-        let figures = runs[peer]
-            .iter()
-            .flat_map(|run| names.iter().map(|name| run.get(name)));
-        // The sum of none would be -0.
-        figures.flatten().sum::<f64>() + 0.0
-    };
-    if (0..peers.len()).all(|peer| sum(peer, "deliveries") == 0.0) {
+/// What went wrong with a peer, added up over all runs.
+struct Wrongs {
+    deliveries: f64,
+    lost: f64,
+    repeated: f64,
+    reordered: f64,
+    /// Statuses that a newer one has replaced: not lost, which Nchan and Pushpin know nothing of.
+    replaced: f64,
+    ended: f64,
+}
+
+impl Wrongs {
+    fn of(peer: &Peer, runs: &[Figures]) -> Self {
+        let figures = |names: &[&str], figure: &str| -> f64 {
+            let names: Vec<_> = names
+                .iter()
+                .map(|name| format!("{name}_{figure}"))
+                .collect();
+            let figures = runs
+                .iter()
+                .flat_map(|run| names.iter().map(|name| run.get(name)));
+            // The sum of none would be -0.
+            figures.flatten().sum::<f64>() + 0.0
+        };
+        let sum = |figure| figures(&COUNTED, figure);
+        let replaced = match peer.is_progressd() {
+            true => figures(&STATUSES, "passed_over"),
+            false => 0.0,
+        };
+        Self {
+            deliveries: sum("deliveries"),
+            lost: sum("passed_over") + sum("never_came") - replaced,
+            repeated: sum("repeated"),
+            reordered: sum("reordered"),
+            replaced,
+            ended: sum("ended"),
+        }
+    }
+}
+
+/// Whether a progressd has broken a promise.
+pub(crate) fn has_broken(peers: &[Peer], runs: &[Vec<Figures>]) -> bool {
+    let own = peers
+        .iter()
+        .zip(runs)
+        .filter(|(peer, _)| peer.is_progressd());
+    own.map(|(peer, runs)| Wrongs::of(peer, runs))
+        .any(|wrongs| wrongs.lost + wrongs.repeated + wrongs.reordered + wrongs.ended > 0.0)
+}
+
+/// The last rows: what must be 0.
+fn count_rows(text: &mut String, peers: &[Peer], runs: &[Vec<Figures>], ratios: usize, aim: &str) {
+    let wrongs = peers.iter().zip(runs);
+    let wrongs: Vec<_> = wrongs.map(|(peer, runs)| Wrongs::of(peer, runs)).collect();
+    if wrongs.iter().all(|wrongs| wrongs.deliveries == 0.0) {
         return;
     }
-    let mut line = |title: &str, cells: &dyn Fn(usize) -> String, aim: &str| {
-        let _ = write!(text, "| {title} |");
-        for peer in 0..peers.len() {
-            let _ = write!(text, " {} |", cells(peer));
-        }
-        if has_reference {
-            *text += &" – |".repeat(own);
-        }
-        if has_aims {
-            let _ = write!(text, " {aim} |");
-        }
-        text.push('\n');
+    let mut line = |title: &str, aim: &str, cell: &dyn Fn(&Wrongs) -> String| {
+        let cells: Vec<_> = wrongs.iter().map(cell).collect();
+        let ratios = " – |".repeat(ratios);
+        let _ = writeln!(text, "| {title} | {} |{ratios}{aim}", cells.join(" | "));
     };
-    let lost = |peer: usize| {
-        // A status that a newer one has replaced is not lost, which Nchan and Pushpin know nothing of.
-        let passed_over = match peers[peer].is_progressd() {
-            true => runs[peer]
-                .iter()
-                .filter_map(|run| run.get("sixteen_passed_over"))
-                .sum::<f64>(),
-            false => sum(peer, "passed_over"),
-        };
-        passed_over + sum(peer, "never_came")
-    };
-    line(
-        "lost · repeated · reordered, of so many deliveries",
-        &|peer| {
-            let (repeated, reordered) = (sum(peer, "repeated"), sum(peer, "reordered"));
-            let deliveries = sum(peer, "deliveries");
-            format!("{} · {repeated} · {reordered}, of {deliveries}", lost(peer))
-        },
-        "0",
-    );
-    line(
-        "statuses that a newer one replaced",
-        &|peer| match peers[peer].is_progressd() {
-            true => (sum(peer, "passed_over") + sum(peer, "never_came") - lost(peer)).to_string(),
-            false => "–".to_owned(),
-        },
-        "–",
-    );
-    line(
-        "connections ended",
-        &|peer| sum(peer, "ended").to_string(),
-        "0",
-    );
+    line("lost · repeated · reordered", aim, &|wrongs| {
+        let Wrongs {
+            lost,
+            repeated,
+            reordered,
+            ..
+        } = wrongs;
+        format!("{lost} · {repeated} · {reordered}")
+    });
+    line("connections ended", aim, &|wrongs| wrongs.ended.to_string());
+    let aim = if aim.is_empty() { "" } else { " – |" };
+    line("of so many deliveries", aim, &|wrongs| {
+        wrongs.deliveries.to_string()
+    });
+    line("statuses that a newer one replaced", aim, &|wrongs| {
+        wrongs.replaced.to_string()
+    });
 }
 
 /// A figure over all runs.
