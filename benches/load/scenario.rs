@@ -109,7 +109,6 @@ impl Scenario {
                 let mut fleet = Fleet::new(server, size.jobs, JOB_PUBLISHERS)?;
                 fleet.join(size.jobs as usize * 2)?;
                 let rate = f64::from(size.jobs);
-                // Long enough for every job to have several.
                 paced(
                     server,
                     &mut fleet,
