@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::{
     fleet::Fleet,
     peer::{Kind, Server},
-    scenario::{Figures, paced, settled_bytes},
+    scenario::{Figures, Pace, settled_bytes},
 };
 
 /// Messages a second to a crowd.
@@ -31,15 +31,13 @@ pub(crate) fn watchers(server: &Server, count: usize) -> anyhow::Result<()> {
     let joined = began.elapsed().as_secs_f64();
     let during = settled_bytes(server, &mut fleet)?;
     let mut figures = Figures::new();
-    paced(
-        server,
-        &mut fleet,
-        1,
-        RATE,
-        PACED_FOR,
-        "watchers",
-        &mut figures,
-    )?;
+    let pace = Pace {
+        name: "watchers",
+        channels: 1,
+        rate: RATE,
+        time: PACED_FOR,
+    };
+    pace.keep(server, &mut fleet, &mut figures)?;
     let open = server.process.descriptors()?;
     fleet.leave();
     wait_for_leaving(server, &mut fleet, descriptors)?;

@@ -35,7 +35,7 @@ pub(crate) struct Tally {
     pub(crate) deliveries: u64,
     pub(crate) repeated: u64,
     pub(crate) reordered: u64,
-    /// Numbers that were passed over and did not come later.
+    /// Numbers that a watcher has not had although a higher one came.
     pub(crate) passed_over: u64,
     /// Connections that the server ended.
     pub(crate) ended: u64,
@@ -85,7 +85,7 @@ impl<'a> Fleet<'a> {
             free: Vec::new(),
             publishers: (0..publishers).map(publisher).collect(),
             numbers: vec![0; channels as usize],
-            arrivals: Vec::new(),
+            arrivals: vec![0],
             completed: 0,
             leave_at_once: false,
             last_id: None,
@@ -179,6 +179,9 @@ impl<'a> Fleet<'a> {
     pub(crate) fn publish(&mut self, channel: u32, kind: Kind) {
         let number = &mut self.numbers[channel as usize];
         *number += 1;
+        if channel == 0 {
+            self.arrivals.push(0);
+        }
         let mark = Mark {
             number: *number,
             sent: self.began.elapsed().as_nanos() as u64,
@@ -222,14 +225,9 @@ impl<'a> Fleet<'a> {
         Ok(())
     }
 
-    /// Waits until every watcher has had the last message of its channel, or passed it over for good.
+    /// Waits until every watcher has had the last message of its channel.
     pub(crate) fn arrived(&mut self) -> anyhow::Result<bool> {
-        let per_channel = self.watchers.len() as u64 / self.numbers.len() as u64;
-        let sent: u64 = self.numbers.iter().map(|number| u64::from(*number)).sum();
-        self.until(STRAGGLERS, |fleet| {
-            let tally = &fleet.tally;
-            Ok(tally.deliveries + tally.passed_over >= sent * per_channel)
-        })
+        self.until(STRAGGLERS, |fleet| Ok(fleet.never_came() == 0))
     }
 
     /// Messages that watchers have not had although nothing newer came to them.
@@ -283,29 +281,31 @@ impl<'a> Fleet<'a> {
             let had_joined = watcher.progress.is_some();
             let is_counted = self.numbers.len() == 1;
             let now = self.began.elapsed().as_nanos() as u64;
+            let last = self.numbers[watcher.channel as usize];
             let state = watcher.turn(&mut self.buffer, |progress, mark| {
+                assert!(mark.number <= last, "a number that nobody has sent");
                 let Some(progress) = progress else {
                     *progress = Some(Progress::begin(mark.number));
                     tally.joined += 1;
                     return;
                 };
-                let missing = progress.missing;
-                match progress.arrived(mark.number) {
-                    Arrival::Repeated => tally.repeated += 1,
-                    arrival => {
-                        tally.reordered += u64::from(arrival == Arrival::Late);
-                        tally.passed_over += u64::from(progress.missing);
-                        tally.passed_over -= u64::from(missing);
-                        tally.deliveries += 1;
-                        let micros = now.saturating_sub(mark.sent) / 1000;
-                        self.latencies.saturating_record(micros);
-                        if is_counted {
-                            let number = mark.number as usize;
-                            if self.arrivals.len() <= number {
-                                self.arrivals.resize(number + 1, 0);
-                            }
-                            self.arrivals[number] += 1;
-                        }
+                let before = *progress;
+                let arrival = progress.arrived(mark.number);
+                if arrival == Arrival::Repeated {
+                    tally.repeated += 1;
+                    return;
+                }
+                tally.reordered += u64::from(arrival == Arrival::Late);
+                tally.passed_over += u64::from(progress.missing);
+                tally.passed_over -= u64::from(before.missing);
+                tally.deliveries += 1;
+                let micros = now.saturating_sub(mark.sent) / 1000;
+                self.latencies.saturating_record(micros);
+                if is_counted {
+                    // What was passed over is not waited for.
+                    let reached = before.highest as usize + 1..=progress.highest as usize;
+                    for number in reached {
+                        self.arrivals[number] += 1;
                     }
                 }
             });
@@ -316,9 +316,11 @@ impl<'a> Fleet<'a> {
                 self.free.push(index);
             }
         }
-        let everybody = self.watchers.len() as u32;
-        let arrivals = &self.arrivals;
-        let is_complete = |number: u32| arrivals.get(number as usize) >= Some(&everybody);
+        let everybody = (self.watchers.len() - self.free.len()) as u32;
+        let is_complete = |number: u32| {
+            let arrived = self.arrivals.get(number as usize);
+            arrived.is_some_and(|arrived| *arrived >= everybody)
+        };
         while is_complete(self.completed + 1) {
             self.completed += 1;
         }

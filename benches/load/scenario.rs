@@ -95,29 +95,24 @@ impl Scenario {
             Self::Fanout => {
                 let mut fleet = Fleet::new(server, 1, 1)?;
                 fleet.join(size.watchers)?;
-                paced(
-                    server,
-                    &mut fleet,
-                    1,
-                    FANOUT_RATE,
-                    size.time,
-                    "fanout",
-                    &mut figures,
-                )?;
+                let pace = Pace {
+                    name: "fanout",
+                    channels: 1,
+                    rate: FANOUT_RATE,
+                    time: size.time,
+                };
+                pace.keep(server, &mut fleet, &mut figures)?;
             }
             Self::Jobs => {
                 let mut fleet = Fleet::new(server, size.jobs, JOB_PUBLISHERS)?;
                 fleet.join(size.jobs as usize * 2)?;
-                let rate = f64::from(size.jobs);
-                paced(
-                    server,
-                    &mut fleet,
-                    size.jobs,
-                    rate,
-                    size.time,
-                    "jobs",
-                    &mut figures,
-                )?;
+                let pace = Pace {
+                    name: "jobs",
+                    channels: size.jobs,
+                    rate: f64::from(size.jobs),
+                    time: size.time,
+                };
+                pace.keep(server, &mut fleet, &mut figures)?;
             }
             Self::One => most(server, size, 1, Kind::Status, "one", &mut figures)?,
             // Statuses that are under way together are one for whoever is slower, and by design: the newest
@@ -141,7 +136,13 @@ fn idle(server: &Server, size: &Size, figures: &mut Figures) -> anyhow::Result<(
     let after = settled_bytes(server, &mut fleet)?;
     let bytes = after.saturating_sub(before) as f64 / size.idle_watchers as f64;
     figures.insert("idle_kib".to_owned(), bytes / 1024.0);
-    paced(server, &mut fleet, 1, IDLE_RATE, size.time, "wide", figures)
+    let pace = Pace {
+        name: "wide",
+        channels: 1,
+        rate: IDLE_RATE,
+        time: size.time,
+    };
+    pace.keep(server, &mut fleet, figures)
 }
 
 /// Proportional memory, once it stays what it is.
@@ -160,29 +161,37 @@ pub(crate) fn settled_bytes(server: &Server, fleet: &mut Fleet<'_>) -> anyhow::R
 }
 
 /// Messages at a rate, to one channel after the other.
-pub(crate) fn paced(
-    server: &Server,
-    fleet: &mut Fleet<'_>,
-    channels: u32,
-    rate: f64,
-    time: Duration,
-    name: &str,
-    figures: &mut Figures,
-) -> anyhow::Result<()> {
-    let total = (rate * time.as_secs_f64()).ceil() as u64;
-    let window = Window::begin(server, fleet)?;
-    let mut sent = 0;
-    while sent < total {
-        let due = (window.began.elapsed().as_secs_f64() * rate) as u64 + 1;
-        while sent < due.min(total) {
-            fleet.publish((sent % u64::from(channels)) as u32, Kind::Status);
-            sent += 1;
+pub(crate) struct Pace {
+    /// What its figures' names begin with.
+    pub(crate) name: &'static str,
+    pub(crate) channels: u32,
+    /// Messages a second in all.
+    pub(crate) rate: f64,
+    pub(crate) time: Duration,
+}
+
+impl Pace {
+    pub(crate) fn keep(
+        &self,
+        server: &Server,
+        fleet: &mut Fleet<'_>,
+        figures: &mut Figures,
+    ) -> anyhow::Result<()> {
+        let total = (self.rate * self.time.as_secs_f64()).ceil() as u64;
+        let window = Window::begin(server, fleet)?;
+        let mut sent = 0;
+        while sent < total {
+            let due = (window.began.elapsed().as_secs_f64() * self.rate) as u64 + 1;
+            while sent < due.min(total) {
+                fleet.publish((sent % u64::from(self.channels)) as u32, Kind::Status);
+                sent += 1;
+            }
+            let next = window.began + Duration::from_secs_f64(sent as f64 / self.rate);
+            fleet.turn(next.saturating_duration_since(Instant::now()))?;
         }
-        let next = window.began + Duration::from_secs_f64(sent as f64 / rate);
-        fleet.turn(next.saturating_duration_since(Instant::now()))?;
+        fleet.arrived()?;
+        window.end(server, fleet, self.name, figures)
     }
-    fleet.arrived()?;
-    window.end(server, fleet, name, figures)
 }
 
 /// Messages as fast as they reach everybody.
@@ -338,7 +347,9 @@ impl Window {
         let deliveries = (fleet.tally.deliveries - self.deliveries) as f64;
         let milliseconds = |share| fleet.latencies.value_at_quantile(share) as f64 / 1e3;
         let mut insert = |figure: &str, value| figures.insert(format!("{name}_{figure}"), value);
-        insert("cpu", cpu / deliveries * 1e6);
+        if deliveries > 0.0 {
+            insert("cpu", cpu / deliveries * 1e6);
+        }
         insert("p50", milliseconds(0.5));
         insert("p99", milliseconds(0.99));
         insert("deliveries", deliveries);

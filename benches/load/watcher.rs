@@ -144,5 +144,5 @@ impl Progress {
 
 /// Room for a whole reading and what was carried into it.
 pub(crate) fn buffer() -> Vec<u8> {
-    vec![0; BUFFER_BYTES + mark::LENGTH]
+    vec![0; BUFFER_BYTES + mark::MOST_CARRIED]
 }
