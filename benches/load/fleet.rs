@@ -57,6 +57,8 @@ pub(crate) struct Fleet<'a> {
     arrivals: Vec<u32>,
     /// All watchers have had the numbers of channel 0 up to here.
     completed: u32,
+    /// Messages that those who were cut off have not had.
+    abandoned: u64,
     /// Whether watchers leave with their first block.
     leave_at_once: bool,
     /// What watchers say that they had last.
@@ -87,6 +89,7 @@ impl<'a> Fleet<'a> {
             numbers: vec![0; channels as usize],
             arrivals: vec![0],
             completed: 0,
+            abandoned: 0,
             leave_at_once: false,
             last_id: None,
             buffer: buffer(),
@@ -227,11 +230,33 @@ impl<'a> Fleet<'a> {
 
     /// Waits until every watcher has had the last message of its channel.
     pub(crate) fn arrived(&mut self) -> anyhow::Result<bool> {
-        self.until(STRAGGLERS, |fleet| Ok(fleet.never_came() == 0))
+        self.until(STRAGGLERS, |fleet| Ok(fleet.behind() == 0))
+    }
+
+    /// Cuts off those who have not had every message, so that nobody waits for them any more.
+    pub(crate) fn abandon(&mut self) {
+        self.abandoned += self.behind();
+        for (index, place) in self.watchers.iter_mut().enumerate() {
+            let had = place
+                .as_ref()
+                .map(|watcher| (watcher.progress, watcher.channel));
+            let Some((progress, channel)) = had else {
+                continue;
+            };
+            let highest = progress.map_or(0, |progress| progress.highest);
+            if highest < self.numbers[channel as usize] {
+                *place = None;
+                self.free.push(index);
+            }
+        }
     }
 
     /// Messages that watchers have not had although nothing newer came to them.
     pub(crate) fn never_came(&self) -> u64 {
+        self.abandoned + self.behind()
+    }
+
+    fn behind(&self) -> u64 {
         let watchers = self.watchers.iter().flatten();
         let behind = watchers.map(|watcher| {
             let highest = watcher.progress.map_or(0, |progress| progress.highest);

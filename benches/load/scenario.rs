@@ -83,6 +83,8 @@ const IDLE_RATE: f64 = 2.0;
 const JOB_PUBLISHERS: usize = 4;
 /// Watchers that are about to join at a time, where they come and go.
 const CONNECTING: usize = 32;
+/// When for so long nobody gets what is under way, it is lost, and the rest goes on without those who wait for it.
+const STALL: Duration = Duration::from_secs(2);
 /// Workers that report at the same time.
 const REPORTERS: u32 = 8;
 
@@ -207,11 +209,18 @@ fn most(
     fleet.join(size.watchers)?;
     let send_for = |fleet: &mut Fleet<'_>, time: Duration| {
         let began = Instant::now();
+        let (mut deliveries, mut moved) = (0, began);
         while began.elapsed() < time {
             while fleet.in_flight() < in_flight {
                 fleet.publish(0, kind);
             }
             fleet.turn(Duration::from_millis(100))?;
+            if fleet.tally.deliveries > deliveries {
+                (deliveries, moved) = (fleet.tally.deliveries, Instant::now());
+            } else if moved.elapsed() > STALL {
+                fleet.abandon();
+                moved = Instant::now();
+            }
         }
         anyhow::Ok(())
     };
