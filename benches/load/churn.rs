@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -66,7 +66,8 @@ const PROMISES: [Count; 4] = [
 
 /// What all tasks share.
 struct Scene {
-    client: Client,
+    workers: Client,
+    watchers: Client,
     api: String,
     counts: [AtomicU64; Count::COUNT],
     /// Jobs under way.
@@ -77,6 +78,7 @@ struct Job {
     url: String,
     /// Events that the server has acknowledged, all of them once the job is over.
     sent: AtomicU64,
+    is_over: AtomicBool,
 }
 
 impl Scene {
@@ -119,13 +121,17 @@ async fn come_and_go(
     let token = server.token.as_deref().context("a token")?;
     let mut headers = header::HeaderMap::new();
     headers.insert(header::AUTHORIZATION, format!("Bearer {token}").parse()?);
-    let client = Client::builder()
-        .no_proxy()
-        .http1_only()
-        .default_headers(headers)
-        .build()?;
+    let client = || {
+        let client = Client::builder().no_proxy().http1_only();
+        client.default_headers(headers.clone())
+    };
     let scene = Arc::new(Scene {
-        client,
+        // Connections go sooner than the server closes what is idle, so that no report meets the closing.
+        workers: client()
+            .pool_idle_timeout(Duration::from_secs(10))
+            .build()?,
+        // The server closes behind a stream's end, so none of them serves twice.
+        watchers: client().pool_max_idle_per_host(0).build()?,
         api: format!("http://{}/api/v1", server.publish_address),
         counts: Default::default(),
         jobs: Mutex::default(),
@@ -179,13 +185,14 @@ async fn work(scene: &Scene, worker: usize) -> anyhow::Result<()> {
         let job = json!({"job_id": id, "total_count": 1_000_000, "ttl_seconds": 10});
         send(
             scene,
-            scene.client.post(format!("{}/jobs", scene.api)).json(&job),
+            scene.workers.post(format!("{}/jobs", scene.api)).json(&job),
         )
         .await?;
         let url = format!("{}/jobs/{id}", scene.api);
         let job = Arc::new(Job {
             url: url.clone(),
             sent: AtomicU64::new(0),
+            is_over: AtomicBool::new(false),
         });
         scene.with_jobs(|jobs| jobs.push(Arc::clone(&job)));
         let began = Instant::now();
@@ -201,15 +208,16 @@ async fn work(scene: &Scene, worker: usize) -> anyhow::Result<()> {
             number += events.len() as u64;
             send(
                 scene,
-                scene.client.post(format!("{url}/events")).json(&events),
+                scene.workers.post(format!("{url}/events")).json(&events),
             )
             .await?;
             job.sent.store(number, Ordering::SeqCst);
             let report = json!({"processed_count": number, "message": "going on"});
-            send(scene, scene.client.patch(&url).json(&report)).await?;
+            send(scene, scene.workers.patch(&url).json(&report)).await?;
             sleep(pause).await;
         }
         scene.with_jobs(|jobs| jobs.retain(|other| !Arc::ptr_eq(other, &job)));
+        job.is_over.store(true, Ordering::SeqCst);
         let end = if number % 5 == 0 {
             "failed"
         } else {
@@ -217,7 +225,7 @@ async fn work(scene: &Scene, worker: usize) -> anyhow::Result<()> {
         };
         send(
             scene,
-            scene.client.patch(&url).json(&json!({"status": end})),
+            scene.workers.patch(&url).json(&json!({"status": end})),
         )
         .await?;
         scene.count(Count::JobsEnded);
@@ -241,6 +249,8 @@ struct Memory {
     /// The last event's number, once there was one.
     number: Option<u64>,
     has_end: bool,
+    /// Events that were missed when the job was over, of which the last status must tell.
+    untold: u64,
 }
 
 /// One job after the other, each in some visits.
@@ -275,7 +285,7 @@ async fn visit(
     memory: &mut Memory,
     stay: Duration,
 ) -> anyhow::Result<bool> {
-    let mut request = scene.client.get(format!("{}/stream", job.url));
+    let mut request = scene.watchers.get(format!("{}/stream", job.url));
     if let Some(id) = &memory.last_id {
         request = request.header("Last-Event-ID", id);
     }
@@ -326,13 +336,14 @@ async fn visit(
         match &*block.event {
             "log" => {
                 let number = data["number"].as_u64().context("a number")?;
-                check(scene, memory.number, number);
+                check(scene, job, memory, number);
                 memory.number = Some(number);
             }
             "status" => {
                 if data["gap"] == true {
                     scene.count(Count::Gaps);
                     memory.number = None;
+                    memory.untold = 0;
                 }
                 if !data["finished_at"].is_null() {
                     memory.has_end = true;
@@ -348,12 +359,17 @@ async fn visit(
     }
 }
 
-fn check(scene: &Scene, last: Option<u64>, number: u64) {
+fn check(scene: &Scene, job: &Job, memory: &mut Memory, number: u64) {
     scene.count(Count::Events);
-    match last {
-        Some(last) if number <= last => scene.count(Count::Repeated),
-        Some(last) => scene.add(Count::Lost, number - last - 1),
-        None => {}
+    let last = memory.number.unwrap_or(number - 1);
+    if number <= last {
+        scene.count(Count::Repeated);
+    } else if job.is_over.load(Ordering::SeqCst) {
+        // The kept events of a finished job come before its last status, which tells of those that are not kept.
+        memory.untold += number - last - 1;
+    } else if number > last + 1 {
+        eprintln!("{}: event {number} came after {last}", job.url);
+        scene.add(Count::Lost, number - last - 1);
     }
 }
 
@@ -361,6 +377,10 @@ fn check(scene: &Scene, last: Option<u64>, number: u64) {
 fn end(scene: &Scene, job: &Job, memory: &Memory) {
     let sent = job.sent.load(Ordering::SeqCst);
     if let Some(number) = memory.number {
-        scene.add(Count::Lost, sent.saturating_sub(number));
+        let lost = sent.saturating_sub(number) + memory.untold;
+        if lost > 0 {
+            eprintln!("{}: {lost} events before the end did not come", job.url);
+        }
+        scene.add(Count::Lost, lost);
     }
 }
