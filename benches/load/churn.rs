@@ -285,6 +285,8 @@ async fn visit(
     memory: &mut Memory,
     stay: Duration,
 ) -> anyhow::Result<bool> {
+    // Whoever resumes behind what was missed is not told of it once more.
+    memory.untold = 0;
     let mut request = scene.watchers.get(format!("{}/stream", job.url));
     if let Some(id) = &memory.last_id {
         request = request.header("Last-Event-ID", id);
