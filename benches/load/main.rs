@@ -1,161 +1,207 @@
-//! Load on a real server over loopback: thousands of raw SSE connections, figures as JSON.
+//! Load on real servers over loopback: thousands of raw SSE connections, compared side by side.
 //!
-//! `cargo bench --bench load -- --watchers 10000 --reports 50`
+//! `cargo bench --bench load` measures progressd beside a bare loop of `send` calls that serves the
+//! same clients the same bytes: the ratio between the two is what to compare between machines, not
+//! the single figures. `benches/peers/run` does the same with Nchan and Pushpin, each server on one
+//! core and this program on another. `-- --help` lists the rest, among it what runs for hours.
 //!
-//! The server runs as a process of its own, so that its memory and CPU are its own. Beside it, in
-//! the same run, a bare loop of `send` calls serves the same clients the same bytes: the ratio
-//! between the two is what to compare between machines, not the single figures.
+//! Servers run as processes of their own, so that their memory and CPU are their own. Memory of the
+//! kernel, socket buffers above all, is not counted for anybody.
 
-mod bare;
+mod churn;
+mod compare;
+mod crowd;
+mod fleet;
+mod mark;
+mod peer;
 mod process;
-mod watchers;
+mod publisher;
+mod scenario;
+mod table;
+mod watcher;
 
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
-use clap::Parser;
-use serde_json::{Value, json};
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
 
-use crate::{process::Process, watchers::Watchers};
+use crate::{
+    compare::Comparison,
+    mark::Template,
+    peer::{Build, Kind, Peer},
+    scenario::Scenario,
+};
 
-/// Opens SSE connections to a server of its own and measures what they cost
+/// Opens thousands of SSE connections to servers of its own, and measures what they cost
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Connections to one job
-    #[arg(long, default_value_t = 5_000)]
-    watchers: usize,
-    /// Reports, each delivered to every connection before the next
-    #[arg(long, default_value_t = 50)]
-    reports: usize,
-    /// Reports on a job that nobody watches, in one NDJSON request
-    #[arg(long, default_value_t = 200_000)]
-    unwatched: usize,
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    comparison: ComparisonArguments,
+    #[command(flatten)]
+    progressd: ProgressdArguments,
     /// What `cargo bench` adds; without meaning
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, global = true)]
     bench: bool,
-    /// Serves as the bare loop for another run of this program
-    #[arg(long, hide = true)]
-    bare: Option<usize>,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Many watchers of one progressd: memory, latency, and what stays when they have left
+    Watchers {
+        #[arg(long, default_value_t = 19_000)]
+        count: usize,
+    },
+    /// All watchers of a progressd lose their connection at the same moment and come back at once
+    Storm {
+        #[arg(long, default_value_t = 10_000)]
+        count: usize,
+    },
+    /// Watchers that join, leave, resume and stop reading, jobs that begin and end, for long
+    Churn {
+        #[arg(long, default_value_t = 60)]
+        minutes: u64,
+        /// Watchers at a time
+        #[arg(long, default_value_t = 1_000)]
+        watchers: usize,
+        /// Jobs at a time
+        #[arg(long, default_value_t = 200)]
+        jobs: usize,
+    },
+    /// Serves as the bare loop for another run of this program
+    #[command(hide = true)]
+    Bare,
+}
+
+#[derive(Debug, Args)]
+struct ComparisonArguments {
+    /// Who takes part besides progressd; ratios are to the first of them
+    #[arg(long, value_delimiter = ',', default_value = "bare")]
+    peers: Vec<PeerName>,
+    /// Runs, of which the median counts
+    #[arg(long, default_value_t = 1)]
+    runs: usize,
+    /// A tenth of everything: says that it works, and little more
+    #[arg(long)]
+    quick: bool,
+    /// These scenarios alone
+    #[arg(long, value_delimiter = ',', value_enum)]
+    only: Vec<Scenario>,
+    /// The core that servers are tied to; this program is tied by whoever starts it
+    #[arg(long)]
+    server_core: Option<usize>,
+    /// Where all figures of all runs go, as JSON
+    #[arg(long, default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/load.json"))]
+    figures: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct ProgressdArguments {
+    /// A progressd other than the one that was built with this program, `PATH` or `NAME=PATH`; several stand side by
+    /// side
+    #[arg(long, global = true)]
+    progressd: Vec<String>,
+    /// A variable of the progressd of this name, or of all: `NAME:VARIABLE=VALUE` or `VARIABLE=VALUE`
+    #[arg(long, global = true)]
+    set: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum PeerName {
+    Nchan,
+    Pushpin,
+    Bare,
+    /// Nobody: progressd alone
+    None,
+}
+
+impl ProgressdArguments {
+    fn builds(&self) -> anyhow::Result<Vec<Build>> {
+        let own = [env!("CARGO_BIN_EXE_progressd").to_owned()];
+        let programs = match &*self.progressd {
+            [] => &own[..],
+            given => given,
+        };
+        let builds = programs.iter().map(|program| {
+            let (name, program) = program.split_once('=').unwrap_or(("progressd", program));
+            let settings = self.set.iter().filter_map(|setting| {
+                match setting.split_once('=')?.0.split_once(':') {
+                    None => Some(setting.as_str()),
+                    Some((of, _)) if of == name => Some(&setting[of.len() + 1..]),
+                    Some(_) => None,
+                }
+            });
+            let settings = settings.filter_map(|setting| setting.split_once('='));
+            let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            let program = std::fs::canonicalize(program)
+                .with_context(|| format!("{program} is not there"))?;
+            Ok(Build {
+                name: name.to_owned(),
+                program,
+                settings: settings.collect(),
+            })
+        });
+        builds.collect()
+    }
+}
+
+fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     rlimit::increase_nofile_limit(u64::MAX)?;
-    if let Some(frame_bytes) = arguments.bare {
-        return bare::serve(frame_bytes);
+    if matches!(arguments.command, Some(Command::Bare)) {
+        return peer::serve_bare();
     }
-    let server = Process::start_server()?;
-    let api = format!("{}/api/v1", server.url());
-    let client = reqwest::Client::builder().no_proxy().build()?;
-
-    let unwatched = report_unwatched(&client, &api, arguments.unwatched).await?;
-    let job = post(
-        &client,
-        &format!("{api}/jobs"),
-        &json!({"total_count": 1_000_000_000}),
-    )
-    .await?;
-    let job_url = format!("{api}/jobs/{}", job["job_id"].as_str().unwrap_or_default());
-
-    let memory_before = server.resident_bytes()?;
-    let began = Instant::now();
-    let watchers = Watchers::open(
-        &server.address(),
-        &format!("{job_url}/stream"),
-        arguments.watchers,
-    )
-    .await?;
-    watchers.wait_for(1).await?;
-    let joined_seconds = began.elapsed().as_secs_f64();
-    let memory = server.resident_bytes()?.saturating_sub(memory_before);
-
-    let cpu_before = server.cpu_seconds()?;
-    let mut rounds = Vec::with_capacity(arguments.reports);
-    for round in 0..arguments.reports {
-        let began = Instant::now();
-        patch(&client, &job_url, &json!({"processed_increment": 1})).await?;
-        watchers.wait_for(round + 2).await?;
-        rounds.push(began.elapsed());
+    let mut builds = arguments.progressd.builds()?;
+    if matches!(arguments.command, Some(Command::Churn { .. })) {
+        // What says that a job is gone is kept for a day, and would look like a leak.
+        let variable = "PROGRESSD__JOBS__GONE_SECONDS".to_owned();
+        builds[0].settings.insert(0, (variable, "60".to_owned()));
     }
-    let server_cpu = server.cpu_seconds()? - cpu_before;
-    let frame_bytes = watchers.last_frame_bytes();
-    drop(watchers);
-    drop(server);
-
-    let bare_cpu = bare::measure(arguments.watchers, arguments.reports, frame_bytes).await?;
-    let deliveries = (arguments.watchers * arguments.reports) as f64;
-    let per_million = |seconds: f64| seconds / deliveries * 1e6;
-    let figures = json!({
-        "watchers": arguments.watchers,
-        "joins_per_second": arguments.watchers as f64 / joined_seconds,
-        "resident_bytes_per_watcher": memory / arguments.watchers as u64,
-        "frame_bytes": frame_bytes,
-        "deliveries": deliveries,
-        "fan_out_ms": {"median": quantile(&mut rounds, 0.5), "p99": quantile(&mut rounds, 0.99)},
-        "cpu_seconds_per_million_deliveries": {
-            "progressd": per_million(server_cpu),
-            "bare_send_loop": per_million(bare_cpu),
-            "ratio": server_cpu / bare_cpu,
-        },
-        "unwatched_reports": unwatched,
-    });
-    println!("{figures:#}");
-    Ok(())
+    let template = template(&builds[0])?;
+    let core = arguments.comparison.server_core;
+    let first = || Peer::Progressd(builds[0].clone()).start(&template, core);
+    match arguments.command {
+        Some(Command::Watchers { count }) => crowd::watchers(&first()?, count),
+        Some(Command::Storm { count }) => crowd::storm(&first()?, count),
+        Some(Command::Churn {
+            minutes,
+            watchers,
+            jobs,
+        }) => churn::run(&first()?, minutes, watchers, jobs),
+        Some(Command::Bare) => Ok(()),
+        None => {
+            let asked = arguments.comparison;
+            let others = asked.peers.iter().filter_map(|name| match name {
+                PeerName::Nchan => Some(Peer::Nchan),
+                PeerName::Pushpin => Some(Peer::Pushpin),
+                PeerName::Bare => Some(Peer::Bare),
+                PeerName::None => None,
+            });
+            let peers = builds.into_iter().map(Peer::Progressd).chain(others);
+            Comparison {
+                peers: peers.collect(),
+                runs: asked.runs,
+                is_quick: asked.quick,
+                only: asked.only,
+                core,
+                figures: asked.figures,
+            }
+            .run(&template)
+        }
+    }
 }
 
-/// Sends `count` reports on one unwatched job as one stream of NDJSON.
-async fn report_unwatched(
-    client: &reqwest::Client,
-    api: &str,
-    count: usize,
-) -> anyhow::Result<Value> {
-    let job = post(
-        client,
-        &format!("{api}/jobs"),
-        &json!({"total_count": count}),
-    )
-    .await?;
-    let line = format!(
-        "{{\"job_id\":{},\"processed_increment\":1}}\n",
-        job["job_id"]
-    );
-    let began = Instant::now();
-    let request = client
-        .post(format!("{api}/reports"))
-        .body(line.repeat(count));
-    let answer = request.send().await?.error_for_status()?.text().await?;
-    let seconds = began.elapsed().as_secs_f64();
-    let last: Value = serde_json::from_str(answer.lines().last().unwrap_or_default())?;
-    anyhow::ensure!(last["accepted"] == count, "{last}");
-    Ok(json!({"count": count, "per_second": count as f64 / seconds}))
-}
-
-async fn post(client: &reqwest::Client, url: &str, body: &Value) -> anyhow::Result<Value> {
-    Ok(client
-        .post(url)
-        .json(body)
-        .send()
-        .await?
-        .error_for_status()?
-        .json()
-        .await?)
-}
-
-async fn patch(client: &reqwest::Client, url: &str, body: &Value) -> anyhow::Result<()> {
-    client
-        .patch(url)
-        .json(body)
-        .send()
-        .await?
-        .error_for_status()?;
-    Ok(())
-}
-
-fn quantile(rounds: &mut [Duration], share: f64) -> f64 {
-    rounds.sort();
-    let last = rounds.len().saturating_sub(1);
-    let index = (last as f64 * share).round() as usize;
-    rounds
-        .get(index)
-        .map_or(0.0, |round| round.as_secs_f64() * 1e3)
+/// A status as progressd makes it, for others to pass on: what a worker of theirs would have to
+/// write itself.
+fn template(build: &Build) -> anyhow::Result<Template> {
+    let empty = Template::default();
+    let server = Peer::Progressd(build.clone()).start(&empty, None)?;
+    let mut fleet = fleet::Fleet::new(&server, 1, 1)?;
+    for _ in 0..3 {
+        fleet.publish(0, Kind::Status);
+        fleet.answered()?;
+    }
+    let status = crowd::first_block(&server)?;
+    Template::new(&status).context("a status with a mark")
 }
