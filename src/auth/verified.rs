@@ -60,8 +60,8 @@ impl VerifiedTokens {
         self.place(&hash).store(Some(Arc::new(verified)));
     }
 
-    /// Where the token of that hash stands. Nobody else's stands there for long by intention: only who can sign
-    /// tokens has any remembered.
+    /// Where the token of that hash stands. Who wants another's place has to be able to sign tokens, and gains nothing
+    /// but that the other is verified again.
     fn place(&self, hash: &KeyHash) -> &ArcSwapOption<Verified> {
         &self.0[hash.index_below(self.0.len())]
     }
