@@ -1,15 +1,16 @@
 //! How many instructions a report takes that nobody watches, as a Markdown table.
 //!
-//! `cargo bench --bench instructions` needs Valgrind. It runs itself in Callgrind, each part with a thousand
-//! reports and with two thousand: the difference is what a thousand take, without the start and the end.
-//! So a figure is nearly the same each time and on every machine of a kind, whatever else that does. What the
-//! kernel does is not counted, and neither is the socket.
+//! `cargo bench --bench instructions` needs Valgrind. It runs itself in Callgrind, each part with some thousand
+//! reports and with twice as many: the difference is what those take, without the start and the end. So a
+//! figure is nearly the same each time and on every machine of a kind, whatever else that does. Counted with
+//! them is how the reports are made here, some hundred instructions each; not counted are the kernel and the socket.
 //!
 //! `--part NAME --reports N` does one part without Valgrind.
 
 use std::{
     env,
     hint::black_box,
+    io::Write as _,
     process::{Command, Stdio},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -40,6 +41,10 @@ use progressd::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower_service::Service as _;
 
+/// That of the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Sixty-four of them, as the lines of one request are about more than one job.
 const JOBS: usize = 64;
 
@@ -58,7 +63,7 @@ struct Arguments {
     #[arg(long)]
     part: Option<Part>,
     /// Reports in the shorter of two runs
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 5_000)]
     reports: usize,
     /// What `cargo bench` adds; without meaning
     #[arg(long, hide = true)]
@@ -162,12 +167,12 @@ async fn carry_out(part: Part, reports: usize) -> anyhow::Result<()> {
         Part::Line => {
             let (app, _timers) = app()?;
             create_jobs(&app.registry).await?;
-            let lines = (0..reports).flat_map(|number| {
-                let body = body(number);
-                let name = format!("{{\"job_id\":\"job-{}\",", number % JOBS);
-                [name.as_bytes(), &body[1..], b"\n"].concat()
-            });
-            let lines = lines.collect();
+            let mut lines = Vec::new();
+            for number in 0..reports {
+                write!(lines, "{{\"job_id\":\"job-{}\",", number % JOBS)?;
+                lines.extend_from_slice(&body(number)[1..]);
+                lines.push(b'\n');
+            }
             let mut worker = Worker::new(app)?;
             let answer = worker.send(Method::POST, "/api/v1/reports", lines).await?;
             let expected = format!("{{\"accepted\":{reports},\"refused\":0}}\n");
