@@ -13,6 +13,7 @@ mod pass;
 mod principal;
 mod public_key;
 mod scope;
+mod verified;
 
 use std::{fmt, sync::Arc};
 
@@ -134,10 +135,16 @@ impl Authenticator {
     /// # Errors
     /// It is no configured API key, and no JWT that a configured key verifies.
     pub async fn authenticate(&self, credential: &[u8]) -> Result<Principal, AuthError> {
-        match self.find_api_key(credential) {
+        match self.find_api_key(&KeyHash::of(credential)) {
             Some(principal) => Ok(principal),
             None => self.authenticate_token(credential).await,
         }
+    }
+
+    /// Whom a credential lets in that needs no verification: an API key, or a JWT that has been verified.
+    pub fn recognize(&self, credential: &[u8]) -> Option<Principal> {
+        let hash = KeyHash::of(credential);
+        self.find_api_key(&hash).or_else(|| self.recall(&hash))
     }
 
     /// The same for a JWT alone.
@@ -148,7 +155,11 @@ impl Authenticator {
         if !is_shaped_like_token(credential) {
             return Err(AuthError::InvalidApiKey);
         }
-        let token = PresentedToken::read(credential)?;
+        let hash = KeyHash::of(credential);
+        if let Some(principal) = self.recall(&hash) {
+            return Ok(principal);
+        }
+        let token = PresentedToken::read(credential, hash)?;
         let mut refusal = TokenRefusal::NoVerifier;
         for verifier in &self.verifiers {
             match verifier.verify(&token) {
@@ -175,15 +186,20 @@ impl Authenticator {
     }
 
     /// Compares with every key, each in constant time, so that the time tells neither which key came near nor how near.
-    fn find_api_key(&self, credential: &[u8]) -> Option<Principal> {
-        let hash = KeyHash::of(credential);
+    fn find_api_key(&self, hash: &KeyHash) -> Option<Principal> {
         let mut found = None;
         for entry in &self.api_keys {
-            if entry.hash.is_same(&hash) {
+            if entry.hash.is_same(hash) {
                 found = Some(&entry.principal);
             }
         }
         found.cloned()
+    }
+
+    /// Whom a token lets in that has been verified.
+    fn recall(&self, hash: &KeyHash) -> Option<Principal> {
+        let mut verifiers = self.verifiers.iter();
+        verifiers.find_map(|verifier| verifier.recall(hash))
     }
 
     /// What lets somebody in at present: everybody's own on an open server, or those of the keys.

@@ -14,6 +14,7 @@ mod credentials;
 mod dashboard;
 mod envelope;
 mod error;
+mod front;
 mod health;
 mod jobs;
 mod limits;
@@ -36,11 +37,16 @@ mod views;
 
 use std::sync::Arc;
 
-use axum::{Router, middleware, routing::get};
+use axum::{
+    Router,
+    middleware::{self, Next},
+    routing::get,
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use app::App;
 pub use error::{ApiError, ErrorCode};
+use front::Front;
 pub(crate) use limits::FORGET_INTERVAL;
 pub use limits::Usage;
 pub use metrics::Metrics;
@@ -51,21 +57,18 @@ pub(crate) use views::create_feeds;
 
 /// Every route, on one screen; each path stands at its handlers too, with the description.
 fn routes(has_metrics: bool) -> OpenApiRouter<Arc<App>> {
-    let api = OpenApiRouter::new()
-        .routes(routes!(list::list, jobs::create::create)) // /jobs
-        .routes(routes!(status::job, jobs::report, jobs::remove)) // /jobs/{id}
-        .routes(routes!(status::status)) // /jobs/{id}/status
-        .routes(routes!(streams::stream)) // /jobs/{id}/stream
-        .routes(routes!(jobs::events)) // /jobs/{id}/events
-        .routes(routes!(jobs::cancel)) // /jobs/{id}/cancel
-        .routes(routes!(tickets::sell)) // /jobs/{id}/ticket
-        .routes(routes!(results::page, results::append::append)) // /jobs/{id}/results
-        .routes(routes!(results::download)) // /jobs/{id}/download
-        .routes(routes!(reports::reports)) // /reports
-        .routes(routes!(multi::stream)) // /stream
-        .layer(middleware::from_fn(tickets::carry_cookie));
     let routes = OpenApiRouter::with_openapi(openapi::base())
-        .nest("/api/v1", api)
+        .routes(routes!(list::list, jobs::create::create)) // /api/v1/jobs
+        .routes(routes!(status::job, jobs::report, jobs::remove)) // /api/v1/jobs/{id}
+        .routes(routes!(status::status)) // /api/v1/jobs/{id}/status
+        .routes(routes!(streams::stream)) // /api/v1/jobs/{id}/stream
+        .routes(routes!(jobs::events)) // /api/v1/jobs/{id}/events
+        .routes(routes!(jobs::cancel)) // /api/v1/jobs/{id}/cancel
+        .routes(routes!(tickets::sell)) // /api/v1/jobs/{id}/ticket
+        .routes(routes!(results::page, results::append::append)) // /api/v1/jobs/{id}/results
+        .routes(routes!(results::download)) // /api/v1/jobs/{id}/download
+        .routes(routes!(reports::reports)) // /api/v1/reports
+        .routes(routes!(multi::stream)) // /api/v1/stream
         .routes(routes!(dashboard::page)) // /
         .routes(routes!(dashboard::file)) // /assets/{file}
         .routes(routes!(client_module::module)) // /client.js
@@ -84,16 +87,8 @@ fn routes(has_metrics: bool) -> OpenApiRouter<Arc<App>> {
 /// The server as a service; `/metrics` is not there when operators have an address of their own.
 pub fn router(app: Arc<App>) -> Router {
     let (routes, _) = routes(!app.has_admin_listener).split_for_parts();
-    whole(views::mount(routes, &app.views), &app)
-        .layer(middleware::from_fn_with_state(
-            Arc::clone(&app),
-            origin::admit,
-        ))
-        .layer(middleware::from_fn_with_state(
-            Arc::clone(&app),
-            envelope::seal,
-        ))
-        .layer(middleware::from_fn_with_state(app, origin::share))
+    let routes = whole(views::mount(routes, &app.views), &app);
+    Router::new().fallback_service(Front::new(app, routes))
 }
 
 /// The routes of `server.admin_listen`, all open: whoever reaches that address is an operator, by
@@ -103,17 +98,22 @@ pub fn admin_router(app: Arc<App>) -> Router {
         .route("/healthz", get(health::liveness))
         .route("/readyz", get(health::readiness))
         .route("/metrics", get(metrics::open_metrics));
-    whole(routes, &app).layer(middleware::from_fn_with_state(app, envelope::seal))
+    let routes = whole(routes, &app);
+    let seal = move |request, next: Next| {
+        let app = Arc::clone(&app);
+        async move { envelope::seal(&app.metrics, request, |request| next.run(request)).await }
+    };
+    Router::new()
+        .fallback_service(routes)
+        .layer(middleware::from_fn(seal))
 }
 
-/// What layers are put around, so that they see a router as one: its fallbacks, and the header
-/// `Allow` that it adds itself, included.
+/// Routes with their fallbacks: what is put around them sees them as one.
 fn whole(routes: Router<Arc<App>>, app: &Arc<App>) -> Router {
-    let routes = routes
+    routes
         .fallback(envelope::unknown_route)
         .method_not_allowed_fallback(envelope::wrong_method)
-        .with_state(Arc::clone(app));
-    Router::new().fallback_service(routes)
+        .with_state(Arc::clone(app))
 }
 
 #[cfg(test)]

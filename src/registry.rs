@@ -14,15 +14,15 @@ mod monitor;
 mod recover;
 mod sharing;
 mod slot;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod timekeeper;
 
 use std::{
-    collections::HashMap,
     fmt,
     sync::{
-        Arc, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -46,10 +46,12 @@ pub use attach::{Attachment, Cursor, Since};
 pub use handle::{JobHandle, Submission};
 pub use lifecycle::{LifecycleEvent, LifecycleEvents};
 pub use list::JobPage;
+pub use slot::Gathering;
 
 use clock::Clock;
 use lifecycle::Lifecycle;
 use slot::Slot;
+use slots::Slots;
 use timekeeper::Timekeeper;
 
 /// How long a job that is reported on counts as known, before it is looked at once more.
@@ -85,8 +87,7 @@ struct Inner {
     clock: Clock,
     timekeeper: Timekeeper,
     lifecycle: Lifecycle,
-    /// Slots of unfinished jobs. A plain lock: held for single look-ups and never across an await.
-    slots: RwLock<HashMap<JobId, Arc<Slot>>>,
+    slots: Slots,
     /// How many unfinished jobs a store that is shared has, as last counted.
     unfinished: AtomicUsize,
     /// When the store was last found empty; the beginning of time is never.
@@ -144,7 +145,7 @@ impl Registry {
             clock: Clock::default(),
             timekeeper,
             lifecycle: Lifecycle::default(),
-            slots: RwLock::default(),
+            slots: Slots::default(),
             unfinished: AtomicUsize::new(0),
             emptied_at: watch::Sender::new(Timestamp::ZERO),
             reachable_since: AtomicU64::new(0),
@@ -163,6 +164,11 @@ impl Registry {
     /// What the registry was told by the configuration.
     pub fn settings(&self) -> Arc<Settings> {
         self.inner.settings.load_full()
+    }
+
+    /// The bounds on what reports bring.
+    pub fn bounds(&self) -> Bounds {
+        self.inner.settings.load().bounds
     }
 
     /// From now on these bounds hold for what reports bring, and this number for unfinished jobs.
@@ -223,7 +229,7 @@ impl Registry {
         let inner = &self.inner;
         if let Some(slot) = inner.held(job_id).await? {
             // Another node may have given the name to another job, which it takes a while to do.
-            if is_fresh || slot.is_idle_for(KNOWN_FOR) {
+            if inner.is_shared() && (is_fresh || slot.is_idle_for(KNOWN_FOR)) {
                 slot.freshen(inner).await?;
             }
             return Ok(self.handle(slot));
@@ -268,8 +274,7 @@ impl Registry {
     /// Ends every stream and every wait with word that the server is shutting down.
     pub fn drain(&self) {
         self.begin_drain();
-        let slots: Vec<_> = self.inner.read_slots().values().cloned().collect();
-        for slot in slots {
+        for slot in self.inner.slots.filtered(|_| true) {
             slot.hub().end(Ending::Draining);
         }
     }
@@ -305,10 +310,9 @@ impl Registry {
 
 impl fmt::Debug for Registry {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let slots = self.inner.read_slots().len();
         formatter
             .debug_struct("Registry")
-            .field("slots", &slots)
+            .field("slots", &self.inner.slots.len())
             .finish_non_exhaustive()
     }
 }
@@ -336,7 +340,7 @@ impl Inner {
     fn unfinished_jobs(&self) -> usize {
         match self.is_shared() {
             true => self.unfinished.load(Ordering::Relaxed),
-            false => self.read_slots().len(),
+            false => self.slots.len(),
         }
     }
 
@@ -346,21 +350,9 @@ impl Inner {
         self.unfinished.store(unfinished, Ordering::Relaxed);
     }
 
-    fn read_slots(&self) -> RwLockReadGuard<'_, HashMap<JobId, Arc<Slot>>> {
-        self.slots
-            .read()
-            .expect("no section under the slots' lock panics")
-    }
-
-    fn write_slots(&self) -> RwLockWriteGuard<'_, HashMap<JobId, Arc<Slot>>> {
-        self.slots
-            .write()
-            .expect("no section under the slots' lock panics")
-    }
-
     /// The slot that is held under the name, if there is one, once it is verified.
     async fn held(self: &Arc<Self>, job_id: &JobId) -> Result<Option<Arc<Slot>>, RegistryError> {
-        let held = self.read_slots().get(job_id).cloned();
+        let held = self.slots.get(job_id);
         if let Some(slot) = &held {
             slot.verify(self).await?;
         }
@@ -369,10 +361,7 @@ impl Inner {
 
     /// Holds a slot of an unfinished job; one that is held already wins.
     fn hold(&self, slot: Arc<Slot>) -> Arc<Slot> {
-        let held = {
-            let mut slots = self.write_slots();
-            Arc::clone(slots.entry(slot.job_id().clone()).or_insert(slot))
-        };
+        let held = self.slots.hold(slot);
         // A drain cancels first and looks for slots then; here a slot is put first, and the
         // token looked at then. So one of the two ends the streams of every slot.
         if self.draining.is_cancelled() {
@@ -384,12 +373,6 @@ impl Inner {
     /// Lets go of a slot whose job has ended. A newer slot of the same name stays.
     fn let_go(&self, slot: &Arc<Slot>) {
         self.timekeeper.cancel(slot);
-        let mut slots = self.write_slots();
-        if slots
-            .get(slot.job_id())
-            .is_some_and(|held| Arc::ptr_eq(held, slot))
-        {
-            slots.remove(slot.job_id());
-        }
+        self.slots.let_go(slot);
     }
 }

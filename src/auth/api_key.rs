@@ -51,6 +51,12 @@ impl KeyHash {
         Self(digest.as_ref().try_into().expect("SHA-256 gives 32 bytes"))
     }
 
+    /// A number below `limit`, which is not 0, from bits that are as good as random.
+    pub(super) fn index_below(&self, limit: usize) -> usize {
+        let [first, second, third, fourth, ..] = self.0;
+        u32::from_be_bytes([first, second, third, fourth]) as usize % limit
+    }
+
     /// Compares in a time that does not depend on where the two differ.
     pub fn is_same(&self, other: &Self) -> bool {
         constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()

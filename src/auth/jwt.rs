@@ -8,7 +8,10 @@ use jsonwebtoken::{
 };
 use serde_json::{Map, Value};
 
-use super::{Admission, JobPattern, PassMint, Principal, Scopes, claims::Claims, jwks::Jwks};
+use super::{
+    Admission, JobPattern, KeyHash, PassMint, Principal, Scopes, claims::Claims, jwks::Jwks,
+    verified::VerifiedTokens,
+};
 use crate::config::{JwtAlgorithm, JwtConfig, KeySource};
 
 /// The longest token that is looked at: as long as a whole header block by default.
@@ -25,6 +28,7 @@ pub(super) struct JwtVerifier {
 /// A token whose header was read, and nothing believed yet.
 pub(super) struct PresentedToken<'t> {
     text: &'t [u8],
+    hash: KeyHash,
     header: Header,
 }
 
@@ -79,13 +83,13 @@ pub enum TokenRefusal {
 }
 
 enum Keys {
-    Fixed(DecodingKey),
+    Fixed(Box<DecodingKey>, VerifiedTokens),
     Jwks(Jwks),
 }
 
 impl<'t> PresentedToken<'t> {
     /// Reads the header, and refuses what no key could make good.
-    pub(super) fn read(text: &'t [u8]) -> Result<Self, TokenRefusal> {
+    pub(super) fn read(text: &'t [u8], hash: KeyHash) -> Result<Self, TokenRefusal> {
         if text.len() > MOST_TOKEN_BYTES {
             return Err(TokenRefusal::TooLong);
         }
@@ -96,7 +100,7 @@ impl<'t> PresentedToken<'t> {
         if header.typ.as_deref().is_some_and(PassMint::is_own_type) {
             return Err(TokenRefusal::OwnType);
         }
-        Ok(Self { text, header })
+        Ok(Self { text, hash, header })
     }
 }
 
@@ -123,7 +127,7 @@ impl JwtVerifier {
             .source()
             .expect("a configuration is checked before it is used")
         {
-            KeySource::Fixed(key) => Keys::Fixed(key),
+            KeySource::Fixed(key) => Keys::Fixed(Box::new(key), VerifiedTokens::default()),
             KeySource::Jwks(location) => Keys::Jwks(Jwks::start(location, algorithm)),
         };
         Self {
@@ -146,6 +150,14 @@ impl JwtVerifier {
         }
     }
 
+    /// Who the token of that hash says it is, when the keys that are known now have verified it before.
+    pub(super) fn recall(&self, hash: &KeyHash) -> Option<Principal> {
+        match &self.keys {
+            Keys::Fixed(_, verified) => verified.recall(hash),
+            Keys::Jwks(jwks) => jwks.keys().verified.recall(hash),
+        }
+    }
+
     /// Who the token says it is, by the keys that are known now.
     pub(super) fn verify(&self, token: &PresentedToken<'_>) -> Result<Principal, TokenRefusal> {
         // Before a key is looked for: a key is for its algorithm alone (RFC 8725, section 3.1).
@@ -153,13 +165,20 @@ impl JwtVerifier {
             return Err(wrong_algorithm());
         }
         match &self.keys {
-            Keys::Fixed(key) => self.verify_with(key, token),
+            Keys::Fixed(key, verified) => {
+                let principal = self.verify_with(key, token)?;
+                verified.remember(token.text, token.hash, &principal);
+                Ok(principal)
+            }
             Keys::Jwks(jwks) => {
                 let keys = jwks.keys();
                 let mut refusal = TokenRefusal::UnknownKey;
                 for key in keys.candidates(token.header.kid.as_deref()) {
                     match self.verify_with(key, token) {
-                        Ok(principal) => return Ok(principal),
+                        Ok(principal) => {
+                            keys.verified.remember(token.text, token.hash, &principal);
+                            return Ok(principal);
+                        }
                         Err(reason) => refusal = reason,
                     }
                 }

@@ -2,6 +2,7 @@
 
 use std::{
     future::pending,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -9,11 +10,11 @@ use uuid::Uuid;
 
 use super::{Account, Admission, Revoked, Scope, Scopes};
 
-/// An authenticated caller.
+/// An authenticated caller. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
-    name: String,
-    owner: Option<String>,
+    name: Arc<str>,
+    owner: Option<Arc<str>>,
     scopes: Scopes,
     reach: Reach,
     expires_at: Option<u64>,
@@ -51,16 +52,16 @@ enum Reach {
     /// All, with or without an owner.
     All,
     /// Its own, and those that the patterns name.
-    Own(Vec<JobPattern>),
+    Own(Arc<[JobPattern]>),
     /// One job, as the bearer of a pass or of a watch token.
-    One(Box<Bond>),
+    One(Arc<Bond>),
 }
 
 impl Principal {
     /// Everybody, on a server that runs open: all scopes, all jobs, no owner.
     pub fn open(admission: Admission) -> Self {
         Self {
-            name: "anonymous".to_owned(),
+            name: "anonymous".into(),
             owner: None,
             scopes: Scope::ALL.into_iter().collect(),
             reach: Reach::All,
@@ -80,12 +81,12 @@ impl Principal {
         let reach = if owner.is_none() {
             Reach::All
         } else {
-            Reach::Own(Vec::new())
+            Reach::Own(Arc::default())
         };
         Self {
             account: Some(Account::of_api_key(&name)),
-            name,
-            owner,
+            name: name.into(),
+            owner: owner.map(Arc::from),
             scopes,
             reach,
             expires_at: None,
@@ -101,13 +102,14 @@ impl Principal {
         expires_at: u64,
         admission: Admission,
     ) -> Self {
-        let name = owner.clone().unwrap_or_else(|| "token".to_owned());
+        let owner = owner.map(Arc::<str>::from);
+        let name = owner.clone().unwrap_or_else(|| "token".into());
         Self {
             account: owner.as_deref().map(Account::of_owner),
             name,
             owner,
             scopes,
-            reach: Reach::Own(jobs),
+            reach: Reach::Own(jobs.into()),
             expires_at: Some(expires_at),
             admission: Some(admission),
         }
@@ -131,10 +133,10 @@ impl Principal {
     /// The bearer of a watch token: reads one job, until an hour after its end.
     pub fn of_watch_token(bond: Bond) -> Self {
         Self {
-            name: "watcher".to_owned(),
+            name: "watcher".into(),
             owner: None,
             scopes: Scope::JobsRead.into(),
-            reach: Reach::One(Box::new(bond)),
+            reach: Reach::One(Arc::new(bond)),
             expires_at: None,
             account: None,
             admission: None,

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::config::Config;
 
+mod known;
+
 const SECRET: &str = "a secret of at least thirty-two bytes";
 const OTHER_SECRET: &str = "another secret of thirty-two bytes and more";
 

@@ -72,6 +72,20 @@ impl App {
         self.job_that(policy, principal, job_id, is_shown).await
     }
 
+    /// The same for a change of the job that the store compares with what others have done.
+    ///
+    /// # Errors
+    /// As [`App::job`].
+    pub async fn job_as_known(
+        &self,
+        policy: &Policy,
+        principal: &Principal,
+        job_id: &str,
+    ) -> Result<JobHandle, ApiError> {
+        let job_id = JobId::parse(job_id).map_err(|_| ApiError::new(ErrorCode::JobNotFound))?;
+        self.job_to_report_on(policy, principal, &job_id).await
+    }
+
     async fn job_that(
         &self,
         policy: &Policy,

@@ -1,12 +1,13 @@
 //! Reading a request's body: what it is, and no more of it than allowed.
 
-use std::{ops::Deref, time::Duration};
+use std::{ops::Deref, pin::pin, time::Duration};
 
 use axum::{
     body::{Body, Bytes, HttpBody as _},
     http::{HeaderMap, header},
 };
 use bytes::BytesMut;
+use futures_util::FutureExt as _;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
@@ -106,9 +107,19 @@ impl BodyReader<'_> {
     /// long; `RATE_LIMITED` when all bodies together would be too many; `UNAUTHORIZED` when its
     /// credential ends meanwhile.
     pub(super) async fn read(&self, body: Body, most: usize) -> Result<WholeBody, ApiError> {
+        let mut reading = pin!(read_within(
+            self.limits,
+            self.usage.body_share(),
+            body,
+            most
+        ));
+        // Most bodies have come with their heads: for those there is nothing to wait for.
+        if let Some(whole) = reading.as_mut().now_or_never() {
+            return whole;
+        }
         tokio::select! {
             biased;
-            whole = read_within(self.limits, self.usage.body_share(), body, most) => whole,
+            whole = reading => whole,
             () = self.principal.ended() => Err(ended(self.principal)),
         }
     }
@@ -144,26 +155,32 @@ async fn read_within(
     let latest_end = Instant::now() + limits.body_timeout();
     let mut body = Limited::new(body, most);
     let mut whole = BytesMut::new();
-    loop {
-        let patience = (Instant::now() + LONGEST_PAUSE).min(latest_end);
-        match timeout_at(patience, body.frame()).await {
+    while !body.is_end_stream() {
+        let mut frame = pin!(body.frame());
+        let come = match frame.as_mut().now_or_never() {
+            Some(come) => come,
+            None => {
+                let patience = (Instant::now() + LONGEST_PAUSE).min(latest_end);
+                let come = timeout_at(patience, frame).await;
+                come.map_err(|_| invalid("The body did not come in time"))?
+            }
+        };
+        match come {
             // Trailers say nothing to us.
-            Ok(Some(Ok(frame))) => {
+            Some(Ok(frame)) => {
                 let data = frame.into_data().unwrap_or_default();
                 share.resize(whole.len() + data.len(), limits.bodies_in_flight_bytes)?;
                 whole.extend_from_slice(&data);
             }
-            Ok(None) => {
-                return Ok(WholeBody {
-                    bytes: whole.freeze(),
-                    _share: share,
-                });
-            }
-            Ok(Some(Err(error))) if error.is::<LengthLimitError>() => return Err(too_large(most)),
-            Ok(Some(Err(_))) => return Err(invalid("The body ended early")),
-            Err(_) => return Err(invalid("The body did not come in time")),
+            None => break,
+            Some(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large(most)),
+            Some(Err(_)) => return Err(invalid("The body ended early")),
         }
     }
+    Ok(WholeBody {
+        bytes: whole.freeze(),
+        _share: share,
+    })
 }
 
 impl Deref for WholeBody {

@@ -99,6 +99,9 @@ fn explicit(parts: &Parts) -> Result<Option<Explicit<'_>>, ApiError> {
 
 async fn by_header(app: &App, policy: &Policy, value: &[u8]) -> Result<Principal, ApiError> {
     let credential = bearer(value).ok_or(AuthError::InvalidApiKey)?;
+    if let Some(principal) = policy.authenticator.recognize(credential) {
+        return Ok(principal);
+    }
     match by_watch_token(app, credential).await? {
         Some(principal) => Ok(principal),
         None => Ok(policy.authenticator.authenticate(credential).await?),

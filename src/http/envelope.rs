@@ -1,19 +1,18 @@
 //! The outermost layer: request ids, the error envelope, and what OPTIONS answers.
 
-use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use std::{any::Any, panic::AssertUnwindSafe, time::Instant};
 
 use axum::{
     body::Body,
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt as _;
-use tracing::Instrument as _;
-use uuid::Uuid;
+use tracing::{Instrument as _, Span, level_filters::LevelFilter};
+use uuid::{NoContext, Timestamp, Uuid};
 
-use super::{ApiError, App, ErrorCode, Metrics, metrics::AnswerKind};
+use super::{ApiError, ErrorCode, Metrics, metrics::AnswerKind};
 
 /// The header that carries a request's id.
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -35,36 +34,64 @@ pub(super) async fn wrong_method() -> ApiError {
 }
 
 /// Gives every request an id and every error the one body.
-pub(super) async fn seal(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(super) async fn seal<F: Future<Output = Response>>(
+    metrics: &Metrics,
+    request: Request,
+    inner: impl FnOnce(Request) -> F,
+) -> Response {
     let begin = Instant::now();
-    let request_id = request_id_of(&request);
-    let method = request.method().clone();
+    let id = request_id_of(&request);
+    let request_id = id.to_str().expect("an id is visible ASCII");
+    let (method, uri) = (request.method().clone(), request.uri().clone());
     // The path without its query, which may hold a token.
-    let span = tracing::info_span!(
-        "request",
-        request.id = %request_id,
-        http.method = %method,
-        http.path = beginning_of(request.uri().path()),
-    );
-    let answer = async {
-        let handled = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-        let response = match handled {
-            Ok(response) => with_options(response, &method),
-            Err(panic) => {
-                tracing::error!(panic = panic_text(&*panic), "a handler panicked");
-                ApiError::new(ErrorCode::Internal).into_response()
-            }
-        };
-        let response = with_body(response, &request_id, &method, &app.metrics);
-        tracing::debug!(http.status = response.status().as_u16(), "request answered");
-        response
+    let span = || {
+        tracing::info_span!(
+            "request",
+            request.id = %request_id,
+            http.method = %method,
+            http.path = beginning_of(uri.path()),
+        )
     };
-    let mut response = answer.instrument(span).await;
+    // Of reports there may be a hundred thousand a second, and a span costs a tenth of one: those have theirs when there
+    // is something to tell. What the registry tells on their way names the job.
+    let is_told_of = method != Method::PATCH || LevelFilter::current() >= LevelFilter::DEBUG;
+    let around = if is_told_of { span() } else { Span::none() };
+    let handled = AssertUnwindSafe(inner(request)).catch_unwind();
+    let handled = handled.instrument(around.clone()).await;
+    let mut response = match handled {
+        Ok(response) if !is_told_of && is_fine(&response) => response,
+        handled => {
+            let span = if is_told_of { around } else { span() };
+            span.in_scope(|| sealed(handled, request_id, &method, metrics))
+        }
+    };
     let (status, kind) = (response.status(), AnswerKind::of(&response));
-    app.metrics.answered(&method, status, kind, begin.elapsed());
-    if let Ok(value) = HeaderValue::from_str(&request_id) {
-        response.headers_mut().insert(X_REQUEST_ID, value);
-    }
+    metrics.answered(&method, status, kind, begin.elapsed());
+    response.headers_mut().insert(X_REQUEST_ID, id);
+    response
+}
+
+/// Whether there is nothing to add to an answer, and nothing to tell of it.
+fn is_fine(response: &Response) -> bool {
+    response.status().is_success() && response.extensions().get::<ApiError>().is_none()
+}
+
+/// What a handler has come to, as the client is to have it.
+fn sealed(
+    handled: Result<Response, Box<dyn Any + Send>>,
+    request_id: &str,
+    method: &Method,
+    metrics: &Metrics,
+) -> Response {
+    let response = match handled {
+        Ok(response) => with_options(response, method),
+        Err(panic) => {
+            tracing::error!(panic = panic_text(&*panic), "a handler panicked");
+            ApiError::new(ErrorCode::Internal).into_response()
+        }
+    };
+    let response = with_body(response, request_id, method, metrics);
+    tracing::debug!(http.status = response.status().as_u16(), "request answered");
     response
 }
 
@@ -74,18 +101,17 @@ fn beginning_of(path: &str) -> &str {
 }
 
 /// The id that a proxy in front has given, if it is a plain word, else a new one.
-fn request_id_of(request: &Request) -> String {
-    let is_plain = |id: &&str| {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/=+".contains(&byte);
-        (1..=REQUEST_ID_BYTES).contains(&id.len()) && id.bytes().all(allowed)
+fn request_id_of(request: &Request) -> HeaderValue {
+    let is_plain = |id: &&HeaderValue| {
+        let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/=+".contains(byte);
+        (1..=REQUEST_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(allowed)
     };
-    let given = request
-        .headers()
-        .get(X_REQUEST_ID)
-        .and_then(|id| id.to_str().ok());
-    given
-        .filter(is_plain)
-        .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+    let given = request.headers().get(X_REQUEST_ID);
+    given.filter(is_plain).cloned().unwrap_or_else(|| {
+        // Without the counter that orders those of one millisecond: all threads would share it.
+        let id = Uuid::new_v7(Timestamp::now(NoContext)).to_string();
+        HeaderValue::try_from(id).expect("a UUID is visible ASCII")
+    })
 }
 
 /// OPTIONS works on every path and has no handlers of its own: what a wrong method is told is

@@ -17,7 +17,7 @@ use super::{
     ApiError, App,
     body::report_id,
     openapi::operations as op,
-    permit::{Cancel, Target, Write},
+    permit::{Cancel, Change, Target, Write},
 };
 use crate::job::{Answer, Command, JobId, Report, Seq, parse_events};
 
@@ -41,18 +41,18 @@ struct EventsAnswer {
 /// Any report without `status` moves a pending job to `processing`; `{}` is a sign of life. Counts and
 /// percentage never go down within an attempt: a late, lower value is accepted and ignored.
 #[utoipa::path(
-    patch, path = "/jobs/{id}", operation_id = "report", tag = "jobs",
+    patch, path = "/api/v1/jobs/{id}", operation_id = "report", tag = "jobs",
     params(op::Report), responses(op::Report), security((), ("bearer" = ["jobs:write"])),
 )]
 pub(super) async fn report(
-    target: Target<Write>,
+    target: Target<Change>,
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     app.usage.take_reports(target.principal.account(), 1)?;
     let body = target.reader(&app).read_json(&headers, body).await?;
-    let addressed = Report::parse(&body, &app.registry.settings().bounds)?;
+    let addressed = Report::parse(&body, &app.registry.bounds())?;
     if addressed.job_id.is_some() {
         return Err(ApiError::invalid(
             "job_id",
@@ -62,11 +62,11 @@ pub(super) async fn report(
     let report_id = report_id(&headers, addressed.report_id)?;
     let command = Command::Report(Box::new(addressed.report));
     let answer = target.job.apply(command, report_id).await?;
-    Ok(Json(ReportAnswer {
+    let body = ReportAnswer {
         answer,
         watchers: target.job.watchers(),
-    })
-    .into_response())
+    };
+    Ok(Json(body).into_response())
 }
 
 /// Send events
@@ -74,17 +74,17 @@ pub(super) async fn report(
 /// One, or up to 1,000 of which all are taken or none. Each is sent to the watchers at once, under its own
 /// name, and kept for those who resume.
 #[utoipa::path(
-    post, path = "/jobs/{id}/events", operation_id = "sendEvents", tag = "jobs",
+    post, path = "/api/v1/jobs/{id}/events", operation_id = "sendEvents", tag = "jobs",
     params(op::Events), responses(op::Events), security((), ("bearer" = ["jobs:write"])),
 )]
 pub(super) async fn events(
-    target: Target<Write>,
+    target: Target<Change>,
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = target.reader(&app).read_json(&headers, body).await?;
-    let (events, from_body) = parse_events(&body, &app.registry.settings().bounds)?;
+    let (events, from_body) = parse_events(&body, &app.registry.bounds())?;
     app.usage
         .take_reports(target.principal.account(), events.len())?;
     let report_id = report_id(&headers, from_body)?;
@@ -97,7 +97,7 @@ pub(super) async fn events(
 /// A built-in worker stops at its next step; another one reads `cancel_requested` in the answer to its
 /// next report. A pending job that nobody has started is cancelled at once.
 #[utoipa::path(
-    post, path = "/jobs/{id}/cancel", operation_id = "cancelJob", tag = "jobs",
+    post, path = "/api/v1/jobs/{id}/cancel", operation_id = "cancelJob", tag = "jobs",
     params(op::Cancel), responses(op::Cancel), security((), ("bearer" = ["jobs:cancel"])),
 )]
 pub(super) async fn cancel(
@@ -118,7 +118,7 @@ pub(super) async fn cancel(
 ///
 /// Its streams end; then every call on it is answered with 410 for a day.
 #[utoipa::path(
-    delete, path = "/jobs/{id}", operation_id = "removeJob", tag = "jobs",
+    delete, path = "/api/v1/jobs/{id}", operation_id = "removeJob", tag = "jobs",
     params(op::Remove), responses(op::Remove), security((), ("bearer" = ["jobs:write"])),
 )]
 pub(super) async fn remove(Target { job, .. }: Target<Write>) -> Result<StatusCode, ApiError> {

@@ -34,7 +34,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 ///
 /// The newest first, page by page, of those that the caller may see.
 #[utoipa::path(
-    get, path = "/jobs", operation_id = "listJobs", tag = "watching",
+    get, path = "/api/v1/jobs", operation_id = "listJobs", tag = "watching",
     params(op::List), responses(op::List), security((), ("bearer" = ["jobs:read"]), ("token" = ["jobs:read"])),
 )]
 pub(super) async fn list(

@@ -39,7 +39,7 @@ const LOOKS: usize = 32;
 /// selected as in the list; without a state these are the unfinished ones and those that ended within the
 /// last ten minutes. The cursor is the last `id`, a time: all kept events since then come again.
 #[utoipa::path(
-    get, path = "/stream", operation_id = "watchJobs", tag = "watching",
+    get, path = "/api/v1/stream", operation_id = "watchJobs", tag = "watching",
     params(op::MultiStream), responses(op::MultiStream), security((), ("bearer" = ["jobs:read"]), ("token" = ["jobs:read"])),
 )]
 pub(super) async fn stream(

@@ -9,13 +9,10 @@
 
 mod cors;
 
-use std::sync::Arc;
-
 use axum::{
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue, Version, header},
-    middleware::Next,
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
 
 use super::{
@@ -115,20 +112,25 @@ impl Origins {
 }
 
 /// Lets a request in, or says what is wrong with where it comes from; answers preflights.
-pub(super) async fn admit(
-    State(app): State<Arc<App>>,
+pub(super) async fn admit<F: Future<Output = Response>>(
+    app: &App,
+    policy: &Policy,
     mut request: Request,
-    next: Next,
-) -> Result<Response, ApiError> {
-    match look_at(&app, &mut request)? {
-        Some(answer) => Ok(answer),
-        None => Ok(next.run(request).await),
+    inner: impl FnOnce(Request) -> F,
+) -> Response {
+    match look_at(app, policy, &mut request) {
+        Ok(Some(answer)) => answer,
+        Ok(None) => inner(request).await,
+        Err(error) => error.into_response(),
     }
 }
 
 /// What [`admit`] does before the request goes on: notes who the client is, or answers at once.
-fn look_at(app: &App, request: &mut Request) -> Result<Option<Response>, ApiError> {
-    let policy = Policy::of(request.extensions());
+fn look_at(
+    app: &App,
+    policy: &Policy,
+    request: &mut Request,
+) -> Result<Option<Response>, ApiError> {
     let origins = &policy.origins;
     let is_open = policy.authenticator.mode() == AuthMode::Open;
     let client = Client::of(request, &origins.proxies);

@@ -24,6 +24,10 @@ pub(super) trait Needs: Send + Sync {
 
     /// Whether the call is what a browser's `EventSource` asks for, or what it falls back to.
     const TAKES_TICKETS: bool = false;
+
+    /// Whether what other nodes have done with the job has to be known before. Where the call is a change of the job,
+    /// the store finds out, in the same round trip.
+    const NEEDS_NEWEST: bool = true;
 }
 
 /// `jobs:read`
@@ -37,6 +41,10 @@ pub(super) enum Watch {}
 /// `jobs:write`
 #[derive(Debug)]
 pub(super) enum Write {}
+
+/// `jobs:write`, for a report or events.
+#[derive(Debug)]
+pub(super) enum Change {}
 
 /// `jobs:cancel`
 #[derive(Debug)]
@@ -116,6 +124,11 @@ impl Needs for Write {
     const SCOPE: Scope = Scope::JobsWrite;
 }
 
+impl Needs for Change {
+    const SCOPE: Scope = Scope::JobsWrite;
+    const NEEDS_NEWEST: bool = false;
+}
+
 impl Needs for Cancel {
     const SCOPE: Scope = Scope::JobsCancel;
 }
@@ -164,7 +177,11 @@ impl<S: Needs> FromRequestParts<Arc<App>> for Target<S> {
         let permit = Permit::<S>::from_request_parts(parts, app).await?;
         app.refuse_while_draining()?;
         let job_id = path_id(parts, app).await;
-        let job = app.job(&permit.policy, &permit.principal, &job_id).await?;
+        let (policy, principal) = (&permit.policy, &permit.principal);
+        let job = match S::NEEDS_NEWEST {
+            true => app.job(policy, principal, &job_id).await?,
+            false => app.job_as_known(policy, principal, &job_id).await?,
+        };
         Ok(Self {
             principal: permit.principal,
             policy: permit.policy,

@@ -4,7 +4,13 @@
 //! So a client that does not read its answer stops its own reports and nobody else's, and one
 //! that leaves takes everything with it but the reports that are under way.
 
-use std::{collections::HashSet, convert::Infallible, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    convert::Infallible,
+    future::pending,
+    pin::pin,
+    sync::Arc,
+};
 
 use axum::{
     body::{Body, BodyDataStream, Bytes},
@@ -12,11 +18,7 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
-use futures_util::{
-    FutureExt as _, StreamExt as _,
-    future::BoxFuture,
-    stream::{self, FuturesOrdered},
-};
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -31,7 +33,7 @@ use super::{
 use crate::{
     auth::Principal,
     job::{Answer, Command, JobId, Report},
-    registry::{RegistryError, Submission},
+    registry::{Gathering, JobHandle, RegistryError, Submission},
 };
 
 /// Refused lines that are told one by one; more are only counted.
@@ -53,8 +55,10 @@ struct Intake {
     /// A line for which it is too early, and when it may be taken. Nothing is read meanwhile: so a
     /// client that sends too fast is slowed down and loses nothing.
     held_back: Option<(String, Instant)>,
-    /// Reports that are applied but not answered, in the order of their lines.
-    under_way: FuturesOrdered<UnderWay>,
+    /// Reports that wait for the next ones before they are applied.
+    gathering: Gathering,
+    /// Reports that are not answered, in the order of their lines.
+    under_way: VecDeque<UnderWay>,
     accepted: u64,
     refused: u64,
     /// Jobs whose cancellation the client was told of.
@@ -66,7 +70,12 @@ struct Intake {
     out: Vec<u8>,
 }
 
-type UnderWay = BoxFuture<'static, (u64, JobId, Result<Answer, RegistryError>)>;
+/// A report on its way.
+struct UnderWay {
+    line: u64,
+    job_id: JobId,
+    submission: Submission,
+}
 
 /// What to do next.
 enum Turn {
@@ -82,7 +91,7 @@ enum Turn {
 /// Lines of NDJSON, each a report with its `job_id`, read as a stream and applied in order per job. A bad
 /// line never stops the rest.
 #[utoipa::path(
-    post, path = "/reports", operation_id = "reportMany", tag = "jobs",
+    post, path = "/api/v1/reports", operation_id = "reportMany", tag = "jobs",
     params(op::Reports), responses(op::Reports), security((), ("bearer" = ["jobs:write"])),
 )]
 pub(super) async fn reports(
@@ -109,7 +118,8 @@ pub(super) async fn reports(
         principal,
         policy,
         body: body.into_data_stream(),
-        under_way: FuturesOrdered::new(),
+        gathering: Gathering::default(),
+        under_way: VecDeque::new(),
         accepted: 0,
         refused: 0,
         told_cancelled: HashSet::new(),
@@ -177,13 +187,13 @@ impl Intake {
         let resume = async {
             match resume_at {
                 Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
+                None => pending().await,
             }
         };
         let is_reading = resume_at.is_none() && !self.lines.has_ended();
         tokio::select! {
             biased;
-            Some((line, job_id, outcome)) = self.under_way.next() => Turn::Answered(line, job_id, outcome),
+            (line, job_id, outcome) = next_answer(&mut self.under_way) => Turn::Answered(line, job_id, outcome),
             () = self.app.registry.draining().cancelled() => Turn::End(Some(ErrorCode::Draining)),
             () = &mut self.ended => Turn::End(Some(ErrorCode::TokenExpired)),
             () = resume => Turn::Resumed,
@@ -201,10 +211,22 @@ impl Intake {
     async fn take_lines(&mut self) {
         while self.held_back.is_none() {
             match self.lines.next_line() {
-                None => return,
+                None => break,
                 Some(Ok(text)) => self.take_or_hold_back(text).await,
                 Some(Err(error)) => self.refuse(self.lines.number(), None, &error),
             }
+        }
+        self.apply_gathered();
+    }
+
+    /// Applies what is gathered, and takes the answers that are there at once.
+    fn apply_gathered(&mut self) {
+        self.gathering.begin();
+        while let Some(first) = self.under_way.front_mut()
+            && let Some(outcome) = first.submission.try_answer()
+            && let Some(UnderWay { line, job_id, .. }) = self.under_way.pop_front()
+        {
+            self.answered(line, job_id, outcome);
         }
     }
 
@@ -216,9 +238,8 @@ impl Intake {
     }
 
     async fn take_line(&mut self, text: &str) {
-        let settings = self.app.registry.settings();
         let line = self.lines.number();
-        let addressed = match Report::parse(text.as_bytes(), &settings.bounds) {
+        let addressed = match Report::parse(text.as_bytes(), &self.app.registry.bounds()) {
             Ok(addressed) => addressed,
             Err(error) => return self.refuse(line, named_job(text), &error.into()),
         };
@@ -229,27 +250,45 @@ impl Intake {
                 &ApiError::invalid("job_id", "must not be missing"),
             );
         };
-        let job = match self
-            .app
-            .job_to_report_on(&self.policy, &self.principal, &job_id)
-            .await
-        {
+        let job = match self.find(&job_id).await {
             Ok(job) => job,
             Err(error) => return self.refuse(line, Some(job_id), &error),
         };
+        if self.under_way.len() >= MOST_UNDER_WAY {
+            self.apply_gathered();
+        }
         while self.under_way.len() >= MOST_UNDER_WAY {
-            if let Some((line, job_id, outcome)) = self.under_way.next().await {
-                self.answered(line, job_id, outcome);
-            }
+            let (line, job_id, outcome) = next_answer(&mut self.under_way).await;
+            self.answered(line, job_id, outcome);
         }
         let command = Command::Report(Box::new(addressed.report));
         // Submitted here and now: that fixes the order of a job's reports.
-        let submission: Submission = job.submit(command, addressed.report_id);
-        self.under_way.push_back(
-            submission
-                .map(move |outcome| (line, job_id, outcome))
-                .boxed(),
-        );
+        let submission = job.submit_into(&mut self.gathering, command, addressed.report_id);
+        self.under_way.push_back(UnderWay {
+            line,
+            job_id,
+            submission,
+        });
+    }
+
+    /// The job that a line is about. To look for one that is not at hand takes time, in which what is
+    /// gathered must not wait.
+    async fn find(&mut self, job_id: &JobId) -> Result<JobHandle, ApiError> {
+        let Self {
+            app,
+            policy,
+            principal,
+            gathering,
+            ..
+        } = self;
+        let mut found = pin!(app.job_to_report_on(policy, principal, job_id));
+        match found.as_mut().now_or_never() {
+            Some(found) => found,
+            None => {
+                gathering.begin();
+                found.await
+            }
+        }
     }
 
     fn answered(&mut self, line: u64, job_id: JobId, outcome: Result<Answer, RegistryError>) {
@@ -307,7 +346,9 @@ impl Intake {
             #[serde(skip_serializing_if = "Option::is_none")]
             error: Option<LineError<'a>>,
         }
-        while let Some((line, job_id, outcome)) = self.under_way.next().await {
+        self.apply_gathered();
+        while !self.under_way.is_empty() {
+            let (line, job_id, outcome) = next_answer(&mut self.under_way).await;
             self.answered(line, job_id, outcome);
         }
         let error = reason.map(|code| LineError {
@@ -326,6 +367,19 @@ impl Intake {
         serde_json::to_writer(&mut self.out, line).expect("a line of the answer serializes");
         self.out.push(b'\n');
     }
+}
+
+/// The answer to the first report of those; none ever, when there is none. Cancel-safe.
+async fn next_answer(
+    under_way: &mut VecDeque<UnderWay>,
+) -> (u64, JobId, Result<Answer, RegistryError>) {
+    let Some(first) = under_way.front_mut() else {
+        return pending().await;
+    };
+    let (line, job_id) = (first.line, first.job_id.clone());
+    let outcome = (&mut first.submission).await;
+    under_way.pop_front();
+    (line, job_id, outcome)
 }
 
 #[derive(Serialize)]

@@ -69,7 +69,7 @@ enum BrokenOff {
 ///
 /// Page by page, also while the job runs.
 #[utoipa::path(
-    get, path = "/jobs/{id}/results", operation_id = "getResults", tag = "results",
+    get, path = "/api/v1/jobs/{id}/results", operation_id = "getResults", tag = "results",
     params(op::ResultsPage), responses(op::ResultsPage), security((), ("bearer" = ["jobs:read"]), ("token" = ["jobs:read"])),
 )]
 pub(super) async fn page(
@@ -107,7 +107,7 @@ pub(super) async fn page(
 ///
 /// As one file, streamed.
 #[utoipa::path(
-    get, path = "/jobs/{id}/download", operation_id = "downloadResults", tag = "results",
+    get, path = "/api/v1/jobs/{id}/download", operation_id = "downloadResults", tag = "results",
     params(op::Download), responses(op::Download), security((), ("bearer" = ["jobs:read"]), ("token" = ["jobs:read"])),
 )]
 pub(super) async fn download(

@@ -35,7 +35,7 @@ const LONGEST_WAIT: u64 = 60;
 ///
 /// The same as `/jobs/{id}/status`.
 #[utoipa::path(
-    get, path = "/jobs/{id}", operation_id = "getJob", tag = "watching",
+    get, path = "/api/v1/jobs/{id}", operation_id = "getJob", tag = "watching",
     params(op::Status), responses(op::Status), security((), ("bearer" = ["jobs:read"]), ("token" = ["jobs:read"]), ("ticket" = []), ("cookie" = [])),
 )]
 pub(super) async fn job(
@@ -54,7 +54,7 @@ pub(super) async fn job(
 /// With `wait` it is a long poll: it waits for something newer than `after`, at the stream's pace, and
 /// answers at once when the job is finished, or with what is there when the time is up.
 #[utoipa::path(
-    get, path = "/jobs/{id}/status", operation_id = "getStatus", tag = "watching",
+    get, path = "/api/v1/jobs/{id}/status", operation_id = "getStatus", tag = "watching",
     params(op::Status), responses(op::Status), security((), ("bearer" = ["jobs:read"]), ("token" = ["jobs:read"]), ("ticket" = []), ("cookie" = [])),
 )]
 pub(super) async fn status(

@@ -66,7 +66,7 @@ struct Closing<B> {
 /// Server-sent events: the status first, then every change, to the job's end. The cursor is the last `id`;
 /// one that is malformed or unknown is as good as `0`.
 #[utoipa::path(
-    get, path = "/jobs/{id}/stream", operation_id = "watchJob", tag = "watching",
+    get, path = "/api/v1/jobs/{id}/stream", operation_id = "watchJob", tag = "watching",
     params(op::Stream), responses(op::Stream), security((), ("bearer" = ["jobs:read"]), ("token" = ["jobs:read"]), ("ticket" = []), ("cookie" = [])),
 )]
 pub(super) async fn stream(

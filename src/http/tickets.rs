@@ -12,7 +12,6 @@ use axum::{
     body::Body,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, header, request::Parts},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -50,7 +49,7 @@ struct CookieSlot(Arc<OnceLock<HeaderValue>>);
 /// Used as `?ticket=` within its time it sets a cookie for this job's stream and status, so that the
 /// browser's own reconnects, which repeat the used ticket, work.
 #[utoipa::path(
-    post, path = "/jobs/{id}/ticket", operation_id = "buyTicket", tag = "watching",
+    post, path = "/api/v1/jobs/{id}/ticket", operation_id = "buyTicket", tag = "watching",
     params(op::Ticket), responses(op::Ticket), security((), ("bearer" = ["jobs:read"])),
 )]
 pub(super) async fn sell(
@@ -77,14 +76,17 @@ pub(super) async fn sell(
 }
 
 /// Puts the cookie on the answer to a request whose ticket was used.
-pub(super) async fn carry_cookie(mut request: Request, next: Next) -> Response {
+pub(super) async fn carry_cookie<F: Future<Output = Response>>(
+    mut request: Request,
+    inner: impl FnOnce(Request) -> F,
+) -> Response {
     let has_query = request.uri().query().is_some_and(|query| !query.is_empty());
     if !has_query {
-        return next.run(request).await;
+        return inner(request).await;
     }
     let slot = CookieSlot::default();
     request.extensions_mut().insert(slot.clone());
-    let mut response = next.run(request).await;
+    let mut response = inner(request).await;
     if let Some(cookie) = slot.0.get() {
         let headers = response.headers_mut();
         headers.append(header::SET_COOKIE, cookie.clone());
@@ -197,8 +199,8 @@ fn set_cookie(mint: &PassMint, pass: &Pass, parts: &Parts, now: u64) -> HeaderVa
 }
 
 /// The job's path as the browser wrote it, escapes included: it compares letter by letter.
-fn job_path(routed: &str) -> String {
-    let id = routed.split('/').nth(2).unwrap_or_default();
+fn job_path(requested: &str) -> String {
+    let id = requested.split('/').nth(4).unwrap_or_default();
     format!("/api/v1/jobs/{id}")
 }
 

@@ -41,6 +41,11 @@ impl FieldError {
 
 /// Parses a JSON body; the error names the field that does not fit.
 pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, FieldError> {
+    // To keep track of the field that is read costs as much again as to read it, and only an error needs it.
+    serde_json::from_slice(body).or_else(|_| parse_and_track(body))
+}
+
+fn parse_and_track<T: DeserializeOwned>(body: &[u8]) -> Result<T, FieldError> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();

@@ -8,12 +8,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{
+    oneshot::{self, error::TryRecvError},
+    watch,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Inner, RegistryError, Settings,
-    slot::{Errand, Slot},
+    slot::{Errand, Gathering, Slot},
 };
 use crate::{
     hub::Snapshot,
@@ -69,6 +72,19 @@ impl JobHandle {
     pub fn submit(&self, command: Command, report_id: Option<ReportId>) -> Submission {
         self.slot
             .enqueue(&self.inner, Errand::Apply(command), report_id)
+    }
+
+    /// The same for one of many that come at once, for the same job or for others: their work begins with
+    /// [`Gathering::begin`], a commit for each job.
+    pub fn submit_into(
+        &self,
+        gathering: &mut Gathering,
+        command: Command,
+        report_id: Option<ReportId>,
+    ) -> Submission {
+        let errand = Errand::Apply(command);
+        self.slot
+            .enqueue_into(gathering, &self.inner, errand, report_id)
     }
 
     /// Queues commands that belong together, result rows with the progress that they are, say:
@@ -182,6 +198,17 @@ impl JobHandle {
 impl fmt::Debug for JobHandle {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_tuple("JobHandle").field(self.id()).finish()
+    }
+}
+
+impl Submission {
+    /// The answer, when it is there already; to be asked for once.
+    pub fn try_answer(&mut self) -> Option<Result<Answer, RegistryError>> {
+        match self.0.try_recv() {
+            Ok(answer) => Some(answer),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Closed) => Some(Err(RegistryError::Interrupted)),
+        }
     }
 }
 

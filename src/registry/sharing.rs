@@ -140,19 +140,9 @@ impl Inner {
         }
     }
 
-    /// The slots that `wanted` says yes to.
-    fn slots_where(&self, wanted: impl Fn(&Arc<Slot>) -> bool) -> Vec<Arc<Slot>> {
-        let slots = self.read_slots();
-        slots
-            .values()
-            .filter(|slot| wanted(slot))
-            .cloned()
-            .collect()
-    }
-
     /// Brings every job up to date that is followed and has moved.
     async fn check_the_followed(self: &Arc<Self>, shared: &dyn Shared) {
-        let followed = self.slots_where(|slot| slot.is_followed());
+        let followed = self.slots.filtered(|slot| slot.is_followed());
         for slots in followed.chunks(SLICE) {
             let origins: Vec<&Origin> = slots.iter().map(|slot| slot.origin()).collect();
             let Ok(seqs) = shared.seqs(&origins).await else {
@@ -169,15 +159,15 @@ impl Inner {
 
     /// Lets go of slots that nobody has used for a while.
     fn let_go_of_the_idle(&self) {
-        let mut slots = self.write_slots();
         // Nobody but the map holds it, and without the map nobody gets hold of it.
-        slots.retain(|_, slot| Arc::strong_count(slot) > 1 || !slot.is_idle_for(IDLE));
+        let is_used = |slot: &Arc<Slot>| Arc::strong_count(slot) > 1 || !slot.is_idle_for(IDLE);
+        self.slots.retain(is_used);
     }
 
     /// Puts the jobs back that are held here, into a store that has lost what it held. One that
     /// fails is put back when it is next looked at.
     async fn put_back(self: Arc<Self>) {
-        let held = self.slots_where(|_| true);
+        let held = self.slots.filtered(|_| true);
         let putting_back = stream::iter(held).map(|slot| {
             let inner = &self;
             async move {
@@ -218,7 +208,7 @@ async fn sweep(inner: Arc<Inner>) {
     loop {
         pause().await;
         inner.let_go_of_the_idle();
-        let mut followed = inner.slots_where(|slot| slot.is_followed());
+        let mut followed = inner.slots.filtered(|slot| slot.is_followed());
         for slot in &followed {
             slot.unfollow(UNWATCHED);
         }

@@ -11,12 +11,11 @@ mod batch;
 mod catching_up;
 mod follow;
 mod serve;
+mod writer;
 
 use std::{
     collections::VecDeque,
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, OnceLock, atomic::AtomicBool},
-    task::Context,
     time::{Duration, Instant},
 };
 
@@ -24,14 +23,16 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{Inner, RegistryError, handle::Submission, timekeeper::Alarm};
-use follow::Heard;
-
 use crate::{
     hub::Hub,
     job::{Answer, Command, Job, JobId, Ledger, Origin, ReportId, Timestamp},
     metrics::{Outcome as Reported, RegistryMetrics},
     store::{Following, Stored},
 };
+use follow::Heard;
+use writer::run_writer;
+
+pub use writer::Gathering;
 
 /// How many requests one commit takes; more wait for the next, so that answers do not starve.
 const MOST_REQUESTS: usize = 256;
@@ -163,61 +164,6 @@ impl Request {
     }
 }
 
-/// Serves what waits. A store that answers at once is served on the spot; otherwise, and for
-/// what has come meanwhile, a task of its own goes on: a client that leaves takes no commit with
-/// it, and one that stays does not work for all others.
-fn run_writer(slot: Arc<Slot>, inner: Arc<Inner>) {
-    let mut work: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(work_off(slot, inner));
-    let mut context = Context::from_waker(std::task::Waker::noop());
-    if work.as_mut().poll(&mut context).is_pending() {
-        tokio::spawn(work);
-    }
-}
-
-async fn work_off(slot: Arc<Slot>, inner: Arc<Inner>) {
-    let mut shift = Shift {
-        slot: &slot,
-        is_over: false,
-    };
-    while !shift.is_over {
-        if let Some(requests) = slot.take_requests() {
-            slot.serve(&inner, requests).await;
-        }
-        {
-            // Whether the queue is empty and whether a writer is at work change together, else a
-            // request that arrives in between would wait for ever.
-            let mut desk = slot.lock();
-            desk.is_busy = !desk.queue.is_empty();
-            shift.is_over = !desk.is_busy;
-        }
-        if !shift.is_over {
-            tokio::task::yield_now().await;
-        }
-    }
-}
-
-/// A writer's time at the desk. When it is cut off, by a panic in a commit or by the end of the
-/// runtime, the outcome is unknown: what still waits is told so rather than left to wait, and
-/// the next request finds the desk free.
-struct Shift<'slot> {
-    slot: &'slot Slot,
-    is_over: bool,
-}
-
-impl Drop for Shift<'_> {
-    fn drop(&mut self) {
-        if !self.is_over {
-            let mut desk = self.slot.lock();
-            desk.is_busy = false;
-            desk.is_doubtful = true;
-            // Dropping a request answers it.
-            let stranded = std::mem::take(&mut desk.queue);
-            drop(desk);
-            drop(stranded);
-        }
-    }
-}
-
 impl Slot {
     /// The slot of a job. One that others could already change needs [`Slot::verify`].
     pub(super) fn new(hub: Hub, stored: Stored, is_verified: bool) -> Self {
@@ -298,24 +244,42 @@ impl Slot {
         submissions
     }
 
+    /// Queues an errand that is done with others; see [`Gathering`].
+    pub(super) fn enqueue_into(
+        self: &Arc<Self>,
+        gathering: &mut Gathering,
+        inner: &Arc<Inner>,
+        errand: Errand,
+        report_id: Option<ReportId>,
+    ) -> Submission {
+        let (request, submission) = Request::new(errand, inner.clock.now(), report_id);
+        if self.queue([request]) {
+            let writer = (Arc::clone(self), Arc::clone(inner));
+            gathering.writers.push(writer);
+        }
+        submission
+    }
+
     fn enqueue_all(
         self: &Arc<Self>,
         inner: &Arc<Inner>,
         requests: impl IntoIterator<Item = Request>,
     ) {
-        let is_writer_needed = {
-            let mut desk = self.lock();
-            for request in requests {
-                if request.is_asked {
-                    desk.used_at = Instant::now();
-                }
-                desk.queue.push_back(request);
-            }
-            !std::mem::replace(&mut desk.is_busy, true)
-        };
-        if is_writer_needed {
+        if self.queue(requests) {
             run_writer(Arc::clone(self), Arc::clone(inner));
         }
+    }
+
+    /// Whether the caller has to see to it that a writer begins.
+    fn queue(&self, requests: impl IntoIterator<Item = Request>) -> bool {
+        let mut desk = self.lock();
+        for request in requests {
+            if request.is_asked {
+                desk.used_at = Instant::now();
+            }
+            desk.queue.push_back(request);
+        }
+        !std::mem::replace(&mut desk.is_busy, true)
     }
 
     /// Waits until the slot shows at least what the store held when it was made known to others.

@@ -27,7 +27,7 @@ use super::{
 use crate::job::{Answer, Job, JobId, Ledger, Origin, ReportId, Seq, Timestamp};
 use events::{EventBudget, EventLog};
 use index::Index;
-use record::{Record, RecordState};
+use record::{Record, RecordState, Records};
 use tally::Tally;
 use values::Values;
 
@@ -59,6 +59,8 @@ pub struct Memory {
     // The locks are held for single operations, never across an await. Where two are needed they
     // are taken in this order: the index, the budget's queue, a record.
     index: RwLock<Index>,
+    /// The index's own, so that a change of one job does not wait for others.
+    jobs: Arc<Records>,
     tally: Arc<Tally>,
     budget: EventBudget,
     /// Taken alone.
@@ -74,6 +76,7 @@ impl Memory {
         let index = Index::default();
         Self {
             limits,
+            jobs: Arc::clone(&index.jobs),
             tally: Arc::clone(&index.tally),
             index: RwLock::new(index),
             budget: EventBudget::new(limits.event_bytes),
@@ -96,9 +99,8 @@ impl Memory {
 
     /// The record of that very job.
     fn record(&self, origin: &Origin) -> Option<Arc<Record>> {
-        let index = self.read();
-        let record = index.jobs.get(&origin.job_id)?;
-        (record.incarnation == origin.incarnation).then(|| Arc::clone(record))
+        let record = self.jobs.get(&origin.job_id)?;
+        (record.incarnation == origin.incarnation).then_some(record)
     }
 
     /// Looks at up to [`LIST_SLICE`] jobs below `before`, which it moves; says whether there are no
@@ -154,7 +156,7 @@ impl Store for Memory {
     async fn create(&self, job: &Job, input: Option<&Input>) -> Result<Created, StoreError> {
         let now = job.origin.created_at;
         let mut index = self.write();
-        if let Some(record) = index.jobs.get(job.id()).cloned() {
+        if let Some(record) = index.jobs.get(job.id()) {
             let state = record.lock();
             if !is_expired(&state.job, now) {
                 return Ok(Created::Exists(state.stored()));
@@ -190,7 +192,7 @@ impl Store for Memory {
             state: Mutex::new(state),
             input: input.cloned(),
         };
-        index.jobs.insert(job.id().clone(), Arc::new(record));
+        index.jobs.insert(job.id().clone(), record);
         index.trim(&self.limits, &self.budget);
         Ok(Created::Done(seq))
     }

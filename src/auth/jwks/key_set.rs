@@ -7,7 +7,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    auth::public_key::{LEAST_RSA_BITS, MOST_RSA_BITS},
+    auth::{
+        public_key::{LEAST_RSA_BITS, MOST_RSA_BITS},
+        verified::VerifiedTokens,
+    },
     config::JwtAlgorithm,
 };
 
@@ -16,7 +19,11 @@ const MOST_KEYS: usize = 100;
 
 /// The keys that verify with one algorithm.
 #[derive(Default)]
-pub(in crate::auth) struct KeySet(Vec<Entry>);
+pub(in crate::auth) struct KeySet {
+    entries: Vec<Entry>,
+    /// What they have verified, which none of a newer reading needs to.
+    pub(in crate::auth) verified: VerifiedTokens,
+}
 
 struct Entry {
     kid: Option<String>,
@@ -57,12 +64,15 @@ impl KeySet {
             let key = jwk.key(algorithm)?;
             Some(Entry { kid: jwk.kid, key })
         });
-        Ok(Self(fitting.take(MOST_KEYS).collect()))
+        Ok(Self {
+            entries: fitting.take(MOST_KEYS).collect(),
+            verified: VerifiedTokens::default(),
+        })
     }
 
     /// How many keys there are.
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.entries.len()
     }
 
     /// The keys that a token with this `kid` may be signed with: those of that name, of which an issuer may have
@@ -71,12 +81,12 @@ impl KeySet {
         &self,
         kid: Option<&str>,
     ) -> impl Iterator<Item = &DecodingKey> {
-        let is_only = self.0.len() == 1;
+        let is_only = self.entries.len() == 1;
         let fits = move |entry: &&Entry| match kid {
             Some(kid) => entry.kid.as_deref() == Some(kid),
             None => is_only,
         };
-        self.0.iter().filter(fits).map(|entry| &entry.key)
+        self.entries.iter().filter(fits).map(|entry| &entry.key)
     }
 }
 

@@ -64,7 +64,7 @@ struct Made {
 /// `jobs:read` besides, and a `job_id` or an `Idempotency-Key`: the same request again finds the job, and with
 /// the last id goes on behind that. Refusals have their status codes. Whoever leaves cancels nothing.
 #[utoipa::path(
-    post, path = "/jobs", operation_id = "createJob", tag = "jobs",
+    post, path = "/api/v1/jobs", operation_id = "createJob", tag = "jobs",
     params(op::Create), responses(op::Create), security((), ("bearer" = ["jobs:write"])),
 )]
 pub(in crate::http) async fn create(

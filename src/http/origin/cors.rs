@@ -3,17 +3,14 @@
 //! Not tower-http's layer: it takes every OPTIONS for a preflight, which would then no longer be
 //! answered with `Allow`, and tells origins that may nothing which headers and credentials would do.
 
-use std::sync::Arc;
-
 use axum::{
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderValue, Method, StatusCode, header},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 
-use super::only_origin;
-use crate::http::App;
+use super::{Origins, only_origin};
+use crate::view::Views;
 
 /// The methods that have routes.
 const METHODS: &str = "GET, HEAD, POST, PATCH, DELETE";
@@ -28,19 +25,17 @@ const EXPOSED_HEADERS: &str = "ETag, Location, Retry-After, X-Request-Id";
 /// Seconds for which a preflight holds: as long as Chromium keeps one.
 const MAX_AGE: &str = "7200";
 
-/// Tells the browser which pages may read the answer; around everything, so that errors are told too,
-/// and therefore the place where a request is given its policy.
-pub(in crate::http) async fn share(
-    State(app): State<Arc<App>>,
-    mut request: Request,
-    next: Next,
+/// Tells the browser which pages may read the answer; around everything, so that errors are told too.
+pub(in crate::http) async fn share<F: Future<Output = Response>>(
+    views: &Views,
+    origins: &Origins,
+    request: Request,
+    inner: impl FnOnce(Request) -> F,
 ) -> Response {
     let origin = only_origin(request.headers()).cloned();
-    let policy = app.policy();
-    let is_public = app.views.is_public(request.uri().path());
-    let origin = origin.filter(|origin| policy.origins.allows(origin));
-    request.extensions_mut().insert(policy);
-    let mut response = next.run(request).await;
+    let is_public = views.is_public(request.uri().path());
+    let origin = origin.filter(|origin| origins.allows(origin));
+    let mut response = inner(request).await;
     let headers = response.headers_mut();
     // Always, since a cache in between may meet other origins than this one.
     headers.append(header::VARY, HeaderValue::from_static("Origin"));

@@ -61,7 +61,7 @@ struct Appending {
 /// it comes, 1,000 rows at a time, and a bad line ends it with the rows before its portion kept. Under an
 /// `Idempotency-Key` the same body can be sent again, however far it came: no row is there twice.
 #[utoipa::path(
-    post, path = "/jobs/{id}/results", operation_id = "appendResults", tag = "results",
+    post, path = "/api/v1/jobs/{id}/results", operation_id = "appendResults", tag = "results",
     params(op::AppendResults), responses(op::AppendResults), security((), ("bearer" = ["jobs:write"])),
 )]
 pub(in crate::http) async fn append(

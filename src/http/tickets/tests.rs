@@ -34,11 +34,11 @@ fn attributes(expires_at: Option<u64>, routed: &str, is_https: bool) -> String {
 #[test]
 fn the_cookie_is_for_the_path_of_its_job_and_for_no_script() {
     assert_eq!(
-        attributes(None, "/jobs/a/stream", false),
+        attributes(None, "/api/v1/jobs/a/stream", false),
         "Path=/api/v1/jobs/a; HttpOnly; SameSite=Strict"
     );
     assert_eq!(
-        attributes(Some(NOW + 90), "/jobs/a", false),
+        attributes(Some(NOW + 90), "/api/v1/jobs/a", false),
         "Path=/api/v1/jobs/a; HttpOnly; SameSite=Strict; Max-Age=90"
     );
 }
@@ -46,7 +46,7 @@ fn the_cookie_is_for_the_path_of_its_job_and_for_no_script() {
 #[test]
 fn under_https_the_cookie_is_secure() {
     assert_eq!(
-        attributes(None, "/jobs/a/status", true),
+        attributes(None, "/api/v1/jobs/a/status", true),
         "Path=/api/v1/jobs/a; HttpOnly; SameSite=Strict; Secure"
     );
 }
@@ -54,7 +54,7 @@ fn under_https_the_cookie_is_secure() {
 #[test]
 fn the_path_is_written_as_the_browser_wrote_it() {
     assert_eq!(
-        attributes(None, "/jobs/%61%3A/stream?x=/y/z", false),
+        attributes(None, "/api/v1/jobs/%61%3A/stream?x=/y/z", false),
         "Path=/api/v1/jobs/%61%3A; HttpOnly; SameSite=Strict"
     );
 }

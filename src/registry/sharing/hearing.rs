@@ -19,14 +19,12 @@ pub(super) async fn hear(inner: Arc<Inner>) {
     loop {
         match shared.next_notice().await {
             Notice::Change { prev, job, events } => {
-                let held = inner.read_slots().get(job.id()).cloned();
-                if let Some(slot) = held {
+                if let Some(slot) = inner.slots.get(job.id()) {
                     slot.hear(&inner, prev, job, events);
                 }
             }
             Notice::Touched(job_id) => {
-                let held = inner.read_slots().get(&job_id).cloned();
-                if let Some(slot) = held {
+                if let Some(slot) = inner.slots.get(&job_id) {
                     slot.freshen_soon(&inner);
                 }
             }
@@ -80,7 +78,7 @@ impl Inner {
     /// Holds a job that is about to be watched, maybe by many: they all find this slot, and have it read
     /// the store once.
     fn hold_what_entered(self: &Arc<Self>, job: &Arc<Job>) {
-        if self.read_slots().contains_key(job.id()) {
+        if self.slots.get(job.id()).is_some() {
             return;
         }
         let registry = Registry {

@@ -1,6 +1,6 @@
 //! Several requests applied one after the other, to be committed as one change.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use uuid::Uuid;
 
@@ -16,8 +16,10 @@ use crate::{
 
 /// What a run of requests comes to. Seqs are still *places*: 1 for the commit's first change.
 pub(super) struct Batch {
-    /// The job after all of them; its `seq` is the one before until [`Batch::settle`].
-    pub(super) job: Job,
+    /// The job before the first of them, with the seq that the commit is made on.
+    before: Arc<Job>,
+    /// The job after the last of them, still with that seq; `None` when all were refused.
+    after: Option<Job>,
     /// Whether the status itself changed.
     pub(super) is_status: bool,
     /// When the last request came.
@@ -61,14 +63,15 @@ enum Outcome {
 impl Batch {
     /// Applies `requests` to `current` in order. One that is refused leaves the others alone.
     pub(super) fn step(
-        current: &Job,
+        current: &Arc<Job>,
         ledger: &Ledger,
         requests: &[Request],
         settings: &Settings,
     ) -> Self {
         let now = requests.last().map_or(current.updated_at, |last| last.at);
         let mut batch = Self {
-            job: current.clone(),
+            before: Arc::clone(current),
+            after: None,
             is_status: false,
             now,
             // Without a pace, whoever keeps up gets every report.
@@ -80,7 +83,7 @@ impl Batch {
             has_nameless_rows: false,
             remembered: Vec::new(),
             outcomes: Vec::with_capacity(requests.len()),
-            nonce: Uuid::now_v7(),
+            nonce: Uuid::new_v4(),
             is_replaceable: true,
         };
         for request in requests {
@@ -106,11 +109,12 @@ impl Batch {
                 return Outcome::Placed(*place, answer.clone());
             }
         }
-        let change = match step(&self.job, command, bounds, request.at) {
+        let change = match step(self.job(), command, bounds, request.at) {
             Ok(change) => change,
             Err(refusal) => return Outcome::Refused(refusal.into()),
         };
-        self.job = change.job;
+        let job = &*self.after.insert(change.job);
+        let answer = answer_of(job);
         self.is_status |= change.is_status;
         self.is_replaceable &= change.is_replaceable && request.report_id.is_none();
         match command.inner() {
@@ -129,9 +133,8 @@ impl Batch {
         let is_change = change.is_status || matches!(command.inner(), Command::Events(_));
         if is_change && self.is_every_change_shown {
             self.steps
-                .push((self.job.clone(), self.positions, change.is_status));
+                .push((job.clone(), self.positions, change.is_status));
         }
-        let answer = answer_of(&self.job);
         if let Some(report_id) = &request.report_id {
             self.remembered
                 .push((report_id.clone(), self.positions, answer.clone()));
@@ -145,7 +148,20 @@ impl Batch {
         self.positions > 0
             || !self.rows.is_empty()
             || !self.remembered.is_empty()
-            || (is_shared && !self.job.is_finished() && self.has_sign_of_life())
+            || (is_shared && !self.job().is_finished() && self.has_sign_of_life())
+    }
+
+    /// The job after all of them, with the seq of the one before.
+    pub(super) fn job(&self) -> &Job {
+        self.after.as_ref().unwrap_or(&self.before)
+    }
+
+    /// The same once nothing else is asked of it but to answer.
+    pub(super) fn take_job(&mut self) -> Arc<Job> {
+        match self.after.take() {
+            Some(job) => Arc::new(job),
+            None => Arc::clone(&self.before),
+        }
     }
 
     fn has_sign_of_life(&self) -> bool {
@@ -179,7 +195,7 @@ impl Batch {
 
     pub(super) fn commit(&self) -> Commit<'_> {
         Commit {
-            job: &self.job,
+            job: self.job(),
             positions: self.positions,
             events: &self.events,
             rows: &self.rows,
@@ -192,7 +208,9 @@ impl Batch {
 
     /// Puts the seqs that the store assigned in the place of places.
     pub(super) fn settle(&mut self, prev: Seq, first: Seq) {
-        self.job.seq = Committed::seq_at(prev, first, self.positions);
+        if let Some(job) = &mut self.after {
+            job.seq = Committed::seq_at(prev, first, self.positions);
+        }
         let outcomes = self
             .outcomes
             .iter_mut()
@@ -209,15 +227,21 @@ impl Batch {
         }
     }
 
-    /// What watchers are shown, in order: each change, or all of them as one.
-    pub(super) fn stages(&mut self, prev: Seq, first: Seq) -> Vec<Stage> {
-        let mut steps = std::mem::take(&mut self.steps);
+    /// What watchers are shown, in order: each change, or all of them as one, which `job` is.
+    pub(super) fn stages(&mut self, job: &Arc<Job>, prev: Seq, first: Seq) -> Vec<Stage> {
+        let steps = mem::take(&mut self.steps);
+        let mut steps: Vec<_> = steps
+            .into_iter()
+            .map(|(job, place, is_status)| {
+                let seq = Committed::seq_at(prev, first, place);
+                (Arc::new(Job { seq, ..job }), place, is_status)
+            })
+            .collect();
         if !self.is_every_change_shown && self.positions > 0 {
-            steps.push((self.job.clone(), self.positions, self.is_status));
+            steps.push((Arc::clone(job), self.positions, self.is_status));
         }
         let mut events = self.events.drain(..).peekable();
-        let stage = |(job, place, is_status): (Job, u64, bool)| {
-            let seq = Committed::seq_at(prev, first, place);
+        let stage = |(job, place, is_status): (Arc<Job>, u64, bool)| {
             let mut shown = Vec::new();
             while let Some((place, event)) = events.next_if(|(at, _)| *at <= place) {
                 let seq = Committed::seq_at(prev, first, place);
@@ -225,7 +249,7 @@ impl Batch {
                 shown.push(Event { seq, name, data });
             }
             Stage {
-                job: Arc::new(Job { seq, ..job }),
+                job,
                 events: shown,
                 is_status,
             }

@@ -88,7 +88,7 @@ impl Slot {
         let begin = Instant::now();
         let mut knows_answers = !inner.is_shared();
         while begin.elapsed() < CONFLICT_PATIENCE {
-            let batch = {
+            let mut batch = {
                 let desk = self.lock();
                 Batch::step(
                     &desk.current,
@@ -106,14 +106,14 @@ impl Slot {
             }
             if !batch.needs_commit(inner.is_shared()) {
                 // Other nodes may know what makes a refusal wrong.
-                let before = batch.job.seq;
+                let before = batch.job().seq;
                 if let Err(error) = self.catch_up(inner).await {
                     return answer_all(inner, requests, &error);
                 }
                 if self.lock().current.seq != before {
                     continue;
                 }
-                self.keep(inner, Arc::new(batch.job.clone()));
+                self.keep(inner, batch.take_job());
                 return batch.answer(requests, &inner.metrics);
             }
             match self.commit(inner, &batch).await {
@@ -174,7 +174,7 @@ impl Slot {
     /// same; and once more to do it, when other nodes use it too: then it is the way there that
     /// failed, as a rule, which is another one by now.
     async fn commit(&self, inner: &Inner, batch: &Batch) -> Result<Committed, StoreError> {
-        let prev = batch.job.seq;
+        let prev = batch.job().seq;
         let done = |stored: &Stored| {
             let first = batch.first_if_done(stored)?;
             Some(Committed::Done { prev, first })
@@ -249,14 +249,14 @@ impl Slot {
         first: Seq,
     ) {
         batch.settle(prev, first);
-        let job = Arc::new(batch.job.clone());
+        let job = batch.take_job();
         {
             let mut desk = self.lock();
             for (report_id, answer) in batch.remembered() {
                 desk.ledger.remember(report_id, answer, batch.now);
             }
         }
-        for stage in batch.stages(prev, first) {
+        for stage in batch.stages(&job, prev, first) {
             let reminder =
                 self.hub
                     .publish(stage.job, &stage.events, stage.is_status, Instant::now());

@@ -8,10 +8,14 @@
 //! place.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
-    sync::{Arc, Mutex, MutexGuard},
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
+use dashmap::{DashMap, Entry};
 use uuid::Uuid;
 
 use crate::{
@@ -56,23 +60,23 @@ pub(super) enum After {
 }
 
 /// See the module.
+///
+/// Reports on one job do not wait for those on another: what is known of jobs stands in a map of many parts, each
+/// behind a lock of its own, which is held for a look at a single job and never while the disk is waited for.
 #[derive(Debug, Default)]
 pub(super) struct Front {
-    // A plain lock: sections are short, look up single jobs and never wait for the disk.
-    desk: Mutex<Desk>,
-}
-
-#[derive(Debug, Default)]
-struct Desk {
-    /// Whether changes may be answered before they are on disk.
-    is_open: bool,
-    known: HashMap<JobId, Known>,
-    /// Jobs with progress that waits, oldest first.
-    queue: VecDeque<JobId>,
-    /// The newest seq of any job: a clock that steps back takes no job's seqs below it.
-    newest: Seq,
+    known: DashMap<JobId, Known>,
+    /// Jobs with progress that waits, oldest first. A report comes here only when its job is not there yet, and
+    /// then while it holds its job's part of the map.
+    queue: Mutex<VecDeque<JobId>>,
+    /// Whether changes may be answered before they are on disk. Looked at with a job's part of the map held: so
+    /// whoever closes this, and goes through the map then, finds every change that was let in.
+    is_open: AtomicBool,
+    /// The newest seq of any job: a clock that steps back takes no job's seqs below it. Like the next it guards no
+    /// other memory.
+    newest: AtomicU64,
     /// The highest seq that may be shown before the disk knows of a higher one.
-    ceiling: Seq,
+    ceiling: AtomicU64,
 }
 
 impl Known {
@@ -90,32 +94,29 @@ impl Known {
 }
 
 impl Front {
-    fn lock(&self) -> MutexGuard<'_, Desk> {
-        self.desk
+    fn queue(&self) -> MutexGuard<'_, VecDeque<JobId>> {
+        self.queue
             .lock()
-            .expect("no section under the front's lock panics")
+            .expect("no section under the queue's lock panics")
     }
 
     /// Begins anew with what the file says. `is_open`: whether anything is answered before it is on
     /// disk.
     pub(super) fn open(&self, newest: Seq, ceiling: Seq, is_open: bool) {
-        let mut desk = self.lock();
-        desk.newest = desk.newest.max(newest);
-        desk.ceiling = ceiling;
-        desk.is_open = is_open;
+        self.newest.fetch_max(newest.get(), Ordering::Relaxed);
+        self.ceiling.store(ceiling.get(), Ordering::Relaxed);
+        self.is_open.store(is_open, Ordering::Release);
     }
 
     /// From now on nothing is answered here: the file is not in order. Progress that waits stays.
     pub(super) fn close(&self) {
-        let mut desk = self.lock();
-        let desk = &mut *desk;
-        desk.is_open = false;
-        desk.known.retain(|_, known| known.dirty.is_some());
-        for (job_id, known) in &mut desk.known {
-            known.is_busy = false;
+        self.is_open.store(false, Ordering::Release);
+        self.known.retain(|_, known| known.dirty.is_some());
+        for mut entry in self.known.iter_mut() {
+            entry.is_busy = false;
             // It may have been taken in vain.
-            if !std::mem::replace(&mut known.is_queued, true) {
-                desk.queue.push_back(job_id.clone());
+            if !std::mem::replace(&mut entry.is_queued, true) {
+                self.queue().push_back(entry.key().clone());
             }
         }
     }
@@ -124,82 +125,79 @@ impl Front {
     /// look at it. The flag says whether the writer has to be told that something waits.
     pub(super) fn commit(&self, commit: &Commit<'_>) -> Option<(Committed, bool)> {
         let job = commit.job;
-        let mut desk = self.lock();
-        let desk = &mut *desk;
-        let known = desk.known.get_mut(job.id())?;
+        if !self.is_open.load(Ordering::Acquire) {
+            return None;
+        }
+        // Before the lock, which others wait for.
+        let mut next = Arc::new(job.clone());
+        let mut known = self.known.get_mut(job.id())?;
         let is_current = known.incarnation == job.origin.incarnation && known.seq == job.seq;
-        if !desk.is_open || !is_current || known.is_busy || known.state != job.face.state {
+        let is_open = self.is_open.load(Ordering::Acquire);
+        if !is_open || !is_current || known.is_busy || known.state != job.face.state {
             return None;
         }
-        let first = job
-            .seq
-            .next(commit.now.max(Timestamp::from_micros(desk.newest.get())));
+        let newest = Timestamp::from_micros(self.newest.load(Ordering::Relaxed));
+        let first = job.seq.next(commit.now.max(newest));
         let last = Committed::seq_at(job.seq, first, commit.positions);
-        if last > desk.ceiling {
+        if last.get() > self.ceiling.load(Ordering::Relaxed) {
             return None;
         }
-        desk.newest = desk.newest.max(last);
+        self.newest.fetch_max(last.get(), Ordering::Relaxed);
         known.seq = last;
-        known.dirty = Some(Dirty {
-            job: Arc::new(Job {
-                seq: last,
-                ..job.clone()
-            }),
-            nonce: commit.nonce,
-        });
-        let is_first = desk.queue.is_empty();
+        Arc::get_mut(&mut next).expect("nobody else has it yet").seq = last;
+        let nonce = commit.nonce;
+        let replaced = known.dirty.replace(Dirty { job: next, nonce });
+        let mut is_first = false;
         if !std::mem::replace(&mut known.is_queued, true) {
-            desk.queue.push_back(job.id().clone());
+            let mut queue = self.queue();
+            is_first = queue.is_empty();
+            queue.push_back(job.id().clone());
         }
+        drop(known);
+        drop(replaced);
         let prev = job.seq;
         Some((Committed::Done { prev, first }, is_first))
     }
 
     /// The progress of a job that waits.
     pub(super) fn dirty(&self, job_id: &JobId) -> Option<Dirty> {
-        self.lock().known.get(job_id)?.dirty.clone()
+        self.known.get(job_id)?.dirty.clone()
     }
 
     /// Has everything about a job queue behind the writer, until [`Front::settle`]; the progress
     /// that waits.
     pub(super) fn hold(&self, job_id: &JobId) -> Option<Dirty> {
-        let mut desk = self.lock();
-        match desk.known.entry(job_id.clone()) {
-            Entry::Occupied(mut entry) => {
-                let known = entry.get_mut();
-                known.is_busy = true;
-                known.dirty.clone()
-            }
-            Entry::Vacant(entry) => {
-                entry.insert(Known::new());
-                None
-            }
-        }
+        let mut known = self.known.entry(job_id.clone()).or_insert_with(Known::new);
+        known.is_busy = true;
+        known.dirty.clone()
     }
 
     /// Gives a change made on `prev` its first and its last seq.
     pub(super) fn assign(&self, prev: Seq, positions: u64, now: Timestamp) -> (Seq, Seq) {
-        let mut desk = self.lock();
-        let first = prev.next(now.max(Timestamp::from_micros(desk.newest.get())));
+        let newest = Timestamp::from_micros(self.newest.load(Ordering::Relaxed));
+        let first = prev.next(now.max(newest));
         let last = Committed::seq_at(prev, first, positions);
-        desk.newest = desk.newest.max(last);
+        self.newest.fetch_max(last.get(), Ordering::Relaxed);
         (first, last)
     }
 
     /// The newest seq of any job.
     pub(super) fn newest(&self) -> Seq {
-        self.lock().newest
+        Seq::new(self.newest.load(Ordering::Relaxed)).unwrap_or(Seq::MAX)
     }
 
     /// Up to `limit` jobs with progress that waits, oldest first. They stay visible here until they
     /// are [settled](Front::settle).
     pub(super) fn take_dirty(&self, limit: usize) -> Vec<Dirty> {
-        let mut desk = self.lock();
-        let desk = &mut *desk;
-        let count = limit.min(desk.queue.len());
-        let mut taken = Vec::with_capacity(count);
-        for job_id in desk.queue.drain(..count) {
-            if let Some(known) = desk.known.get_mut(&job_id) {
+        let job_ids: Vec<_> = {
+            let mut queue = self.queue();
+            let count = limit.min(queue.len());
+            queue.drain(..count).collect()
+        };
+        let mut taken = Vec::with_capacity(job_ids.len());
+        for job_id in job_ids {
+            // What has come since it left the queue is taken as well.
+            if let Some(mut known) = self.known.get_mut(&job_id) {
                 known.is_queued = false;
                 taken.extend(known.dirty.clone());
             }
@@ -209,17 +207,15 @@ impl Front {
 
     /// Whether any progress waits.
     pub(super) fn is_dirty(&self) -> bool {
-        !self.lock().queue.is_empty()
+        !self.queue().is_empty()
     }
 
     /// What a transaction that is on disk now has made of jobs, in order, and up to which seq
     /// progress may be shown from now on.
     pub(super) fn settle(&self, outcomes: Vec<(JobId, After)>, ceiling: Seq) {
-        let mut desk = self.lock();
-        let desk = &mut *desk;
-        desk.ceiling = desk.ceiling.max(ceiling);
+        self.ceiling.fetch_max(ceiling.get(), Ordering::Relaxed);
         for (job_id, after) in outcomes {
-            let mut entry = match (desk.known.entry(job_id), after) {
+            let mut entry = match (self.known.entry(job_id), after) {
                 (Entry::Occupied(entry), _) => entry,
                 (Entry::Vacant(entry), After::Unfinished(..)) => entry.insert_entry(Known::new()),
                 (Entry::Vacant(_), After::Left | After::Over) => continue,
@@ -240,8 +236,8 @@ impl Front {
                 }
             }
         }
-        if desk.known.len() > MOST_KNOWN {
-            desk.known
+        if self.known.len() > MOST_KNOWN {
+            self.known
                 .retain(|_, known| known.dirty.is_some() || known.is_busy);
         }
     }
@@ -252,14 +248,13 @@ impl Front {
         // The file is read in between, so the lock is not held. Nothing new comes in: the front is
         // closed.
         let dirty: Vec<_> = self
-            .lock()
             .known
-            .values()
+            .iter()
             .filter_map(|known| known.dirty.clone())
             .collect();
         for dirty in dirty {
             if !is_wanted(&dirty) {
-                self.lock().known.remove(dirty.job.id());
+                self.known.remove(dirty.job.id());
             }
         }
     }

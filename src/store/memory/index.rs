@@ -1,12 +1,13 @@
 //! Where each job of the store is found: by name, by age, by the end of its retention.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
 use super::{
-    Former, MemoryLimits, Position, Record, events::EventBudget, names::Names, tally::Tally,
+    Former, MemoryLimits, Position, events::EventBudget, names::Names, record::Records,
+    tally::Tally,
 };
 use crate::job::{JobId, Timestamp};
 
@@ -16,7 +17,7 @@ const MOST_NAMES: usize = 1_000_000;
 /// All jobs of the store, and the names of those that have left it.
 #[derive(Debug)]
 pub(super) struct Index {
-    pub(super) jobs: HashMap<JobId, Arc<Record>>,
+    pub(super) jobs: Arc<Records>,
     pub(super) by_age: BTreeSet<Position>,
     /// How many of them are in each state.
     pub(super) tally: Arc<Tally>,
@@ -37,7 +38,7 @@ pub(super) struct Index {
 impl Default for Index {
     fn default() -> Self {
         Self {
-            jobs: HashMap::new(),
+            jobs: Arc::default(),
             by_age: BTreeSet::new(),
             tally: Arc::default(),
             finished: BTreeSet::new(),

@@ -11,7 +11,10 @@ use redis::aio::MultiplexedConnection;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::redis_server::{RedisServer, own_prefix};
+use crate::support::{
+    redis_server::{RedisServer, own_prefix},
+    server::TestServer,
+};
 
 /// How often each command was called so far.
 async fn calls(client: &mut MultiplexedConnection) -> BTreeMap<String, u64> {
@@ -153,6 +156,28 @@ async fn a_report_is_one_command_and_one_round_trip() {
     assert_eq!(listed.len(), 1);
     let list = since(&mut client, &mut counted).await;
     assert_eq!((list["zrange"], list["hmget"]), (1, 1));
+}
+
+#[tokio::test]
+async fn a_report_over_http_asks_redis_for_nothing_but_its_commit() {
+    const REPORTS: u64 = 50;
+    let redis = RedisServer::start().await;
+    let server = TestServer::with(&redis.toml(&own_prefix())).await;
+    server.create(json!({"job_id": "j"})).await;
+    server.report("j", json!({})).await;
+    let mut client = redis.client().await;
+    let mut counted = calls(&mut client).await;
+    for number in 1..=REPORTS {
+        let report = json!({"processed_count": number});
+        server.report("j", report).await;
+    }
+    let calls = since(&mut client, &mut counted).await;
+    assert_eq!(calls["publish"], REPORTS, "{calls:?}");
+    // A look within each commit, and a few of the server's own now and then.
+    assert!(
+        (REPORTS..REPORTS + REPORTS / 2).contains(&calls["hmget"]),
+        "{calls:?}"
+    );
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use futures_util::{FutureExt as _, future::join_all};
 use progressd::{
     frame::{Ending, FrameKind},
     job::State,
-    registry::Cursor,
+    registry::{Cursor, Gathering},
 };
 use serde_json::json;
 
@@ -73,6 +73,53 @@ async fn what_arrives_during_a_commit_folds_into_the_next() {
     );
     assert_eq!(stage.store.committed(), 2);
     assert_eq!(shown(&handle.job(), "processed_count"), 101);
+}
+
+#[tokio::test]
+async fn what_is_gathered_is_one_commit_for_each_job_in_the_order_in_which_it_came() {
+    let stage = Stage::new();
+    let handles = [
+        stage.create(json!({"job_id": "a"})).await,
+        stage.create(json!({"job_id": "b"})).await,
+    ];
+    let mut gathering = Gathering::default();
+    let mut answers = Vec::new();
+    for number in 0..100 {
+        let report = report(json!({"message": number.to_string()}));
+        answers.push(handles[number % 2].submit_into(&mut gathering, report, None));
+    }
+    // Somebody else's report comes in its place among them.
+    let other = handles[0].submit(report(json!({"message": "other"})), None);
+    assert!(
+        answers
+            .iter_mut()
+            .all(|answer| answer.try_answer().is_none())
+    );
+    gathering.begin();
+    let mut seqs = [Vec::new(), Vec::new()];
+    for (number, answer) in answers.iter_mut().enumerate() {
+        let answer = answer.try_answer().expect("done on the spot");
+        seqs[number % 2].push(answer.expect("committed").seq);
+    }
+    for seqs in &seqs {
+        assert!(seqs.is_sorted_by(|before, after| before < after));
+    }
+    assert!(other.await.expect("committed").seq > seqs[0][49]);
+    assert_eq!(shown(&handles[0].job(), "message"), "other");
+    assert_eq!(shown(&handles[1].job(), "message"), "99");
+    assert_eq!(stage.store.committed(), 2);
+}
+
+#[tokio::test]
+async fn what_was_gathered_begins_when_whoever_did_it_has_left() {
+    let stage = Stage::new();
+    let handle = stage.create(json!({"job_id": "j"})).await;
+    let mut gathering = Gathering::default();
+    let answer = handle.submit_into(&mut gathering, report(json!({"message": "m"})), None);
+    drop(gathering);
+    answer.await.expect("committed");
+    let answer = handle.apply(report(json!({"message": "n"})), None).await;
+    answer.expect("the desk is free");
 }
 
 #[tokio::test]
