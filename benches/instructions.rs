@@ -268,13 +268,13 @@ fn app() -> anyhow::Result<(Arc<App>, DropGuard)> {
         passes: Passes::new(store),
         usage: Usage::new(&config.limits),
         views: config.views.clone(),
-        streams: StreamSettings {
+        streams: Arc::new(StreamSettings {
             retry: config.stream.retry(),
             heartbeat: config.stream.heartbeat(),
             max_duration: config.stream.max_duration(),
             rewind: config.stream.rewind(),
             drain: config.stream.drain(),
-        },
+        }),
     };
     Ok((Arc::new(app), timers.drop_guard()))
 }
