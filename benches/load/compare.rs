@@ -3,7 +3,6 @@
 
 use std::{fs, path::PathBuf, process::Command, time::Instant};
 
-use anyhow::Context as _;
 use serde_json::json;
 
 use crate::{
@@ -46,22 +45,27 @@ impl Comparison {
         let versions = versions.collect::<anyhow::Result<Vec<_>>>()?;
         let is_asked = |scenario: &&Scenario| self.only.is_empty() || self.only.contains(scenario);
         let mut runs = vec![vec![Figures::new(); self.runs]; self.peers.len()];
+        let mut unfinished = Vec::new();
         for run in 0..self.runs {
             for scenario in SCENARIOS.iter().filter(is_asked) {
                 for (peer, runs) in self.peers.iter().zip(&mut runs) {
                     let began = Instant::now();
                     let server = peer.start(template, self.core)?;
-                    let figures = scenario
-                        .measure(&server, &size)
-                        .with_context(|| format!("{scenario:?} with {}", peer.name()))?;
+                    let measured = scenario.measure(&server, &size);
                     drop(server);
-                    let seconds = began.elapsed().as_secs_f64();
-                    eprintln!(
-                        "run {}: {scenario:?}, {}: {seconds:.1} s",
-                        run + 1,
-                        peer.name()
-                    );
-                    runs[run].extend(figures);
+                    let what = format!("run {}: {scenario:?}, {}", run + 1, peer.name());
+                    match measured {
+                        Ok(figures) => {
+                            let seconds = began.elapsed().as_secs_f64();
+                            eprintln!("{what}: {seconds:.1} s");
+                            runs[run].extend(figures);
+                        }
+                        // What others cannot do is told, and costs the other figures nothing.
+                        Err(error) if !peer.is_progressd() => {
+                            unfinished.push(format!("{what}: {error:#}"));
+                        }
+                        Err(error) => return Err(error.context(what)),
+                    }
                 }
             }
         }
@@ -70,10 +74,14 @@ impl Comparison {
         let peers = peers.map(|((peer, version), runs)| {
             json!({"name": peer.name(), "version": version, "runs": runs})
         });
-        let all = json!({"machine": machine, "peers": peers.collect::<Vec<_>>()});
+        let peers: Vec<_> = peers.collect();
+        let all = json!({"machine": machine, "peers": peers, "unfinished": unfinished});
         fs::write(&self.figures, format!("{all:#}\n"))?;
         println!("{}; {machine}.\n", versions.join(", "));
         println!("{}", table::markdown(&self.peers, &runs, &size));
+        for what in &unfinished {
+            println!("- not finished in {what}");
+        }
         eprintln!("all figures: {}", self.figures.display());
         let has_broken = table::has_broken(&self.peers, &runs);
         anyhow::ensure!(!has_broken, "progressd has broken a promise");
