@@ -14,6 +14,7 @@ mod thread;
 mod watcher;
 
 use std::{
+    any::Any,
     fmt, io,
     sync::{
         Arc,
@@ -40,8 +41,17 @@ pub struct HandOver<S = TcpStream> {
     pub blocks: Box<dyn Blocks>,
     /// How long output may wait without a single byte being taken.
     pub write_timeout: Duration,
-    /// What is to be freed with the socket.
-    pub connection: Box<dyn Send>,
+    /// Freed with the socket.
+    pub connection: Box<dyn Connection>,
+}
+
+/// What a socket stands for, to whoever has handed it over. Dropped once the socket is closed.
+pub trait Connection: Send {
+    /// It ends before its stream does.
+    fn ended_early(&self, error: &io::Error);
+
+    /// It ends since its stream has panicked.
+    fn panicked(&self, panic: &(dyn Any + Send));
 }
 
 /// The threads.

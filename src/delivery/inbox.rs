@@ -56,7 +56,11 @@ impl Inbox {
     pub(super) fn take(&self, taken: &mut Waiting) {
         taken.arrivals.clear();
         taken.woken.clear();
-        mem::swap(&mut *self.lock(), taken);
+        let mut waiting = self.lock();
+        mem::swap(&mut waiting.arrivals, &mut taken.arrivals);
+        mem::swap(&mut waiting.woken, &mut taken.woken);
+        // Stays here: a thread that begins anew has to find it too.
+        taken.is_closed = waiting.is_closed;
     }
 
     /// Called by the thread before it sleeps: false when it must not.
@@ -79,7 +83,8 @@ impl Inbox {
         if !self.is_awake.swap(true, Ordering::SeqCst)
             && let Err(error) = self.thread.wake()
         {
-            // It looks again when the next of its streams is due.
+            // Whoever comes next tries again.
+            self.is_awake.store(false, Ordering::SeqCst);
             tracing::error!(%error, "a delivery thread could not be woken");
         }
     }
@@ -101,7 +106,8 @@ impl StreamWaker {
 
     /// To be called before the stream is polled: what happens from then on wakes it again.
     pub(super) fn rearm(&self) {
-        self.is_woken.store(false, Ordering::Release);
+        // An exchange, which a look at the stream cannot overtake: it sees what was said before a wake that is lost here.
+        self.is_woken.swap(false, Ordering::AcqRel);
     }
 }
 

@@ -4,8 +4,11 @@ mod threads;
 mod writing;
 
 use std::{
+    any::Any,
     collections::VecDeque,
     convert::Infallible,
+    io,
+    panic::panic_any,
     pin::Pin,
     sync::{Arc, Mutex, mpsc},
     task::{Context, Poll, Waker},
@@ -15,7 +18,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
-use super::HandOver;
+use super::{Connection, HandOver};
 use crate::{
     metrics::{ConnectionMetrics, Meter},
     stream::Blocks,
@@ -38,7 +41,9 @@ struct State {
     pieces: VecDeque<&'static str>,
     is_over: bool,
     panics: bool,
-    /// Panics where no stream's own fault is looked for.
+    /// Panics before it is looked after.
+    panics_at_once: bool,
+    /// Panics with something that panics in its turn, where no fault of a stream is looked for.
     breaks_thread: bool,
     waker: Option<Waker>,
     look_in: Option<Duration>,
@@ -50,6 +55,15 @@ struct Scripted {
     next_look: Instant,
     /// Tells of its end.
     _gone: mpsc::Sender<()>,
+}
+
+/// What panics when it is thrown away.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("as the test wants it");
+    }
 }
 
 impl Script {
@@ -86,6 +100,10 @@ impl Body for Scripted {
             drop(state);
             panic!("as the test wants it");
         }
+        if state.breaks_thread {
+            drop(state);
+            panic_any(Bomb);
+        }
         if let Some(piece) = state.pieces.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(piece.as_bytes())))));
         }
@@ -111,15 +129,22 @@ impl Body for Scripted {
 
 impl Blocks for Scripted {
     fn leave_time_to_caller(&mut self) {
-        assert!(
-            !self.script.with(|state| state.breaks_thread),
-            "as the test wants it"
-        );
+        let panics = self.script.with(|state| state.panics_at_once);
+        assert!(!panics, "as the test wants it");
     }
 
     fn next_look(&self) -> Instant {
         self.next_look
     }
+}
+
+/// A connection that nobody hears of.
+struct Nobody;
+
+impl Connection for Nobody {
+    fn ended_early(&self, _: &io::Error) {}
+
+    fn panicked(&self, _: &(dyn Any + Send)) {}
 }
 
 fn metrics() -> Arc<ConnectionMetrics> {
@@ -141,7 +166,7 @@ fn stream<S>(socket: S, script: &Script, is_chunked: bool) -> (HandOver<S>, mpsc
         is_chunked,
         blocks: Box::new(blocks),
         write_timeout: NEVER,
-        connection: Box::new(()),
+        connection: Box::new(Nobody),
     };
     (stream, was_dropped)
 }

@@ -26,12 +26,15 @@ const INBOX: Token = Token(usize::MAX);
 /// How many sockets are looked after between two looks into the inbox.
 const EVENTS: usize = 1024;
 
-/// The least time between two looks at the clock for all watchers: much less than any of their times.
-const GRAIN: Duration = Duration::from_millis(20);
-
-/// The least time from such a look to the next, as a multiple of what it took: a hundred thousand watchers cost no more
-/// than a hundredth of the processor.
+/// How long the clock is not looked at for all watchers after such a look, as a multiple of what it took: so that a
+/// hundred thousand watchers cost a hundredth of a processor.
 const REST: u32 = 100;
+
+/// Much less than any of their times.
+const SHORTEST_REST: Duration = Duration::from_millis(20);
+
+/// What a look took can be the time of others on the same processor.
+const LONGEST_REST: Duration = Duration::from_millis(250);
 
 /// A thread that has not begun, or that one's own state.
 pub(super) struct Thread {
@@ -39,11 +42,15 @@ pub(super) struct Thread {
     inbox: Arc<Inbox>,
     /// Boxed, so that the room that a slab keeps for more costs next to nothing.
     watchers: Slab<Box<Watcher>>,
-    /// The places of those that have more to do, and whether that is to read.
-    busy: Vec<(usize, Work)>,
+    /// The places of those that have more to write, each once.
+    busy: Vec<usize>,
     desk: Desk,
     /// When the clock is looked at for all.
     next_sweep: Option<Instant>,
+    /// Before when it is not, whoever is due.
+    rests_until: Instant,
+    /// The last socket could not be waited for, and the log says so already.
+    is_failing: bool,
 }
 
 /// What a watcher is looked after for.
@@ -51,9 +58,10 @@ pub(super) struct Thread {
 enum Work {
     /// The stream asks for it.
     Woken,
-    /// The socket, or the clock.
+    /// The socket has room, the clock asks for it, or it was not through.
     Write,
-    Read,
+    /// The client has sent something, or has ended.
+    Read { has_ended: bool },
 }
 
 impl Thread {
@@ -67,6 +75,8 @@ impl Thread {
             busy: Vec::new(),
             desk: Desk::new(metrics),
             next_sweep: None,
+            rests_until: Instant::now(),
+            is_failing: false,
         })
     }
 
@@ -82,12 +92,9 @@ impl Thread {
             let _runtime = runtime.enter();
             while catch_unwind(AssertUnwindSafe(|| self.run())).is_err() {
                 tracing::error!("a delivery thread panicked: its streams end, and it begins anew");
-                self.busy.clear();
-                // One by one, lest the drop of one take the thread with it.
-                for watcher in mem::take(&mut self.watchers) {
-                    let _ = catch_unwind(AssertUnwindSafe(|| drop(watcher)));
-                }
+                self.end_all();
             }
+            self.end_all();
         })
     }
 
@@ -101,19 +108,26 @@ impl Thread {
                 if event.is_writable() {
                     self.look_after(place, Work::Write);
                 }
-                if event.is_readable() || event.is_read_closed() || event.is_error() {
-                    self.look_after(place, Work::Read);
+                let has_ended = event.is_read_closed() || event.is_error();
+                if event.is_readable() || has_ended {
+                    self.look_after(place, Work::Read { has_ended });
                 }
             }
             self.inbox.take(&mut waiting);
             for stream in waiting.arrivals.drain(..) {
-                self.welcome(stream);
+                // A panic in one stream ends that stream.
+                if catch_unwind(AssertUnwindSafe(|| self.welcome(stream))).is_err() {
+                    tracing::error!("a stream panicked as it came to its thread");
+                }
             }
             for place in waiting.woken.drain(..) {
                 self.look_after(place, Work::Woken);
             }
-            for (place, work) in mem::take(&mut self.busy) {
-                self.look_after(place, work);
+            for place in mem::take(&mut self.busy) {
+                if let Some(watcher) = self.watchers.get_mut(place) {
+                    watcher.is_busy = false;
+                }
+                self.look_after(place, Work::Write);
             }
             self.sweep();
         }
@@ -147,11 +161,15 @@ impl Thread {
         let registry = self.poll.registry();
         match registry.register(watcher.socket(), Token(place), interest) {
             Ok(()) => {
+                self.is_failing = false;
                 entry.insert(Box::new(watcher));
                 self.look_after(place, Work::Write);
             }
             Err(error) => {
-                tracing::error!(%error, "a stream ended: its socket cannot be waited for");
+                if !mem::replace(&mut self.is_failing, true) {
+                    tracing::error!(%error, "streams end: their sockets cannot be waited for");
+                }
+                watcher.leave_early(&error);
             }
         }
     }
@@ -165,30 +183,38 @@ impl Thread {
         let next = catch_unwind(AssertUnwindSafe(|| match work {
             Work::Woken => watcher.woken(desk),
             Work::Write => watcher.write(desk),
-            Work::Read => watcher.read(desk),
+            Work::Read { has_ended } => watcher.read(desk, has_ended),
         }));
         match next {
             Ok(Next::Waits) => self.look_at_clock(place),
-            Ok(Next::GoesOn) => self.busy.push((place, work)),
+            Ok(Next::GoesOn) => {
+                if !mem::replace(&mut watcher.is_busy, true) {
+                    self.busy.push(place);
+                }
+            }
             Ok(Next::Leaves) => self.remove(place),
-            Err(_) => {
-                tracing::error!("a stream ended by a panic");
+            Err(panic) => {
+                watcher.tell_panic(&*panic);
                 self.remove(place);
             }
         }
     }
 
     fn remove(&mut self, place: usize) {
-        let watcher = self.watchers.remove(place);
         // Its socket leaves the poll as it is closed.
-        if catch_unwind(AssertUnwindSafe(|| drop(watcher))).is_err() {
-            tracing::error!("the end of a stream panicked");
-        }
+        end(self.watchers.remove(place));
+    }
+
+    fn end_all(&mut self) {
+        self.busy.clear();
+        mem::take(&mut self.watchers)
+            .into_iter()
+            .for_each(|(_, watcher)| end(watcher));
     }
 
     /// Sees to it that the clock is looked at when the watcher is due.
     fn look_at_clock(&mut self, place: usize) {
-        let due = self.watchers[place].due();
+        let due = self.watchers[place].due().max(self.rests_until);
         self.next_sweep = Some(self.next_sweep.map_or(due, |next| next.min(due)));
     }
 
@@ -198,15 +224,43 @@ impl Thread {
         if self.next_sweep.is_none_or(|next| now < next) {
             return;
         }
-        let due = self.watchers.iter();
-        let due = due.filter(|(_, watcher)| watcher.due() <= now);
-        let due: Vec<usize> = due.map(|(place, _)| place).collect();
-        let looked = now.elapsed();
+        let mut due = Vec::new();
+        let mut earliest: Option<Instant> = None;
+        for (place, watcher) in &self.watchers {
+            match watcher.due() {
+                at if at <= now => due.push(place),
+                at => earliest = Some(earliest.map_or(at, |earliest| earliest.min(at))),
+            }
+        }
+        self.rests_until = now + rest_after(now.elapsed());
+        self.next_sweep = earliest.map(|earliest| earliest.max(self.rests_until));
         for place in due {
             self.look_after(place, Work::Write);
         }
-        let again = now + GRAIN.max(looked * REST);
-        let earliest = self.watchers.iter().map(|(_, watcher)| watcher.due()).min();
-        self.next_sweep = earliest.map(|earliest| earliest.max(again));
+    }
+}
+
+/// Ends a watcher, whatever its parts do then.
+fn end(watcher: Box<Watcher>) {
+    if catch_unwind(AssertUnwindSafe(|| drop(watcher))).is_err() {
+        tracing::error!("the end of a stream panicked");
+    }
+}
+
+/// How long no look at the clock follows one that took so long.
+fn rest_after(look: Duration) -> Duration {
+    (look * REST).clamp(SHORTEST_REST, LONGEST_REST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_is_looked_at_often_and_soon_after_a_look_that_was_interrupted() {
+        let rest = |micros| rest_after(Duration::from_micros(micros));
+        assert_eq!(rest(1), SHORTEST_REST);
+        assert_eq!(rest(1_000), Duration::from_millis(100));
+        assert_eq!(rest(1_000_000), LONGEST_REST);
     }
 }

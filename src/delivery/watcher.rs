@@ -1,6 +1,7 @@
 //! One stream and its socket, from the head of the answer to the closed connection.
 
 use std::{
+    any::Any,
     io::{self, ErrorKind, Read, Write},
     mem,
     net::Shutdown,
@@ -10,21 +11,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::BufMut as _;
 use mio::net::TcpStream;
 
-use super::{HandOver, inbox::StreamWaker};
+use super::{Connection, HandOver, inbox::StreamWaker};
 use crate::{metrics::ConnectionMetrics, stream::Blocks};
 
 /// How many pieces a stream may write before others have their turn.
 const PIECES_AT_A_TIME: usize = 16;
 
-/// How much of what a client still sends is read away before others have their turn.
-const BYTES_READ_AT_A_TIME: usize = 64 * 1024;
+/// How much of what a client still sends is read away: more than a polite one has under way. What comes then waits in
+/// the socket, until the client is pushed back.
+const MOST_READ: usize = 256 * 1024;
+
+/// How much room for output is kept from one write to the next.
+const OUT_KEPT: usize = 128 * 1024;
 
 /// How long a client may go on sending after the last block: closing a socket with unread bytes resets it, and a reset
 /// can destroy what was not read yet. Source: RFC 9112, section 9.6.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// Why a client is cut that takes nothing.
+const STOPPED_READING: &str = "peer has stopped reading";
 
 /// What ends a body in chunks.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
@@ -69,7 +76,11 @@ pub(super) struct Watcher<S = TcpStream> {
     write_timeout: Duration,
     /// When the clock has something to say to it.
     due: Instant,
-    _connection: Box<dyn Send>,
+    /// How much may still be read away.
+    unread: usize,
+    /// Whether it stands among those that have more to do.
+    pub(super) is_busy: bool,
+    connection: Box<dyn Connection>,
 }
 
 enum Phase {
@@ -104,6 +115,28 @@ impl Desk {
     }
 }
 
+impl Desk {
+    /// Lays out what one write is to bring: the head if it has not left, and one piece of the body.
+    fn lay_out(&mut self, head: Option<Box<[u8]>>, piece: &[u8], is_chunked: bool, is_last: bool) {
+        let Self { out, .. } = self;
+        out.clear();
+        // One large piece must not cost its room for ever.
+        out.shrink_to(OUT_KEPT);
+        out.extend_from_slice(&head.unwrap_or_default());
+        // An empty chunk would be the last.
+        if is_chunked && !piece.is_empty() {
+            write!(out, "{:X}\r\n", piece.len()).expect("a vector takes everything");
+            out.extend_from_slice(piece);
+            out.extend_from_slice(b"\r\n");
+        } else {
+            out.extend_from_slice(piece);
+        }
+        if is_chunked && is_last {
+            out.extend_from_slice(LAST_CHUNK);
+        }
+    }
+}
+
 impl<S: Socket> Watcher<S> {
     pub(super) fn new(stream: HandOver<S>, waker: Arc<StreamWaker>) -> Self {
         let HandOver {
@@ -126,7 +159,9 @@ impl<S: Socket> Watcher<S> {
                 unsent: None,
             },
             write_timeout,
-            _connection: connection,
+            unread: MOST_READ,
+            is_busy: false,
+            connection,
         }
     }
 
@@ -161,94 +196,99 @@ impl<S: Socket> Watcher<S> {
             else {
                 return self.linger_on();
             };
-            if unsent.is_none() {
-                self.waker.rearm();
-                let waker = Waker::from(Arc::clone(&self.waker));
-                let piece = Pin::new(&mut **blocks).poll_frame(&mut Context::from_waker(&waker));
-                let piece = match piece {
-                    Poll::Pending => {
+            let is_last = match unsent.take() {
+                None => {
+                    self.waker.rearm();
+                    let waker = Waker::from(Arc::clone(&self.waker));
+                    let mut context = Context::from_waker(&waker);
+                    let Poll::Ready(piece) = Pin::new(&mut **blocks).poll_frame(&mut context)
+                    else {
                         self.due = blocks.next_look();
                         return Next::Waits;
-                    }
-                    Poll::Ready(piece) => piece,
-                };
-                desk.out.clear();
-                desk.out.extend_from_slice(&head.take().unwrap_or_default());
-                let is_last = match piece {
-                    Some(Ok(frame)) => {
-                        let bytes = frame.into_data().unwrap_or_default();
-                        put_chunk(&mut desk.out, &bytes, *is_chunked);
-                        blocks.is_end_stream()
-                    }
-                    None => true,
-                };
-                if is_last && *is_chunked {
-                    desk.out.extend_from_slice(LAST_CHUNK);
-                }
-                let sent = match write_some(&mut self.socket, &desk.out, &desk.metrics) {
-                    Ok(sent) => sent,
-                    Err(_) => return Next::Leaves,
-                };
-                if sent < desk.out.len() {
-                    *unsent = Some(Box::new(Unsent {
-                        bytes: desk.out[sent..].into(),
-                        sent: 0,
-                        since: Instant::now(),
-                        is_last,
-                    }));
-                } else if is_last {
-                    return self.begin_to_linger();
-                } else {
-                    continue;
-                }
-            }
-            if let Some(rest) = unsent {
-                let now = Instant::now();
-                let sent =
-                    match write_some(&mut self.socket, &rest.bytes[rest.sent..], &desk.metrics) {
-                        Ok(sent) => sent,
-                        Err(_) => return Next::Leaves,
                     };
-                rest.sent += sent;
-                if sent > 0 {
-                    rest.since = now;
-                }
-                if rest.sent < rest.bytes.len() {
-                    let latest = rest.since + self.write_timeout;
-                    if now >= latest {
-                        desk.metrics.write_timeouts.increment(1);
-                        return Next::Leaves;
+                    let piece = piece.map(|Ok(frame)| frame.into_data().unwrap_or_default());
+                    let is_last = piece.is_none() || blocks.is_end_stream();
+                    let piece = piece.unwrap_or_default();
+                    desk.lay_out(head.take(), &piece, *is_chunked, is_last);
+                    match write_some(&mut self.socket, &desk.out, &desk.metrics) {
+                        Err(error) => return self.leave_early(&error),
+                        Ok(sent) if sent < desk.out.len() => {
+                            let since = Instant::now();
+                            *unsent = Some(Box::new(Unsent {
+                                bytes: desk.out[sent..].into(),
+                                sent: 0,
+                                since,
+                                is_last,
+                            }));
+                            // A heartbeat, or the end of its time, would wait behind what waits already.
+                            self.due = since + self.write_timeout;
+                            return Next::Waits;
+                        }
+                        Ok(_) => is_last,
                     }
-                    // A heartbeat, or the end of its time, would wait behind what waits already.
-                    self.due = latest;
-                    return Next::Waits;
                 }
-                let is_last = rest.is_last;
-                *unsent = None;
-                if is_last {
-                    return self.begin_to_linger();
+                Some(mut rest) => {
+                    let now = Instant::now();
+                    match write_some(&mut self.socket, &rest.bytes[rest.sent..], &desk.metrics) {
+                        Err(error) => return self.leave_early(&error),
+                        Ok(0) => {}
+                        Ok(sent) => {
+                            rest.sent += sent;
+                            rest.since = now;
+                        }
+                    }
+                    if rest.sent < rest.bytes.len() {
+                        self.due = rest.since + self.write_timeout;
+                        *unsent = Some(rest);
+                        if now >= self.due {
+                            desk.metrics.write_timeouts.increment(1);
+                            let error = io::Error::new(ErrorKind::TimedOut, STOPPED_READING);
+                            return self.leave_early(&error);
+                        }
+                        return Next::Waits;
+                    }
+                    rest.is_last
                 }
+            };
+            if is_last {
+                return self.begin_to_linger();
             }
         }
         Next::GoesOn
     }
 
-    /// Reads away what the client sends; a client that sends no more is gone.
-    pub(super) fn read(&mut self, desk: &mut Desk) -> Next {
-        let mut most = BYTES_READ_AT_A_TIME;
-        while most > 0 {
+    /// Reads away what the client sends, as far as that is bearable; a client that will send no more, which
+    /// `has_ended` may tell already, is gone.
+    pub(super) fn read(&mut self, desk: &mut Desk, has_ended: bool) -> Next {
+        while self.unread > 0 {
             match self.socket.read(&mut desk.discarded) {
-                Ok(0) => return Next::Leaves,
+                Ok(0) => return self.leave_early(&ErrorKind::UnexpectedEof.into()),
                 Ok(read) => {
                     desk.metrics.received_bytes.increment(read as u64);
-                    most = most.saturating_sub(read);
+                    self.unread = self.unread.saturating_sub(read);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Next::Waits,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return Next::Leaves,
+                Err(error) => return self.leave_early(&error),
             }
         }
-        Next::GoesOn
+        match has_ended {
+            true => self.leave_early(&ErrorKind::UnexpectedEof.into()),
+            false => Next::Waits,
+        }
+    }
+
+    /// Its stream has panicked.
+    pub(super) fn tell_panic(&self, panic: &(dyn Any + Send)) {
+        self.connection.panicked(panic);
+    }
+
+    /// The connection is over; before its time, unless everything has been written.
+    pub(super) fn leave_early(&self, error: &io::Error) -> Next {
+        if matches!(self.phase, Phase::Streaming { .. }) {
+            self.connection.ended_early(error);
+        }
+        Next::Leaves
     }
 
     /// Ends the sending side, and frees the stream.
@@ -270,21 +310,6 @@ impl<S: Socket> Watcher<S> {
     }
 }
 
-/// Appends one piece of the body.
-fn put_chunk(out: &mut Vec<u8>, bytes: &[u8], is_chunked: bool) {
-    if bytes.is_empty() {
-        // As a chunk it would be the last.
-        return;
-    }
-    if is_chunked {
-        write!(out.writer(), "{:X}\r\n", bytes.len()).expect("a vector takes everything");
-        out.extend_from_slice(bytes);
-        out.extend_from_slice(b"\r\n");
-    } else {
-        out.extend_from_slice(bytes);
-    }
-}
-
 /// Writes until everything is written or the socket takes no more, so that it says when it does again.
 fn write_some(
     socket: &mut impl Write,
@@ -295,12 +320,14 @@ fn write_some(
     while sent < bytes.len() {
         match socket.write(&bytes[sent..]) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(written) => sent += written,
+            Ok(written) => {
+                metrics.sent_bytes.increment(written as u64);
+                sent += written;
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    metrics.sent_bytes.increment(sent as u64);
     Ok(sent)
 }

@@ -11,6 +11,16 @@ fn a_certificate_needs_its_key_and_both_are_looked_at() {
 }
 
 #[test]
+fn streams_over_tls_cannot_be_handed_over() {
+    let wanted = "server.delivery = 'handover'\n[server.tls]\ncert = 'c.pem'\nkey = 'k.pem'";
+    let mistakes = mistakes(Some(wanted), &[]);
+    let found = mistakes
+        .iter()
+        .find(|mistake| mistake.contains("server.delivery"));
+    insta::assert_snapshot!(found.expect("it is refused"), @r#"`server.delivery` is "handover", but streams over TLS cannot be handed over: use "auto", or leave `server.tls` to a proxy"#);
+}
+
+#[test]
 fn the_second_address_is_an_address_of_its_own() {
     let variable = "PROGRESSD__SERVER__ADMIN_LISTEN";
     assert_valid(None, &[(variable, "0.0.0.0:9090")]);

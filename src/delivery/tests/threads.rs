@@ -1,15 +1,16 @@
 //! Threads with real sockets: clients that come, read, leave, and streams that go wrong.
 
 use std::{
-    io::{Read, Write},
+    any::Any,
+    io::{self, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
-    sync::{Arc, mpsc},
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
 use super::{HEAD, PATIENCE, Script, ends, metrics, stream};
-use crate::{delivery::Delivery, metrics::ConnectionMetrics};
+use crate::delivery::{Connection, Delivery};
 
 /// Sockets that are connected to each other: the server's and the client's.
 fn sockets() -> (mio::net::TcpStream, TcpStream) {
@@ -35,12 +36,12 @@ fn delivered(delivery: &Delivery, script: &Script) -> (TcpStream, mpsc::Receiver
 }
 
 /// One thread, inside a runtime as it is in the server.
-fn one_thread() -> (tokio::runtime::Runtime, Delivery, Arc<ConnectionMetrics>) {
+fn one_thread() -> (tokio::runtime::Runtime, Delivery) {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.expect("a runtime");
     let metrics = metrics();
     let delivery = runtime.block_on(async { Delivery::start(1, &metrics) });
-    (runtime, delivery.expect("a thread"), metrics)
+    (runtime, delivery.expect("a thread"))
 }
 
 fn read_exactly(client: &mut TcpStream, text: &str) {
@@ -70,9 +71,18 @@ fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// A connection that tells of its end.
+struct Placed(#[expect(dead_code, reason = "its drop tells of the end")] mpsc::Sender<()>);
+
+impl Connection for Placed {
+    fn ended_early(&self, _: &io::Error) {}
+
+    fn panicked(&self, _: &(dyn Any + Send)) {}
+}
+
 #[test]
 fn a_stream_is_written_as_it_comes_and_to_its_end() {
-    let (_runtime, delivery, metrics) = one_thread();
+    let (_runtime, delivery) = one_thread();
     let script = Script::default();
     let (mut client, gone) = delivered(&delivery, &script);
     for piece in ["data: one\n\n", "data: two\n\n"] {
@@ -83,12 +93,11 @@ fn a_stream_is_written_as_it_comes_and_to_its_end() {
     script.end();
     assert_eq!(read_to_end(&mut client), "");
     ends(&gone);
-    drop((delivery, metrics));
 }
 
 #[test]
 fn many_wakes_are_one_look() {
-    let (_runtime, delivery, _) = one_thread();
+    let (_runtime, delivery) = one_thread();
     let script = Script::default();
     let (mut client, _gone) = delivered(&delivery, &script);
     script.say("data: one\n\n");
@@ -113,7 +122,7 @@ fn many_wakes_are_one_look() {
 
 #[test]
 fn streams_are_looked_at_when_their_time_has_come() {
-    let (_runtime, delivery, _) = one_thread();
+    let (_runtime, delivery) = one_thread();
     let script = Script::default();
     script.with(|state| state.look_in = Some(Duration::from_millis(30)));
     let (mut client, _gone) = delivered(&delivery, &script);
@@ -122,7 +131,7 @@ fn streams_are_looked_at_when_their_time_has_come() {
 
 #[test]
 fn a_client_that_leaves_ends_its_stream() {
-    let (_runtime, delivery, _) = one_thread();
+    let (_runtime, delivery) = one_thread();
     for how in [Some(Shutdown::Write), Some(Shutdown::Both), None] {
         let script = Script::default();
         script.say("data: one\n\n");
@@ -137,30 +146,66 @@ fn a_client_that_leaves_ends_its_stream() {
 }
 
 #[test]
-fn what_a_client_sends_is_read_away() {
-    let (_runtime, delivery, metrics) = one_thread();
+fn what_a_client_sends_is_read_away_until_it_is_too_much() {
+    let (_runtime, delivery) = one_thread();
     let script = Script::default();
     let (mut client, _gone) = delivered(&delivery, &script);
-    // More than all buffers on the way hold.
-    let sent = vec![b'x'; 16 * 1024 * 1024];
     client
-        .set_write_timeout(Some(PATIENCE))
+        .set_nonblocking(true)
         .expect("an option of every socket");
-    client.write_all(&sent).expect("somebody reads it");
+    let piece = [b'x'; 64 * 1024];
+    // Until all buffers on the way are full, for a while: the server has had enough.
+    let mut sent = 0;
+    let mut refused_since = None;
+    while refused_since.is_none_or(|since: Instant| since.elapsed() < Duration::from_millis(300)) {
+        match client.write(&piece) {
+            Ok(written) => {
+                sent += written;
+                refused_since = None;
+            }
+            Err(_) => {
+                refused_since.get_or_insert_with(Instant::now);
+                thread::yield_now();
+            }
+        }
+        assert!(sent < 64 * 1024 * 1024, "it is read for ever");
+    }
+    client
+        .set_nonblocking(false)
+        .expect("an option of every socket");
+    // The stream goes on.
     script.say("data: one\n\n");
-    script.end();
-    assert_eq!(read_to_end(&mut client), format!("{HEAD}data: one\n\n"));
-    drop(metrics);
+    read_exactly(&mut client, &format!("{HEAD}data: one\n\n"));
+}
+
+#[test]
+fn a_client_that_has_sent_too_much_is_seen_to_leave_when_it_is_written_to() {
+    let (_runtime, delivery) = one_thread();
+    let script = Script::default();
+    let (mut client, gone) = delivered(&delivery, &script);
+    script.say("data: one\n\n");
+    read_exactly(&mut client, &format!("{HEAD}data: one\n\n"));
+    client
+        .write_all(&[b'x'; 1024 * 1024])
+        .expect("buffers have room");
+    drop(client);
+    // Its end stands behind what nobody reads.
+    until(|| {
+        script.say(":\n");
+        gone.try_recv()
+            .err()
+            .filter(|word| *word == mpsc::TryRecvError::Disconnected)
+    });
 }
 
 #[test]
 fn the_socket_is_closed_once_the_client_has_seen_the_end() {
-    let (_runtime, delivery, _) = one_thread();
+    let (_runtime, delivery) = one_thread();
     let script = Script::default();
     let (server, mut client) = sockets();
     let (mut stream, gone) = stream(server, &script, false);
     let (place, was_freed) = mpsc::channel::<()>();
-    stream.connection = Box::new(place);
+    stream.connection = Box::new(Placed(place));
     delivery.take_over(stream);
     script.say("data: one\n\n");
     script.end();
@@ -175,7 +220,7 @@ fn the_socket_is_closed_once_the_client_has_seen_the_end() {
 
 #[test]
 fn a_panic_in_a_stream_ends_that_stream_alone() {
-    let (_runtime, delivery, _) = one_thread();
+    let (_runtime, delivery) = one_thread();
     let (sound, faulty) = (Script::default(), Script::default());
     let (mut client, _gone) = delivered(&delivery, &sound);
     let (mut broken, gone) = delivered(&delivery, &faulty);
@@ -188,24 +233,44 @@ fn a_panic_in_a_stream_ends_that_stream_alone() {
 
 #[test]
 fn a_thread_that_panics_ends_its_streams_and_takes_new_ones() {
-    let (_runtime, delivery, _) = one_thread();
+    let (_runtime, delivery) = one_thread();
     let (before, faulty, after) = (Script::default(), Script::default(), Script::default());
     before.say("data: one\n\n");
     let (mut client, gone) = delivered(&delivery, &before);
     read_exactly(&mut client, &format!("{HEAD}data: one\n\n"));
+    let (mut broken, _gone) = delivered(&delivery, &faulty);
+    faulty.say("data: two\n\n");
+    read_exactly(&mut broken, &format!("{HEAD}data: two\n\n"));
+    // Not while it is welcomed: it waits already.
+    until(|| faulty.0.lock().expect("no panic").waker.clone());
     faulty.with(|state| state.breaks_thread = true);
-    let (mut broken, _) = delivered(&delivery, &faulty);
     ends(&gone);
     assert_eq!(read_to_end(&mut client), "");
     assert_eq!(read_to_end(&mut broken), "");
     let (mut client, _gone) = delivered(&delivery, &after);
     after.say("data: two\n\n");
     read_exactly(&mut client, &format!("{HEAD}data: two\n\n"));
+    // It is still told when to end.
+    drop(delivery);
+    assert_eq!(read_to_end(&mut client), "");
+}
+
+#[test]
+fn a_stream_that_panics_as_it_comes_ends_alone() {
+    let (_runtime, delivery) = one_thread();
+    let (sound, faulty) = (Script::default(), Script::default());
+    let (mut client, _gone) = delivered(&delivery, &sound);
+    faulty.with(|state| state.panics_at_once = true);
+    let (mut broken, gone) = delivered(&delivery, &faulty);
+    ends(&gone);
+    assert_eq!(read_to_end(&mut broken), "");
+    sound.say("data: one\n\n");
+    read_exactly(&mut client, &format!("{HEAD}data: one\n\n"));
 }
 
 #[test]
 fn the_end_of_the_threads_cuts_what_is_open() {
-    let (_runtime, delivery, _) = one_thread();
+    let (_runtime, delivery) = one_thread();
     let script = Script::default();
     let (mut client, gone) = delivered(&delivery, &script);
     script.say("data: one\n\n");

@@ -173,6 +173,7 @@ fn a_client_that_takes_nothing_is_cut_when_its_time_is_over() {
     let (mut stream, gone) = stream(Narrow::of_width(0), &script, true);
     stream.write_timeout = Duration::ZERO;
     let (mut hasty, mut desk) = on_no_thread(stream);
+    assert_eq!(hasty.write(&mut desk), Next::Waits);
     assert_eq!(hasty.write(&mut desk), Next::Leaves);
     drop(hasty);
     ends(&gone);

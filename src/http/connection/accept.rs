@@ -1,7 +1,9 @@
-//! The accept loop: it alone owns the connections' tasks, so it alone counts them, tells
-//! them of a drain, and sees how each one ends.
+//! The accept loop: it alone owns the connections' tasks, so it alone tells them of a drain and
+//! sees how each one ends. Those that are handed over are told by their streams; all have a place.
 
+use std::any::Any;
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -25,7 +27,7 @@ use super::preface::{self, Protocol, Rewound};
 use super::progress_io::ProgressIo;
 use super::tls::{Tls, agreed_protocol};
 use super::{ConnectionLimits, Shared, http1, http2};
-use crate::delivery::{Delivery, HandOver};
+use crate::delivery::{self, Delivery, HandOver};
 use crate::metrics::{ConnectionMetrics, ConnectionRefusal, Handshake};
 
 /// Connections that the kernel completes ahead of us: after a restart all watchers come
@@ -132,9 +134,12 @@ pub async fn serve(endpoint: Endpoint, drain: CancellationToken) -> Drained {
 
 /// Logs the panic that ended a connection's or a stream's task; an abort is no news.
 pub(super) fn log_panic(peer: SocketAddr, ended: JoinError) {
-    let Ok(panic) = ended.try_into_panic() else {
-        return;
-    };
+    if let Ok(panic) = ended.try_into_panic() {
+        log_panic_of(peer, &*panic);
+    }
+}
+
+fn log_panic_of(peer: SocketAddr, panic: &(dyn Any + Send)) {
     let message = panic
         .downcast_ref::<&str>()
         .copied()
@@ -150,7 +155,7 @@ struct Acceptor {
     failing: bool,
 }
 
-/// The open connections, and how to reach those that are not delivered without hyper.
+/// The open connections, and how to reach those that hyper serves.
 struct Connections {
     tasks: JoinSet<()>,
     handles: HashMap<Id, ConnectionHandle>,
@@ -227,10 +232,10 @@ impl Connections {
     }
 
     async fn drain(mut self, longest: Duration) -> Drained {
+        let open = self.places.taken();
         for handle in self.handles.values() {
             handle.start_drain();
         }
-        let open = self.places.taken();
         let all_ended = async {
             while !self.handles.is_empty() {
                 self.next_end().await;
@@ -248,6 +253,26 @@ impl Connections {
             cut,
         }
     }
+}
+
+/// A connection that carries a stream and nothing else any more.
+struct OfStream {
+    peer: SocketAddr,
+    _place: Place,
+}
+
+impl delivery::Connection for OfStream {
+    fn ended_early(&self, error: &io::Error) {
+        log_early_end(self.peer, error);
+    }
+
+    fn panicked(&self, panic: &(dyn Any + Send)) {
+        log_panic_of(self.peer, panic);
+    }
+}
+
+fn log_early_end(peer: SocketAddr, error: &dyn Display) {
+    debug!(peer.address = %peer, error = %error, "connection ended early");
 }
 
 /// One connection from the accepted socket to its end.
@@ -275,14 +300,17 @@ async fn serve_one(stream: TcpStream, place: Place, shared: Arc<Shared>, handle:
                 is_chunked: answer.is_chunked,
                 blocks: answer.blocks,
                 write_timeout: shared.limits.write_timeout,
-                connection: Box::new(place),
+                connection: Box::new(OfStream {
+                    peer,
+                    _place: place,
+                }),
             }),
             Err(error) => {
                 error!(peer.address = %peer, %error, "a stream's socket could not be taken over")
             }
         },
         (Served::Closed(Err(error)), _) => {
-            debug!(peer.address = %peer, error = %error, "connection ended early");
+            log_early_end(peer, &error);
         }
         _ => {}
     }

@@ -72,7 +72,8 @@ fn head(response: &Response, is_chunked: bool, closes: bool) -> Vec<u8> {
     for (name, value) in response.headers() {
         put(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
     }
-    if closes && !response.headers().contains_key(header::CONNECTION) {
+    // What HTTP/1.0 does anyway needs no word.
+    if closes && is_chunked && !response.headers().contains_key(header::CONNECTION) {
         put(&[b"connection: close\r\n"]);
     }
     if is_chunked {

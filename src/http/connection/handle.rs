@@ -118,6 +118,12 @@ impl ConnectionHandle {
         }
     }
 
+    /// Ends a stream that nobody has taken.
+    pub(super) fn drop_surrendered(&self) {
+        let left = self.surrendered().take();
+        drop(left);
+    }
+
     fn surrendered(&self) -> std::sync::MutexGuard<'_, Option<Surrendered>> {
         let lock = &self.shared.surrendered;
         lock.lock().unwrap_or_else(PoisonError::into_inner)

@@ -70,6 +70,8 @@ where
         }
     })
     .await;
+    // One that comes too late: its client has left.
+    handle.drop_surrendered();
     // The type is still hyper's own here, so that the socket can be taken back.
     let io = connection.into_parts().io.into_inner().io;
     let outcome = match outcome {

@@ -64,6 +64,7 @@ async fn a_story_is_the_same_to_the_byte_however_it_is_asked_for() {
         stream_of_j("HTTP/1.1", ""),
         stream_of_j("HTTP/1.0", ""),
         stream_of_j("HTTP/1.0", "Connection: keep-alive\r\n"),
+        stream_of_j("HTTP/1.0", "Connection: close\r\n"),
         stream_of_j("HTTP/1.1", "Connection: close\r\n"),
         stream_of_j("HTTP/1.1", "Connection: TE, close\r\n"),
         stream_of_j(
