@@ -281,7 +281,7 @@ impl Intake {
             gathering,
             ..
         } = self;
-        let mut found = pin!(app.job_to_report_on(policy, principal, job_id));
+        let mut found = pin!(app.job_as_known(policy, principal, job_id));
         match found.as_mut().now_or_never() {
             Some(found) => found,
             None => {
