@@ -209,7 +209,16 @@ impl Intake {
     /// Applies every whole line of the buffer, and at the end of the body what is left of it, until
     /// one has to wait.
     async fn take_lines(&mut self) {
+        let mut taken = 0;
         while self.held_back.is_none() {
+            if taken == MOST_UNDER_WAY {
+                // A piece of the body may hold thousands of lines: others have to have their turn in between, while
+                // nothing is gathered that they might wait for.
+                self.apply_gathered();
+                tokio::task::yield_now().await;
+                taken = 0;
+            }
+            taken += 1;
             match self.lines.next_line() {
                 None => break,
                 Some(Ok(text)) => self.take_or_hold_back(text).await,
@@ -271,8 +280,8 @@ impl Intake {
         });
     }
 
-    /// The job that a line is about. To look for one that is not at hand takes time, in which what is
-    /// gathered must not wait.
+    /// The job that a line is about. A look for one that is not at hand may wait for a writer that begins with this
+    /// very gathering, which has to begin then: else both would wait for ever.
     async fn find(&mut self, job_id: &JobId) -> Result<JobHandle, ApiError> {
         let Self {
             app,
