@@ -40,6 +40,9 @@ pub struct Authenticator {
     everybody: Admission,
     api_keys: Vec<ApiKeyEntry>,
     verifiers: Vec<Arc<JwtVerifier>>,
+    /// How often a reload has changed which verifiers there are, or their order. What a verifier remembers holds for
+    /// one order: in another an earlier one may accept the token.
+    generation: u64,
 }
 
 /// Why a request is not let in. The displayed text is the message of the 401 answer.
@@ -95,11 +98,22 @@ impl Authenticator {
                 None => Arc::new(JwtVerifier::new(jwt)),
             }
         });
+        let verifiers: Vec<_> = verifiers.collect();
+        let generation = older.map_or(0, |older| {
+            let is_same = older.verifiers.len() == verifiers.len()
+                && older
+                    .verifiers
+                    .iter()
+                    .zip(&verifiers)
+                    .all(|(old, new)| Arc::ptr_eq(old, new));
+            older.generation + u64::from(!is_same)
+        });
         Self {
             mode: config.resolved(),
             everybody: kept(Admission::of_everybody()),
             api_keys: api_keys.collect(),
-            verifiers: verifiers.collect(),
+            verifiers,
+            generation,
         }
     }
 
@@ -135,16 +149,11 @@ impl Authenticator {
     /// # Errors
     /// It is no configured API key, and no JWT that a configured key verifies.
     pub async fn authenticate(&self, credential: &[u8]) -> Result<Principal, AuthError> {
-        match self.find_api_key(&KeyHash::of(credential)) {
-            Some(principal) => Ok(principal),
-            None => self.authenticate_token(credential).await,
-        }
-    }
-
-    /// Whom a credential lets in that needs no verification: an API key, or a JWT that has been verified.
-    pub fn recognize(&self, credential: &[u8]) -> Option<Principal> {
         let hash = KeyHash::of(credential);
-        self.find_api_key(&hash).or_else(|| self.recall(&hash))
+        match self.recognize(&hash) {
+            Some(principal) => Ok(principal),
+            None => self.verify(credential, hash).await,
+        }
     }
 
     /// The same for a JWT alone.
@@ -152,19 +161,38 @@ impl Authenticator {
     /// # Errors
     /// It is no JWT that a configured key verifies.
     pub async fn authenticate_token(&self, credential: &[u8]) -> Result<Principal, AuthError> {
+        let hash = KeyHash::of(credential);
+        match self.recall(&hash) {
+            Some(principal) => Ok(principal),
+            None => self.verify(credential, hash).await,
+        }
+    }
+
+    /// Whom the credential of that hash lets in, if it needs no verification: an API key, or a JWT that has been
+    /// verified.
+    pub fn recognize(&self, hash: &KeyHash) -> Option<Principal> {
+        self.find_api_key(hash).or_else(|| self.recall(hash))
+    }
+
+    /// Whom a JWT lets in that is not recognized by its hash.
+    ///
+    /// # Errors
+    /// It is no JWT that a configured key verifies.
+    pub async fn verify(&self, credential: &[u8], hash: KeyHash) -> Result<Principal, AuthError> {
         if !is_shaped_like_token(credential) {
             return Err(AuthError::InvalidApiKey);
         }
-        let hash = KeyHash::of(credential);
-        if let Some(principal) = self.recall(&hash) {
-            return Ok(principal);
-        }
         let token = PresentedToken::read(credential, hash)?;
         let mut refusal = TokenRefusal::NoVerifier;
+        // While no earlier verifier could ever accept the token, whatever keys or time bring.
+        let mut generation = Some(self.generation);
         for verifier in &self.verifiers {
-            match verifier.verify(&token) {
+            match verifier.verify(&token, generation) {
                 Ok(principal) => return Ok(principal),
-                Err(reason) => refusal = reason,
+                Err(reason) => {
+                    generation = generation.filter(|_| verifier.never_accepts(&token, &reason));
+                    refusal = reason;
+                }
             }
         }
         // Only now, so that nobody waits for an issuer whose token it is not; and for all of them at once, so that one
@@ -172,7 +200,8 @@ impl Authenticator {
         let token = &token;
         let looks = self.verifiers.iter().map(|verifier| async move {
             let may_hold = verifier.look_again(token).await;
-            may_hold.then(|| verifier.verify(token))
+            // It is remembered by the next request, when the order of the verifiers decides again.
+            may_hold.then(|| verifier.verify(token, None))
         });
         let mut looks: FuturesUnordered<_> = looks.collect();
         while let Some(outcome) = looks.next().await {
@@ -199,7 +228,7 @@ impl Authenticator {
     /// Whom a token lets in that has been verified.
     fn recall(&self, hash: &KeyHash) -> Option<Principal> {
         let mut verifiers = self.verifiers.iter();
-        verifiers.find_map(|verifier| verifier.recall(hash))
+        verifiers.find_map(|verifier| verifier.recall(hash, self.generation))
     }
 
     /// What lets somebody in at present: everybody's own on an open server, or those of the keys.

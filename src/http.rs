@@ -12,9 +12,9 @@ mod client_module;
 pub mod connection;
 mod credentials;
 mod dashboard;
+mod entrance;
 mod envelope;
 mod error;
-mod front;
 mod health;
 mod jobs;
 mod limits;
@@ -45,8 +45,8 @@ use axum::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use app::App;
+use entrance::Entrance;
 pub use error::{ApiError, ErrorCode};
-use front::Front;
 pub(crate) use limits::FORGET_INTERVAL;
 pub use limits::Usage;
 pub use metrics::Metrics;
@@ -88,7 +88,7 @@ fn routes(has_metrics: bool) -> OpenApiRouter<Arc<App>> {
 pub fn router(app: Arc<App>) -> Router {
     let (routes, _) = routes(!app.has_admin_listener).split_for_parts();
     let routes = whole(views::mount(routes, &app.views), &app);
-    Router::new().fallback_service(Front::new(app, routes))
+    Router::new().fallback_service(Entrance::new(app, routes))
 }
 
 /// The routes of `server.admin_listen`, all open: whoever reaches that address is an operator, by

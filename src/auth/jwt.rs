@@ -150,16 +150,21 @@ impl JwtVerifier {
         }
     }
 
-    /// Who the token of that hash says it is, when the keys that are known now have verified it before.
-    pub(super) fn recall(&self, hash: &KeyHash) -> Option<Principal> {
+    /// Who the token of that hash says it is, when the keys that are known now have verified it in that generation of
+    /// the configuration.
+    pub(super) fn recall(&self, hash: &KeyHash, generation: u64) -> Option<Principal> {
         match &self.keys {
-            Keys::Fixed(_, verified) => verified.recall(hash),
-            Keys::Jwks(jwks) => jwks.keys().verified.recall(hash),
+            Keys::Fixed(_, verified) => verified.recall(hash, generation),
+            Keys::Jwks(jwks) => jwks.keys().verified.recall(hash, generation),
         }
     }
 
-    /// Who the token says it is, by the keys that are known now.
-    pub(super) fn verify(&self, token: &PresentedToken<'_>) -> Result<Principal, TokenRefusal> {
+    /// Who the token says it is, by the keys that are known now. `generation`: in which it is remembered, if it is.
+    pub(super) fn verify(
+        &self,
+        token: &PresentedToken<'_>,
+        generation: Option<u64>,
+    ) -> Result<Principal, TokenRefusal> {
         // Before a key is looked for: a key is for its algorithm alone (RFC 8725, section 3.1).
         if token.header.alg != library_algorithm(self.config.algorithm) {
             return Err(wrong_algorithm());
@@ -167,7 +172,7 @@ impl JwtVerifier {
         match &self.keys {
             Keys::Fixed(key, verified) => {
                 let principal = self.verify_with(key, token)?;
-                verified.remember(token.text, token.hash, &principal);
+                verified.remember(token.text, token.hash, &principal, generation);
                 Ok(principal)
             }
             Keys::Jwks(jwks) => {
@@ -176,7 +181,8 @@ impl JwtVerifier {
                 for key in keys.candidates(token.header.kid.as_deref()) {
                     match self.verify_with(key, token) {
                         Ok(principal) => {
-                            keys.verified.remember(token.text, token.hash, &principal);
+                            let verified = &keys.verified;
+                            verified.remember(token.text, token.hash, &principal, generation);
                             return Ok(principal);
                         }
                         Err(reason) => refusal = reason,
@@ -185,6 +191,19 @@ impl JwtVerifier {
                 Err(refusal)
             }
         }
+    }
+
+    /// Whether a token that was refused for `reason` is refused for ever: it is for another algorithm or of another
+    /// issuer, or its signature is not by the only key that there is.
+    pub(super) fn never_accepts(&self, token: &PresentedToken<'_>, reason: &TokenRefusal) -> bool {
+        let is_forged = matches!(
+            reason,
+            TokenRefusal::Invalid(error) if *error.kind() == ErrorKind::InvalidSignature
+        );
+        let has_one_key = matches!(self.keys, Keys::Fixed(..));
+        (is_forged && has_one_key)
+            || token.header.alg != library_algorithm(self.config.algorithm)
+            || !self.is_of_this_issuer(token)
     }
 
     /// Waits, if need be, until the key with the token's `kid` may be known; says whether to try once more.

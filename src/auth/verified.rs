@@ -14,8 +14,11 @@ use super::{KeyHash, Principal};
 /// that was verified last stands there. With more workers than that at a time some signatures are checked again.
 const PLACES: usize = 1_024;
 
-/// The longest token that is remembered, in bytes, so that all of them together are a few megabytes.
+/// The longest token that is remembered, in bytes, and the most jobs that one may name. What is kept of it is then
+/// less than 16 KiB: its texts, and up to 100 bytes more for each job and each text. So all places of a set of keys
+/// together take 16 MiB at most, and a few hundred KiB with tokens that name an owner alone.
 const MOST_TOKEN_BYTES: usize = 2_048;
+const MOST_PATTERNS: usize = 64;
 
 /// The tokens that a set of keys has verified. They go with the keys: whoever has other keys has other tokens too.
 pub(super) struct VerifiedTokens(Box<[ArcSwapOption<Verified>]>);
@@ -26,36 +29,48 @@ struct Verified {
     principal: Principal,
     /// Unix time in seconds at which its signature and its times were found right.
     at: u64,
+    /// Of the configuration, in which no earlier entry could have accepted it.
+    generation: u64,
 }
 
 impl VerifiedTokens {
-    /// Whom the token of that hash lets in, when it has been verified and is sure to hold still.
-    pub(super) fn recall(&self, hash: &KeyHash) -> Option<Principal> {
-        self.recall_at(hash, unix_seconds())
+    /// Whom the token of that hash lets in, when it has been verified in that generation of the configuration and is
+    /// sure to hold still.
+    pub(super) fn recall(&self, hash: &KeyHash, generation: u64) -> Option<Principal> {
+        self.recall_at(hash, generation, unix_seconds())
     }
 
-    /// Remembers whom a token lets in.
-    pub(super) fn remember(&self, token: &[u8], hash: KeyHash, principal: &Principal) {
-        if token.len() <= MOST_TOKEN_BYTES {
-            self.remember_at(hash, principal, unix_seconds());
+    /// Remembers whom a token lets in, if there is a generation for which that is sure.
+    pub(super) fn remember(
+        &self,
+        token: &[u8],
+        hash: KeyHash,
+        principal: &Principal,
+        generation: Option<u64>,
+    ) {
+        let is_small = token.len() <= MOST_TOKEN_BYTES && principal.patterns() <= MOST_PATTERNS;
+        if let Some(generation) = generation.filter(|_| is_small) {
+            self.remember_at(hash, principal, generation, unix_seconds());
         }
     }
 
-    fn recall_at(&self, hash: &KeyHash, now: u64) -> Option<Principal> {
+    fn recall_at(&self, hash: &KeyHash, generation: u64, now: u64) -> Option<Principal> {
         let verified = self.place(hash).load();
         let verified = verified.as_ref()?;
         // Before its end, leeway aside, and not before it was found valid: a clock may have been set back. In all
         // other cases the token is verified anew, which alone decides.
         let end = verified.principal.expires_at()?;
         let is_sure = (verified.at..end).contains(&now);
+        let is_sure = is_sure && verified.generation == generation;
         (is_sure && verified.hash.is_same(hash)).then(|| verified.principal.clone())
     }
 
-    fn remember_at(&self, hash: KeyHash, principal: &Principal, at: u64) {
+    fn remember_at(&self, hash: KeyHash, principal: &Principal, generation: u64, at: u64) {
         let verified = Verified {
             hash,
             principal: principal.clone(),
             at,
+            generation,
         };
         self.place(&hash).store(Some(Arc::new(verified)));
     }
@@ -89,53 +104,62 @@ fn unix_seconds() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::{Admission, Scope};
+    use crate::auth::{Admission, JobPattern, Scope};
 
     fn principal(expires_at: u64) -> Principal {
+        principal_with(expires_at, 0)
+    }
+
+    fn principal_with(expires_at: u64, patterns: usize) -> Principal {
         let owner = Some("ann".to_owned());
         let scopes = Scope::JobsWrite.into();
+        let jobs = vec![JobPattern::new("a*"); patterns];
         let admission = Admission::of_everybody();
-        Principal::of_token(owner, scopes, Vec::new(), expires_at, admission)
+        Principal::of_token(owner, scopes, jobs, expires_at, admission)
     }
 
     #[test]
     fn a_token_is_remembered_from_its_verification_to_its_end() {
         let tokens = VerifiedTokens::default();
         let (hash, principal) = (KeyHash::of(b"token"), principal(200));
-        assert_eq!(tokens.recall_at(&hash, 100), None);
-        tokens.remember_at(hash, &principal, 100);
+        assert_eq!(tokens.recall_at(&hash, 1, 100), None);
+        tokens.remember_at(hash, &principal, 1, 100);
         for (now, is_known) in [(100, true), (199, true), (200, false), (99, false)] {
-            let known = tokens.recall_at(&hash, now);
+            let known = tokens.recall_at(&hash, 1, now);
             assert_eq!(known.as_ref(), is_known.then_some(&principal), "{now}");
         }
-        assert_eq!(tokens.recall_at(&KeyHash::of(b"other"), 100), None);
+        assert_eq!(tokens.recall_at(&hash, 2, 100), None);
+        assert_eq!(tokens.recall_at(&KeyHash::of(b"other"), 1, 100), None);
     }
 
     #[test]
-    fn many_tokens_take_no_more_room_than_there_are_places() {
+    fn many_tokens_spread_over_the_places() {
         let tokens = VerifiedTokens::default();
         let hashes: Vec<_> = (0..10 * PLACES)
             .map(|number| KeyHash::of(number.to_string().as_bytes()))
             .collect();
+        let is_known = |hash: &&KeyHash| tokens.recall_at(hash, 1, 100).is_some();
         for hash in &hashes {
-            tokens.remember_at(*hash, &principal(200), 100);
-            assert!(tokens.recall_at(hash, 100).is_some(), "the newest is known");
+            tokens.remember_at(*hash, &principal(200), 1, 100);
+            assert!(is_known(&hash), "the newest is known");
         }
-        let known = hashes
-            .iter()
-            .filter(|hash| tokens.recall_at(hash, 100).is_some());
-        let known = known.count();
-        assert!(known <= PLACES && known > PLACES / 2, "{known}");
+        let known = hashes.iter().filter(is_known).count();
+        assert!(known > PLACES / 2, "{known}");
     }
 
     #[test]
-    fn a_long_token_is_not_remembered() {
+    fn a_long_token_and_one_for_many_jobs_are_not_remembered() {
         let tokens = VerifiedTokens::default();
-        for (length, is_known) in [(MOST_TOKEN_BYTES, true), (MOST_TOKEN_BYTES + 1, false)] {
+        for (length, patterns, is_known) in [
+            (MOST_TOKEN_BYTES, MOST_PATTERNS, true),
+            (MOST_TOKEN_BYTES + 1, 0, false),
+            (100, MOST_PATTERNS + 1, false),
+        ] {
             let token = vec![b'a'; length];
             let hash = KeyHash::of(&token);
-            tokens.remember(&token, hash, &principal(u64::MAX));
-            assert_eq!(tokens.recall(&hash).is_some(), is_known, "{length}");
+            tokens.remember(&token, hash, &principal_with(u64::MAX, patterns), Some(1));
+            let known = tokens.recall(&hash, 1);
+            assert_eq!(known.is_some(), is_known, "{length}, {patterns}");
         }
     }
 }

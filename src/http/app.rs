@@ -72,20 +72,6 @@ impl App {
         self.job_that(policy, principal, job_id, is_shown).await
     }
 
-    /// The same for a change of the job that the store compares with what others have done.
-    ///
-    /// # Errors
-    /// As [`App::job`].
-    pub async fn job_as_known(
-        &self,
-        policy: &Policy,
-        principal: &Principal,
-        job_id: &str,
-    ) -> Result<JobHandle, ApiError> {
-        let job_id = JobId::parse(job_id).map_err(|_| ApiError::new(ErrorCode::JobNotFound))?;
-        self.job_to_report_on(policy, principal, &job_id).await
-    }
-
     async fn job_that(
         &self,
         policy: &Policy,
@@ -104,19 +90,26 @@ impl App {
         self.permit(policy, principal, &job_id, found).await
     }
 
-    /// The same for one of many reports, as far as this node knows of the job: whether other nodes
-    /// have changed it shows when the report is stored.
+    /// The same for a change of the job, which the store compares with what others have done: the job as far as this
+    /// node knows it. Only a refusal is looked at anew, since the name may be another job's by now.
     ///
     /// # Errors
     /// As [`App::job`].
-    pub async fn job_to_report_on(
+    pub async fn job_as_known(
         &self,
         policy: &Policy,
         principal: &Principal,
         job_id: &JobId,
     ) -> Result<JobHandle, ApiError> {
         let found = self.registry.find(job_id).await;
-        self.permit(policy, principal, job_id, found).await
+        let was_found = found.is_ok();
+        match self.permit(policy, principal, job_id, found).await {
+            Err(_) if was_found => {
+                let found = self.registry.find_fresh(job_id).await;
+                self.permit(policy, principal, job_id, found).await
+            }
+            outcome => outcome,
+        }
     }
 
     async fn permit(

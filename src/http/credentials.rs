@@ -10,7 +10,7 @@ use form_urlencoded::parse;
 
 use super::{ApiError, App, ErrorCode, Policy, tickets};
 use crate::{
-    auth::{AuthError, PassMint, Principal, TokenRefusal, bearer, is_shaped_like_token},
+    auth::{AuthError, KeyHash, PassMint, Principal, TokenRefusal, bearer, is_shaped_like_token},
     config::AuthMode,
 };
 
@@ -99,12 +99,13 @@ fn explicit(parts: &Parts) -> Result<Option<Explicit<'_>>, ApiError> {
 
 async fn by_header(app: &App, policy: &Policy, value: &[u8]) -> Result<Principal, ApiError> {
     let credential = bearer(value).ok_or(AuthError::InvalidApiKey)?;
-    if let Some(principal) = policy.authenticator.recognize(credential) {
+    let hash = KeyHash::of(credential);
+    if let Some(principal) = policy.authenticator.recognize(&hash) {
         return Ok(principal);
     }
     match by_watch_token(app, credential).await? {
         Some(principal) => Ok(principal),
-        None => Ok(policy.authenticator.authenticate(credential).await?),
+        None => Ok(policy.authenticator.verify(credential, hash).await?),
     }
 }
 

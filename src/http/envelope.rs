@@ -1,4 +1,4 @@
-//! The outermost layer: request ids, the error envelope, and what OPTIONS answers.
+//! What is around every answer: request ids, the error envelope, and what OPTIONS answers.
 
 use std::{any::Any, panic::AssertUnwindSafe, time::Instant};
 
@@ -53,7 +53,8 @@ pub(super) async fn seal<F: Future<Output = Response>>(
         )
     };
     // Of reports there may be a hundred thousand a second, and a span costs a tenth of one: those have theirs when there
-    // is something to tell. What the registry tells on their way names the job.
+    // is something to tell at the end. What is told on their way, a warning of the store's, say, names the job, and the
+    // request only at the level `debug`.
     let is_told_of = method != Method::PATCH || LevelFilter::current() >= LevelFilter::DEBUG;
     let around = if is_told_of { span() } else { Span::none() };
     let handled = AssertUnwindSafe(inner(request)).catch_unwind();

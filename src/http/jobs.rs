@@ -45,23 +45,23 @@ struct EventsAnswer {
     params(op::Report), responses(op::Report), security((), ("bearer" = ["jobs:write"])),
 )]
 pub(super) async fn report(
-    target: Target<Change>,
+    mut target: Target<Change>,
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     app.usage.take_reports(target.principal.account(), 1)?;
     let body = target.reader(&app).read_json(&headers, body).await?;
-    let addressed = Report::parse(&body, &app.registry.bounds())?;
-    if addressed.job_id.is_some() {
-        return Err(ApiError::invalid(
-            "job_id",
-            "stands in the path and not in the body",
-        ));
-    }
-    let report_id = report_id(&headers, addressed.report_id)?;
-    let command = Command::Report(Box::new(addressed.report));
-    let answer = target.job.apply(command, report_id).await?;
+    let read = || {
+        let addressed = Report::parse(&body, &app.registry.bounds())?;
+        if addressed.job_id.is_some() {
+            let rule = "stands in the path and not in the body";
+            return Err(ApiError::invalid("job_id", rule));
+        }
+        let report_id = report_id(&headers, addressed.report_id)?;
+        Ok((Command::Report(Box::new(addressed.report)), report_id))
+    };
+    let answer = target.apply(&app, read()?, read).await?;
     let body = ReportAnswer {
         answer,
         watchers: target.job.watchers(),
@@ -78,17 +78,22 @@ pub(super) async fn report(
     params(op::Events), responses(op::Events), security((), ("bearer" = ["jobs:write"])),
 )]
 pub(super) async fn events(
-    target: Target<Change>,
+    mut target: Target<Change>,
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = target.reader(&app).read_json(&headers, body).await?;
-    let (events, from_body) = parse_events(&body, &app.registry.bounds())?;
+    let read = || parse_events(&body, &app.registry.bounds());
+    let (events, from_body) = read()?;
     app.usage
         .take_reports(target.principal.account(), events.len())?;
-    let report_id = report_id(&headers, from_body)?;
-    let Answer { job_id, seq, .. } = target.job.apply(Command::Events(events), report_id).await?;
+    let first = (Command::Events(events), report_id(&headers, from_body)?);
+    let again = || {
+        let (events, from_body) = read()?;
+        Ok((Command::Events(events), report_id(&headers, from_body)?))
+    };
+    let Answer { job_id, seq, .. } = target.apply(&app, first, again).await?;
     Ok(Json(EventsAnswer { job_id, seq }).into_response())
 }
 

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     auth::{Principal, Scope},
-    registry::JobHandle,
+    job::{Answer, Command, JobId, ReportId},
+    registry::{JobHandle, RegistryError},
 };
 
 /// A scope as a type.
@@ -107,6 +108,27 @@ impl<S> Target<S> {
     }
 }
 
+impl Target<Change> {
+    /// Applies a change. The job was taken as this node knows it: when that one is gone, another node may have given
+    /// its name to another job. That one is looked for then, and gets the change, which `again` reads once more.
+    pub(super) async fn apply(
+        &mut self,
+        app: &App,
+        first: (Command, Option<ReportId>),
+        again: impl FnOnce() -> Result<(Command, Option<ReportId>), ApiError>,
+    ) -> Result<Answer, ApiError> {
+        let (command, report_id) = first;
+        match self.job.apply(command, report_id).await {
+            Err(RegistryError::Gone) => {}
+            outcome => return Ok(outcome?),
+        }
+        let job_id = self.job.id().as_str();
+        self.job = app.job(&self.policy, &self.principal, job_id).await?;
+        let (command, report_id) = again()?;
+        Ok(self.job.apply(command, report_id).await?)
+    }
+}
+
 /// The `{id}` of the path, or whatever its one part is called, decoded; empty when it is no text.
 #[derive(Debug)]
 pub(super) struct PathId(pub(super) String);
@@ -180,7 +202,11 @@ impl<S: Needs> FromRequestParts<Arc<App>> for Target<S> {
         let (policy, principal) = (&permit.policy, &permit.principal);
         let job = match S::NEEDS_NEWEST {
             true => app.job(policy, principal, &job_id).await?,
-            false => app.job_as_known(policy, principal, &job_id).await?,
+            false => {
+                let job_id = JobId::parse(&job_id);
+                let job_id = job_id.map_err(|_| ApiError::new(ErrorCode::JobNotFound))?;
+                app.job_as_known(policy, principal, &job_id).await?
+            }
         };
         Ok(Self {
             principal: permit.principal,

@@ -40,7 +40,7 @@ impl Policy {
     /// That of a request, from its beginning to its end, whatever is reloaded meanwhile.
     pub(super) fn of(extensions: &Extensions) -> Arc<Self> {
         let policy = extensions.get::<Arc<Self>>();
-        Arc::clone(policy.expect("the outermost layer has put it there"))
+        Arc::clone(policy.expect("the entrance has put it there"))
     }
 
     fn with(config: &Config, authenticator: Authenticator) -> Self {

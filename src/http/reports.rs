@@ -4,13 +4,9 @@
 //! So a client that does not read its answer stops its own reports and nobody else's, and one
 //! that leaves takes everything with it but the reports that are under way.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    convert::Infallible,
-    future::pending,
-    pin::pin,
-    sync::Arc,
-};
+mod under_way;
+
+use std::{collections::HashSet, convert::Infallible, future::pending, pin::pin, sync::Arc};
 
 use axum::{
     body::{Body, BodyDataStream, Bytes},
@@ -32,15 +28,13 @@ use super::{
 };
 use crate::{
     auth::Principal,
-    job::{Answer, Command, JobId, Report},
-    registry::{Gathering, JobHandle, RegistryError, Submission},
+    job::{Command, JobId, Report},
+    registry::{Gathering, JobHandle},
 };
+use under_way::{Answered, MOST_UNDER_WAY, UnderWay};
 
 /// Refused lines that are told one by one; more are only counted.
 const MOST_REFUSALS: u64 = 1_000;
-
-/// Reports that are under way at a time: enough to keep a store's commits full.
-const MOST_UNDER_WAY: usize = 256;
 
 /// One request at work.
 struct Intake {
@@ -58,7 +52,7 @@ struct Intake {
     /// Reports that wait for the next ones before they are applied.
     gathering: Gathering,
     /// Reports that are not answered, in the order of their lines.
-    under_way: VecDeque<UnderWay>,
+    under_way: UnderWay,
     accepted: u64,
     refused: u64,
     /// Jobs whose cancellation the client was told of.
@@ -70,17 +64,10 @@ struct Intake {
     out: Vec<u8>,
 }
 
-/// A report on its way.
-struct UnderWay {
-    line: u64,
-    job_id: JobId,
-    submission: Submission,
-}
-
 /// What to do next.
 enum Turn {
     Bytes(Option<Bytes>),
-    Answered(u64, JobId, Result<Answer, RegistryError>),
+    Answered(Answered),
     /// The line that was held back may be taken now.
     Resumed,
     End(Option<ErrorCode>),
@@ -119,7 +106,7 @@ pub(super) async fn reports(
         policy,
         body: body.into_data_stream(),
         gathering: Gathering::default(),
-        under_way: VecDeque::new(),
+        under_way: UnderWay::default(),
         accepted: 0,
         refused: 0,
         told_cancelled: HashSet::new(),
@@ -144,7 +131,7 @@ impl Intake {
     async fn work_until_output(&mut self) -> bool {
         while self.out.is_empty() {
             match self.next_turn().await {
-                Turn::Answered(line, job_id, outcome) => self.answered(line, job_id, outcome),
+                Turn::Answered(answered) => self.answered(answered),
                 Turn::Bytes(bytes) => {
                     self.is_silent_after = Instant::now() + LONGEST_SILENCE;
                     self.lines.feed(bytes);
@@ -193,7 +180,7 @@ impl Intake {
         let is_reading = resume_at.is_none() && !self.lines.has_ended();
         tokio::select! {
             biased;
-            (line, job_id, outcome) = next_answer(&mut self.under_way) => Turn::Answered(line, job_id, outcome),
+            answered = self.under_way.next() => Turn::Answered(answered),
             () = self.app.registry.draining().cancelled() => Turn::End(Some(ErrorCode::Draining)),
             () = &mut self.ended => Turn::End(Some(ErrorCode::TokenExpired)),
             () = resume => Turn::Resumed,
@@ -209,7 +196,16 @@ impl Intake {
     /// Applies every whole line of the buffer, and at the end of the body what is left of it, until
     /// one has to wait.
     async fn take_lines(&mut self) {
+        let mut taken = 0;
         while self.held_back.is_none() {
+            if taken == MOST_UNDER_WAY {
+                // A piece of the body may hold thousands of lines: others have to have their turn in between, while
+                // nothing is gathered that they might wait for.
+                self.apply_gathered();
+                tokio::task::yield_now().await;
+                taken = 0;
+            }
+            taken += 1;
             match self.lines.next_line() {
                 None => break,
                 Some(Ok(text)) => self.take_or_hold_back(text).await,
@@ -222,11 +218,8 @@ impl Intake {
     /// Applies what is gathered, and takes the answers that are there at once.
     fn apply_gathered(&mut self) {
         self.gathering.begin();
-        while let Some(first) = self.under_way.front_mut()
-            && let Some(outcome) = first.submission.try_answer()
-            && let Some(UnderWay { line, job_id, .. }) = self.under_way.pop_front()
-        {
-            self.answered(line, job_id, outcome);
+        while let Some(answered) = self.under_way.next_at_once() {
+            self.answered(answered);
         }
     }
 
@@ -254,25 +247,21 @@ impl Intake {
             Ok(job) => job,
             Err(error) => return self.refuse(line, Some(job_id), &error),
         };
-        if self.under_way.len() >= MOST_UNDER_WAY {
+        if self.under_way.is_full() {
             self.apply_gathered();
         }
-        while self.under_way.len() >= MOST_UNDER_WAY {
-            let (line, job_id, outcome) = next_answer(&mut self.under_way).await;
-            self.answered(line, job_id, outcome);
+        while self.under_way.is_full() {
+            let answered = self.under_way.next().await;
+            self.answered(answered);
         }
         let command = Command::Report(Box::new(addressed.report));
         // Submitted here and now: that fixes the order of a job's reports.
         let submission = job.submit_into(&mut self.gathering, command, addressed.report_id);
-        self.under_way.push_back(UnderWay {
-            line,
-            job_id,
-            submission,
-        });
+        self.under_way.push(line, job_id, submission);
     }
 
-    /// The job that a line is about. To look for one that is not at hand takes time, in which what is
-    /// gathered must not wait.
+    /// The job that a line is about. A look for one that is not at hand may wait for a writer that begins with this
+    /// very gathering, which has to begin then: else both would wait for ever.
     async fn find(&mut self, job_id: &JobId) -> Result<JobHandle, ApiError> {
         let Self {
             app,
@@ -281,7 +270,7 @@ impl Intake {
             gathering,
             ..
         } = self;
-        let mut found = pin!(app.job_to_report_on(policy, principal, job_id));
+        let mut found = pin!(app.job_as_known(policy, principal, job_id));
         match found.as_mut().now_or_never() {
             Some(found) => found,
             None => {
@@ -291,7 +280,12 @@ impl Intake {
         }
     }
 
-    fn answered(&mut self, line: u64, job_id: JobId, outcome: Result<Answer, RegistryError>) {
+    fn answered(&mut self, answered: Answered) {
+        let Answered {
+            line,
+            job_id,
+            outcome,
+        } = answered;
         match outcome {
             Ok(answer) => {
                 self.accepted += 1;
@@ -348,8 +342,8 @@ impl Intake {
         }
         self.apply_gathered();
         while !self.under_way.is_empty() {
-            let (line, job_id, outcome) = next_answer(&mut self.under_way).await;
-            self.answered(line, job_id, outcome);
+            let answered = self.under_way.next().await;
+            self.answered(answered);
         }
         let error = reason.map(|code| LineError {
             code: code.as_str(),
@@ -367,19 +361,6 @@ impl Intake {
         serde_json::to_writer(&mut self.out, line).expect("a line of the answer serializes");
         self.out.push(b'\n');
     }
-}
-
-/// The answer to the first report of those; none ever, when there is none. Cancel-safe.
-async fn next_answer(
-    under_way: &mut VecDeque<UnderWay>,
-) -> (u64, JobId, Result<Answer, RegistryError>) {
-    let Some(first) = under_way.front_mut() else {
-        return pending().await;
-    };
-    let (line, job_id) = (first.line, first.job_id.clone());
-    let outcome = (&mut first.submission).await;
-    under_way.pop_front();
-    (line, job_id, outcome)
 }
 
 #[derive(Serialize)]

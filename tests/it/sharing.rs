@@ -4,6 +4,7 @@ mod emptied;
 mod leases;
 mod lifecycle;
 mod runners;
+mod successors;
 
 use std::{sync::Arc, time::Duration};
 

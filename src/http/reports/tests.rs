@@ -94,3 +94,18 @@ async fn a_line_that_is_held_back_counts_among_the_bodies() {
     assert_eq!(refusals[0]["line"], 3, "{refusals:?}");
     assert_eq!(app.usage.body_bytes_held(), 0);
 }
+
+#[tokio::test]
+async fn a_large_piece_of_a_body_leaves_others_their_turn() {
+    const LINES: usize = 4 * MOST_UNDER_WAY;
+    let (app, _timers) = app("");
+    let text = Bytes::from("{\n".repeat(LINES));
+    let piece = stream::iter([Ok::<_, Infallible>(text)]);
+    let mut body = post(app, Body::from_stream(piece)).await;
+    // It does not wait for anything.
+    let is_at_once = body.frame().now_or_never().is_some();
+    assert!(!is_at_once, "all lines in one turn");
+    let text = body.collect().await.expect("a whole body").to_bytes();
+    let last = json!({"accepted": 0, "refused": LINES});
+    assert_eq!(lines_of(&text).last(), Some(&last));
+}

@@ -156,7 +156,7 @@ impl Batch {
         self.after.as_ref().unwrap_or(&self.before)
     }
 
-    /// The same once nothing else is asked of it but to answer.
+    /// The same, once: it is not kept, so nothing but the answers may be asked of the batch afterwards.
     pub(super) fn take_job(&mut self) -> Arc<Job> {
         match self.after.take() {
             Some(job) => Arc::new(job),

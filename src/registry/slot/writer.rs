@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Waker},
@@ -60,10 +61,14 @@ async fn work_off(slot: Arc<Slot>, inner: Arc<Inner>) {
 }
 
 impl Gathering {
-    /// Has the writers begin.
+    /// Has the writers begin. One that panics takes no other with it: whoever waits for its job is told by the end
+    /// of its [`Shift`], as everywhere.
     pub fn begin(&mut self) {
         for (slot, inner) in self.writers.drain(..) {
-            run_writer(slot, inner);
+            let job = Arc::clone(&slot);
+            if catch_unwind(AssertUnwindSafe(|| run_writer(slot, inner))).is_err() {
+                tracing::error!(job.id = %job.job_id(), "a commit panicked");
+            }
         }
     }
 }

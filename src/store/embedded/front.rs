@@ -8,7 +8,7 @@
 //! place.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -214,7 +214,20 @@ impl Front {
     /// progress may be shown from now on.
     pub(super) fn settle(&self, outcomes: Vec<(JobId, After)>, ceiling: Seq) {
         self.ceiling.fetch_max(ceiling.get(), Ordering::Relaxed);
+        // The last word on each job alone: with one before it, a change would be let in that was made on a state
+        // which the transaction has left behind.
+        let mut last = HashMap::with_capacity(outcomes.len());
         for (job_id, after) in outcomes {
+            match after {
+                After::Left => {
+                    last.entry(job_id).or_insert(after);
+                }
+                After::Unfinished(..) | After::Over => {
+                    last.insert(job_id, after);
+                }
+            }
+        }
+        for (job_id, after) in last {
             let mut entry = match (self.known.entry(job_id), after) {
                 (Entry::Occupied(entry), _) => entry,
                 (Entry::Vacant(entry), After::Unfinished(..)) => entry.insert_entry(Known::new()),

@@ -75,6 +75,38 @@ async fn a_stream_by_ticket_ends_with_the_token_that_bought_it() {
     assert_ends(&mut stream).await;
 }
 
+/// A token is verified once and remembered: so are its end and what let it in.
+#[tokio::test]
+async fn a_stream_by_a_token_that_was_used_before_ends_with_it_and_with_its_key() {
+    let server = with_job().await;
+    let lasting = token(&json!({"sub": "ann", "scope": "jobs:read"}));
+    let mut streams = Vec::new();
+    for credential in [ending("jobs:read"), lasting] {
+        let person = server.as_bearer(&credential);
+        for _ in 0..2 {
+            person.status("a").await;
+        }
+        let mut stream = person.watch("a").await;
+        assert_eq!(stream.head.status, StatusCode::OK);
+        stream.next_status().await;
+        streams.push((person, stream));
+    }
+    let (person, stream) = &mut streams[0];
+    assert_ends(stream).await;
+    let answer = person.get("/api/v1/jobs/a").await;
+    answer.error(401, "UNAUTHORIZED");
+    let (person, stream) = &mut streams[1];
+    person.status("a").await;
+    let configuration = people::configuration();
+    let (api_keys, _) = configuration
+        .split_once("[[auth.jwt]]")
+        .expect("both sorts");
+    server.reload(api_keys);
+    assert_ends(stream).await;
+    let answer = person.get("/api/v1/jobs/a").await;
+    answer.error(401, "UNAUTHORIZED");
+}
+
 #[tokio::test]
 async fn a_key_that_a_reload_takes_away_ends_what_it_let_in_and_nothing_else() {
     let server = with_job().await;

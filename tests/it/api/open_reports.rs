@@ -41,6 +41,20 @@ async fn answers_come_while_the_request_stays_open() {
 }
 
 #[tokio::test]
+async fn a_refused_first_line_is_answered_although_nothing_follows_it() {
+    let server = with_jobs(&[]).await;
+    for line in ["{\n", "{\"job_id\": \"x\"}\n"] {
+        let mut reporter = Reporter::open(&server).await;
+        reporter.send(line);
+        let answer = reporter.next().await.expect("a refusal");
+        assert_eq!(refusal(&answer).0, 1);
+        reporter.finish();
+        let last = json!({"accepted": 0, "refused": 1});
+        assert_eq!(reporter.rest().await, [last]);
+    }
+}
+
+#[tokio::test]
 async fn the_wish_to_cancel_is_told_once_for_each_job() {
     let server = with_jobs(&["a", "b", "c"]).await;
     let mut reporter = Reporter::open(&server).await;

@@ -1,7 +1,12 @@
 //! A store that fails: what was stepped on a failed commit is refused, what was committed without
 //! an answer is found again, and no deadline is lost.
 
-use progressd::{job::Seq, registry::Cursor};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use progressd::{
+    job::Seq,
+    registry::{Cursor, Gathering},
+};
 use serde_json::json;
 
 use super::*;
@@ -204,6 +209,43 @@ async fn a_commit_that_panics_leaves_nobody_behind_it_without_an_answer() {
     assert_eq!(next.expect("committed").seq, handle.job().seq);
     assert_eq!(shown(&handle.job(), "processed_count"), 1);
     assert_eq!(waiting(&live).len(), 1);
+}
+
+#[tokio::test]
+async fn a_commit_that_panics_on_the_spot_takes_no_other_job_with_it_that_was_gathered() {
+    let stage = Stage::new();
+    let increment = || report(json!({"processed_increment": 1}));
+    let handles = [
+        stage.create(json!({"job_id": "a"})).await,
+        stage.create(json!({"job_id": "b"})).await,
+    ];
+    // By word and by drop, which may be the end of a request that panicked itself.
+    for (round, is_told) in [true, false].into_iter().enumerate() {
+        stage.store.plan(&[Fate::Panics]);
+        let mut gathering = Gathering::default();
+        let [first, second] = [&handles[0], &handles[1]]
+            .map(|handle| handle.submit_into(&mut gathering, increment(), None));
+        if is_told {
+            gathering.begin();
+        } else {
+            let panic = catch_unwind(AssertUnwindSafe(|| {
+                let _gathering = gathering;
+                panic!("while something is gathered");
+            }));
+            panic.expect_err("it panicked");
+        }
+        let first = in_time("an answer", first).await;
+        assert!(matches!(first, Err(RegistryError::Interrupted)));
+        in_time("an answer", second).await.expect("committed");
+        for handle in &handles {
+            let next = in_time("an answer", handle.apply(increment(), None)).await;
+            next.expect("committed");
+        }
+        let counts = handles
+            .each_ref()
+            .map(|handle| shown(&handle.job(), "processed_count"));
+        assert_eq!(counts, [round + 1, 2 * round + 2]);
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What every request passes on its way to the routes, and every answer on its way back.
 //!
-//! One service and not a layer for each part: a layer boxes and moves every request once more, which for a
-//! report out of a stream of them was a third of all the work.
+//! All of it is one service. As layers, which box and move a request once each, it took a third of the work of
+//! a report.
 
 use std::{
     convert::Infallible,
@@ -17,12 +17,12 @@ use super::{App, envelope, origin, tickets};
 
 /// The routes, and what stands before them.
 #[derive(Clone)]
-pub(super) struct Front {
+pub(super) struct Entrance {
     app: Arc<App>,
     routes: Router,
 }
 
-impl Front {
+impl Entrance {
     /// `routes` are whole: the header `Allow`, which they add themselves, and their fallbacks included.
     pub(super) fn new(app: Arc<App>, routes: Router) -> Self {
         Self { app, routes }
@@ -44,7 +44,7 @@ impl Front {
     }
 }
 
-impl Service<Request> for Front {
+impl Service<Request> for Entrance {
     type Response = Response;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
