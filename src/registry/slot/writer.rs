@@ -62,7 +62,7 @@ async fn work_off(slot: Arc<Slot>, inner: Arc<Inner>) {
 
 impl Gathering {
     /// Has the writers begin. One that panics takes no other with it: whoever waits for its job is told by the end
-    /// of its [`Shift`], as everywhere.
+    /// of its `Shift`, as everywhere.
     pub fn begin(&mut self) {
         for (slot, inner) in self.writers.drain(..) {
             let job = Arc::clone(&slot);
