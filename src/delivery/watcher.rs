@@ -12,6 +12,8 @@ use std::{
 };
 
 use mio::net::TcpStream;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 
 use super::{Connection, HandOver, inbox::StreamWaker};
 use crate::{metrics::ConnectionMetrics, stream::Blocks};
@@ -58,11 +60,21 @@ pub(super) enum Next {
 
 /// A socket that does not block.
 pub(super) trait Socket: Read + Write {
+    /// Says that the end follows what is written next, so that both leave together: a client that sees the last block
+    /// sees the end behind it, and does not take the connection for one that it may use again.
+    fn hold_for_end(&self);
+
     /// Says that nothing more will be written.
     fn end(&self) -> io::Result<()>;
 }
 
 impl Socket for TcpStream {
+    fn hold_for_end(&self) {
+        // Where there is no such thing, the end comes a moment later.
+        #[cfg(target_os = "linux")]
+        let _ = SockRef::from(self).set_tcp_cork(true);
+    }
+
     fn end(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
     }
@@ -210,6 +222,9 @@ impl<S: Socket> Watcher<S> {
                     let is_last = piece.is_none() || blocks.is_end_stream();
                     let piece = piece.unwrap_or_default();
                     desk.lay_out(head.take(), &piece, *is_chunked, is_last);
+                    if is_last {
+                        self.socket.hold_for_end();
+                    }
                     match write_some(&mut self.socket, &desk.out, &desk.metrics) {
                         Err(error) => return self.leave_early(&error),
                         Ok(sent) if sent < desk.out.len() => {

@@ -33,10 +33,9 @@ async fn a_stream_begins_with_every_job_and_goes_on_with_what_changes() {
     let answer = server.report("a", json!({"processed_count": 1})).await;
     let block = stream.next().await;
     assert_eq!(block.json(), server.status("a").await);
-    assert_eq!(
-        (block.seq(), block.retry),
-        (answer["seq"].as_u64().expect("a seq"), None)
-    );
+    // The cursor may stay behind while something else could be on its way.
+    assert!(block.seq() <= answer["seq"].as_u64().expect("a seq"));
+    assert_eq!(block.retry, None);
 
     emit(&server, "c", json!({"n": 1})).await;
     // The event moves the pending job, too.

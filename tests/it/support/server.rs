@@ -60,7 +60,12 @@ impl TestServer {
 
     /// One that somebody else has started.
     pub(crate) fn at(url: &str) -> Self {
-        let client = reqwest::Client::builder().no_proxy().build();
+        // A connection that has carried a stream is closed, and must not be taken for another request before that is
+        // seen: so none is kept.
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .pool_max_idle_per_host(0)
+            .build();
         Self {
             server: None,
             url: url.to_owned(),
