@@ -97,6 +97,17 @@ pub(crate) struct Message {
     pub(crate) kind: Kind,
 }
 
+impl Message {
+    /// The one that a channel begins with.
+    fn first(channel: u32) -> Self {
+        Self {
+            channel,
+            mark: Mark { number: 0, sent: 0 },
+            kind: Kind::Status,
+        }
+    }
+}
+
 /// What a message is to progressd; to the others it is bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
@@ -121,7 +132,9 @@ pub(crate) struct Server {
 /// The requests that a server understands, whole and ready to be sent.
 pub(crate) trait Dialect {
     /// Makes a channel and its first message, number 0.
-    fn create(&self, channel: u32) -> Vec<Vec<u8>>;
+    fn create(&self, channel: u32) -> Vec<Vec<u8>> {
+        vec![self.publish(&[Message::first(channel)])]
+    }
 
     /// Opens a stream.
     fn watch(&self, channel: u32, last_id: Option<&str>) -> Vec<u8>;

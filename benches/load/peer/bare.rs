@@ -14,8 +14,8 @@ use std::{
 use anyhow::Context as _;
 
 use crate::{
-    mark::{Mark, Template},
-    peer::{Dialect, Kind, Message, Server, request, stream_headers},
+    mark::Template,
+    peer::{Dialect, Message, Server, request, stream_headers},
     process::Process,
 };
 
@@ -41,16 +41,6 @@ pub(super) fn start(template: &Template, core: Option<usize>) -> anyhow::Result<
 struct Paths(Template);
 
 impl Dialect for Paths {
-    fn create(&self, channel: u32) -> Vec<Vec<u8>> {
-        let mark = Mark { number: 0, sent: 0 };
-        let kind = Kind::Status;
-        vec![self.publish(&[Message {
-            channel,
-            mark,
-            kind,
-        }])]
-    }
-
     fn watch(&self, channel: u32, last_id: Option<&str>) -> Vec<u8> {
         request("GET", &format!("/{channel}"), &stream_headers(last_id), "")
     }

@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 
 use crate::{
-    mark::{Mark, Template},
-    peer::{Dialect, Kind, Message, Server, request, stream_headers},
+    mark::Template,
+    peer::{Dialect, Message, Server, request, stream_headers},
     process::{Process, free_address},
 };
 
@@ -41,16 +41,6 @@ pub(super) fn start(
 struct Channels(Template);
 
 impl Dialect for Channels {
-    fn create(&self, channel: u32) -> Vec<Vec<u8>> {
-        let mark = Mark { number: 0, sent: 0 };
-        let kind = Kind::Status;
-        vec![self.publish(&[Message {
-            channel,
-            mark,
-            kind,
-        }])]
-    }
-
     fn watch(&self, channel: u32, last_id: Option<&str>) -> Vec<u8> {
         let path = format!("/watch/{channel}");
         request("GET", &path, &stream_headers(last_id), "")

@@ -77,15 +77,9 @@ impl Dialect for Jobs {
         let job = format!(
             r#"{{"job_id":"load-{channel}","kind":"load","total_count":1000000000,"unit":"rows"}}"#
         );
-        let mark = Mark { number: 0, sent: 0 };
-        let first = Message {
-            channel,
-            mark,
-            kind: Kind::Status,
-        };
         vec![
             self.send("POST", "/api/v1/jobs", &job),
-            self.publish(&[first]),
+            self.publish(&[Message::first(channel)]),
         ]
     }
 
