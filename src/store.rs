@@ -74,7 +74,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Applies a change.
     async fn commit(&self, commit: Commit<'_>) -> Result<Committed, StoreError>;
 
-    /// The kept events with a seq above `after`, in order.
+    /// The kept events with a seq above `after`, in order. [`KeptEvents::of_no_job`] when there is no such job.
     async fn events_after(&self, origin: &Origin, after: Seq) -> Result<KeptEvents, StoreError>;
 
     /// Jobs that match, newest first, below `before`; at most `limit`, unexpired at `now`.
@@ -234,6 +234,16 @@ pub struct KeptEvents {
     pub events: Vec<Event>,
     /// The highest seq of an event that was dropped; [`Seq::ZERO`] when none was.
     pub dropped: Seq,
+}
+
+impl KeptEvents {
+    /// Those of a job that is not there any more: whatever it had, if anything, is dropped.
+    pub fn of_no_job() -> Self {
+        Self {
+            events: Vec::new(),
+            dropped: Seq::MAX,
+        }
+    }
 }
 
 /// Some of a job's result rows.

@@ -6,7 +6,8 @@
 //! (`hub/channel.rs` has that proof). What a resuming watcher has missed besides are events
 //! with a seq above its cursor and not above S; every such event was committed before S was
 //! shown, so a read of the store that begins after the join finds it, unless retention has
-//! dropped it, and then the store's `dropped` is above the cursor and the status says `gap`.
+//! dropped it, alone or with the job, and then the store's `dropped` is above the cursor and the
+//! status says `gap`.
 //! Whoever falls behind goes through the same: [`JobHandle::catch_up`] rejoins in one section
 //! and reads what lies between the last change it has seen, its cursor now, and the new S.
 //! A job that takes the name of a removed one begins above every seq of the old one, so that
@@ -222,7 +223,9 @@ impl JobHandle {
             .events
             .into_iter()
             .take_while(|event| event.seq <= upto);
-        Ok((missed.collect(), kept.dropped > since.seen))
+        // What comes after that is still to come.
+        let has_gap = kept.dropped.min(upto) > since.seen;
+        Ok((missed.collect(), has_gap))
     }
 }
 
@@ -238,7 +241,7 @@ async fn newer_than(live: &Subscription, after: Seq) {
             frames.clear();
             match std::task::ready!(live.poll_receive(context, &mut frames)) {
                 Received::Lagged => return Poll::Ready(()),
-                Received::Frames => {
+                Received::Frames { .. } => {
                     let is_news = |frame: &Frame| {
                         frame.seq > after || matches!(frame.kind, FrameKind::Ending(_))
                     };

@@ -306,10 +306,11 @@ impl Store for Memory {
     }
 
     async fn events_after(&self, origin: &Origin, after: Seq) -> Result<KeptEvents, StoreError> {
-        let kept = self
-            .record(origin)
-            .map(|record| record.lock().events.after(after));
-        Ok(kept.unwrap_or_default())
+        let kept = self.record(origin).and_then(|record| {
+            let state = record.lock();
+            (!state.is_removed).then(|| state.events.after(after))
+        });
+        Ok(kept.unwrap_or_else(KeptEvents::of_no_job))
     }
 
     async fn list(

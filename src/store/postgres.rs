@@ -238,7 +238,7 @@ impl Store for Postgres {
             sql::number(after.get()),
             is_job(origin)
         );
-        let mut kept = KeptEvents::default();
+        let mut kept = KeptEvents::of_no_job();
         for row in &self.client.read(statement).await? {
             let (dropped, event) = row::event(row).map_err(unreadable)?;
             kept.dropped = dropped;

@@ -120,7 +120,7 @@ impl Inner {
     pub(super) fn events_after(&self, origin: &Origin, after: Seq) -> Result<KeptEvents, Fault> {
         let transaction = self.begin_read()?;
         let Some(head) = self.head(&transaction, origin)? else {
-            return Ok(KeptEvents::default());
+            return Ok(KeptEvents::of_no_job());
         };
         let logs = transaction.open_table(EVENT_LOGS)?;
         events::kept(&transaction.open_table(EVENTS)?, &logs, head.number, after)

@@ -56,7 +56,7 @@ impl Redis {
         type Entries = Vec<(String, Vec<String>)>;
         let found: Option<(_, (Entries,))> = self.with_job(origin, &["dropped"], [range]).await?;
         let Some((fields, (entries,))) = found else {
-            return Ok(KeptEvents::default());
+            return Ok(KeptEvents::of_no_job());
         };
         let dropped = fields.into_iter().flatten().next();
         let dropped = dropped.map_or(Ok(Seq::ZERO), |seq| seq.parse());

@@ -84,6 +84,7 @@ pub(super) async fn a_removed_job_takes_nothing_any_more(backend: &dyn Backend) 
     missing(store, &change).await;
     let kept = kept_after(store, &job.origin, Seq::ZERO).await;
     assert!(kept.events.is_empty());
+    assert_eq!(kept.dropped, Seq::MAX, "whatever it had is dropped");
     assert!(rows(store, &job.origin, 0, 10).await.is_none());
     // Once more is no harm.
     remove(store, &job.origin, later(60)).await;
