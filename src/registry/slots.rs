@@ -10,7 +10,8 @@ use crate::job::JobId;
 /// Slots of unfinished jobs.
 ///
 /// A map of many parts, each behind a lock of its own, so that reports on one job do not wait for those on
-/// another, and for jobs that come and go only in its own part. A part is locked for single look-ups and never across an await.
+/// another, and for jobs that come and go only in its own part. A part is locked for single look-ups and
+/// never across an await.
 #[derive(Default)]
 pub(super) struct Slots(DashMap<JobId, Arc<Slot>>);
 

@@ -20,13 +20,14 @@ pub(super) struct Batch {
     before: Arc<Job>,
     /// The job after the last of them, still with that seq; `None` when all were refused.
     after: Option<Job>,
-    /// Whether the status itself changed.
-    pub(super) is_status: bool,
+    /// Whether the status itself changed, since the last of the steps.
+    is_status: bool,
     /// When the last request came.
     pub(super) now: Timestamp,
     /// Whether watchers are shown each of the changes, rather than what they come to.
     is_every_change_shown: bool,
-    /// The job after each change, and the change's place, when each is shown.
+    /// The job after each change but the newest, the change's place, and whether the status itself changed, when each is
+    /// shown.
     steps: Vec<(Job, u64, bool)>,
     positions: u64,
     events: Vec<(u64, NewEvent)>,
@@ -113,8 +114,13 @@ impl Batch {
             Ok(change) => change,
             Err(refusal) => return Outcome::Refused(refusal.into()),
         };
-        let job = &*self.after.insert(change.job);
-        let answer = answer_of(job);
+        let is_change = change.is_status || matches!(command.inner(), Command::Events(_));
+        if is_change && self.is_every_change_shown && self.positions > 0 {
+            let is_status = mem::take(&mut self.is_status);
+            self.steps
+                .push((self.job().clone(), self.positions, is_status));
+        }
+        let answer = answer_of(self.after.insert(change.job));
         self.is_status |= change.is_status;
         self.is_replaceable &= change.is_replaceable && request.report_id.is_none();
         match command.inner() {
@@ -129,11 +135,6 @@ impl Batch {
                 self.positions += u64::from(change.is_status);
             }
             _ => self.positions += u64::from(change.is_status),
-        }
-        let is_change = change.is_status || matches!(command.inner(), Command::Events(_));
-        if is_change && self.is_every_change_shown {
-            self.steps
-                .push((job.clone(), self.positions, change.is_status));
         }
         if let Some(report_id) = &request.report_id {
             self.remembered
@@ -229,17 +230,13 @@ impl Batch {
 
     /// What watchers are shown, in order: each change, or all of them as one, which `job` is.
     pub(super) fn stages(&mut self, job: &Arc<Job>, prev: Seq, first: Seq) -> Vec<Stage> {
-        let steps = mem::take(&mut self.steps);
-        let mut steps: Vec<_> = steps
-            .into_iter()
-            .map(|(job, place, is_status)| {
-                let seq = Committed::seq_at(prev, first, place);
-                (Arc::new(Job { seq, ..job }), place, is_status)
-            })
-            .collect();
-        if !self.is_every_change_shown && self.positions > 0 {
-            steps.push((Arc::clone(job), self.positions, self.is_status));
-        }
+        let steps = mem::take(&mut self.steps).into_iter();
+        let steps = steps.map(|(job, place, is_status)| {
+            let seq = Committed::seq_at(prev, first, place);
+            (Arc::new(Job { seq, ..job }), place, is_status)
+        });
+        let newest = (Arc::clone(job), self.positions, self.is_status);
+        let newest = (self.positions > 0).then_some(newest);
         let mut events = self.events.drain(..).peekable();
         let stage = |(job, place, is_status): (Arc<Job>, u64, bool)| {
             let mut shown = Vec::new();
@@ -254,7 +251,7 @@ impl Batch {
                 is_status,
             }
         };
-        steps.into_iter().map(stage).collect()
+        steps.chain(newest).map(stage).collect()
     }
 
     /// The report ids to remember, with their settled answers.
