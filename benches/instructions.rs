@@ -36,7 +36,6 @@ use progressd::{
     registry::{JobHandle, Registry, Settings},
     runner::Runners,
     store::{Measured, Memory, MemoryLimits, Store},
-    stream::StreamSettings,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower_service::Service as _;
@@ -268,13 +267,7 @@ fn app() -> anyhow::Result<(Arc<App>, DropGuard)> {
         passes: Passes::new(store),
         usage: Usage::new(&config.limits),
         views: config.views.clone(),
-        streams: Arc::new(StreamSettings {
-            retry: config.stream.retry(),
-            heartbeat: config.stream.heartbeat(),
-            max_duration: config.stream.max_duration(),
-            rewind: config.stream.rewind(),
-            drain: config.stream.drain(),
-        }),
+        streams: Arc::new(config.stream.settings()),
     };
     Ok((Arc::new(app), timers.drop_guard()))
 }

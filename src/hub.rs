@@ -77,8 +77,11 @@ pub struct Waiting {
 /// What a watcher got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
-    /// Frames, appended to the watcher's buffer.
-    Frames,
+    /// Frames, appended to the watcher's buffer. When they are all, it is woken by the next.
+    Frames {
+        /// Whether nothing was left.
+        is_all: bool,
+    },
     /// Word that it fell behind: it must take [`Subscription::rejoin`]'s snapshot.
     Lagged,
 }
@@ -343,18 +346,19 @@ impl fmt::Debug for Hub {
 }
 
 impl Subscription {
-    /// Appends waiting frames to `frames`, or arranges for the context to be woken. Cancel-safe.
+    /// Appends waiting frames to `frames`; arranges for the context to be woken when none is left behind them.
+    /// Cancel-safe.
     pub fn poll_receive(
         &self,
         context: &mut Context<'_>,
-        frames: &mut Vec<Frame>,
+        frames: &mut impl Extend<Frame>,
     ) -> Poll<Received> {
         self.reader
             .poll_read(context, GATHER_BYTES, |edition| {
-                frames.push(edition.seen_through(self.view()));
+                frames.extend([edition.seen_through(self.view())]);
             })
             .map(|got| match got {
-                Got::Frames => Received::Frames,
+                Got::Frames { is_all } => Received::Frames { is_all },
                 Got::Lagged => Received::Lagged,
             })
     }

@@ -27,7 +27,6 @@ use crate::{
     registry::{Registry, Settings},
     runner::Runners,
     store::{Measured, Store},
-    stream::StreamSettings,
 };
 use stores::{Opened, open_store};
 
@@ -136,7 +135,7 @@ impl Server {
         let app = Arc::new(App {
             registry: registry.clone(),
             runners: runners.clone(),
-            streams: Arc::new(stream_settings(config)),
+            streams: Arc::new(config.stream.settings()),
             metrics: Metrics::new(meter, &runners),
             has_admin_listener: admin_listener.is_some(),
             policy: ArcSwap::from_pointee(Policy::new(config)),
@@ -152,7 +151,7 @@ impl Server {
         let (connection_limits, limits) = watch::channel(connection_limits(config));
         let endpoint = Endpoint {
             listener,
-            delivery: delivery(config, &connection_metrics)?,
+            delivery: delivery(config, &connection_metrics),
             tls: tls.clone(),
             app: router(Arc::clone(&app)),
             limits,
@@ -321,21 +320,18 @@ pub fn load_tls(config: &Config) -> Result<Option<Tls>, TlsError> {
     files.map(|(cert, key)| Tls::load(cert, key)).transpose()
 }
 
-/// The threads that write streams, when there are to be any.
-fn delivery(config: &Config, metrics: &Arc<ConnectionMetrics>) -> anyhow::Result<Option<Delivery>> {
+/// The tasks that write streams, when there are to be any.
+fn delivery(config: &Config, metrics: &Arc<ConnectionMetrics>) -> Option<Delivery> {
     let is_plain = config.server.tls.files().is_none();
     if config.server.delivery == StreamDelivery::Body || !is_plain {
-        return Ok(None);
+        return None;
     }
-    let threads = match config.server.delivery_threads {
+    let tasks = match config.server.delivery_tasks {
         0 => std::thread::available_parallelism()
             .map_or(1, |processors| processors.get().div_ceil(2)),
-        threads => threads,
+        tasks => tasks,
     };
-    let delivery = Delivery::start(threads, metrics);
-    delivery
-        .map(Some)
-        .context("start the threads that deliver streams")
+    Some(Delivery::start(tasks, metrics))
 }
 
 /// The one loud line of an open server.
@@ -381,16 +377,6 @@ fn settings(config: &Config) -> Settings {
         max_jobs: limits.max_jobs,
         gone_seconds: config.jobs.gone_seconds,
         check_interval: config.store.check_interval(),
-    }
-}
-
-fn stream_settings(config: &Config) -> StreamSettings {
-    StreamSettings {
-        retry: config.stream.retry(),
-        heartbeat: config.stream.heartbeat(),
-        max_duration: config.stream.max_duration(),
-        rewind: config.stream.rewind(),
-        drain: config.stream.drain(),
     }
 }
 

@@ -1,10 +1,11 @@
 //! What one watcher of one job reads, from the first block to the end of the body.
 //!
-//! A [`JobStream`] turns an [`Attachment`] into bytes. Whoever delivers them, hyper through
-//! [`http_body::Body`] or anything else that can poll, asks for the next piece and is woken when
-//! there is one. There is no task and no JSON per watcher: frames come ready from the job's hub.
+//! A [`JobStream`] turns an [`Attachment`] into bytes. Whoever delivers them, hyper or a task of
+//! ours, asks for the next piece of its [`Blocks`] and is woken when there is one. There is no task
+//! and no JSON per watcher: frames come ready from the job's hub.
 //! A [`MultiStream`] does the same for many jobs.
 
+mod blocks;
 mod ending;
 mod jitter;
 mod multi;
@@ -12,7 +13,6 @@ mod script;
 mod upkeep;
 
 use std::{
-    convert::Infallible,
     fmt,
     pin::Pin,
     sync::Arc,
@@ -21,6 +21,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
 
 use crate::{
     frame::{Ending, Frame, FrameKind, HEARTBEAT},
@@ -32,6 +33,7 @@ use crate::{
     view::View,
 };
 
+pub use blocks::Blocks;
 pub use ending::{StreamEnd, refusal_block, refusal_through};
 pub use jitter::jittered_retry_ms;
 pub use multi::{MultiStart, MultiStream, Named, Selection, Selector};
@@ -42,16 +44,6 @@ use upkeep::{Due, Upkeep};
 /// From how many waiting frames on a watcher that was busy writing counts as slow, and older
 /// statuses are left out: it could not have read them in time.
 const SLOW_FRAMES: usize = 16;
-
-/// What one watcher reads, whoever delivers it: pieces that each go out in one write.
-pub trait Blocks: http_body::Body<Data = Bytes, Error = Infallible> + Send + Unpin {
-    /// From now on whoever polls looks at the clock too, for many streams at once: nothing wakes them
-    /// for the time's sake, and they poll again at [`Blocks::next_look`].
-    fn leave_time_to_caller(&mut self);
-
-    /// When the stream has to be polled at the latest.
-    fn next_look(&self) -> Instant;
-}
 
 /// How streams are paced and ended; from `[stream]`.
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +87,8 @@ pub struct JobStream {
     /// Whether everything was read when the stream was last asked: what comes then comes to a
     /// watcher that keeps up.
     is_waiting: bool,
+    /// Whether all was read as the stream was last asked, so that the next frame wakes.
+    has_read_all: bool,
     /// Changes up to here have been sent, or are contained in what was sent.
     seen: Seq,
     /// The seq of the newest status that was sent. An event that overtakes a status has the same
@@ -153,6 +147,7 @@ impl JobStream {
             source: Source::Over(StreamReason::Internal),
             ready: None,
             is_waiting: false,
+            has_read_all: false,
             seen: Seq::ZERO,
             status_seen: Seq::ZERO,
             last_id: Seq::ZERO,
@@ -160,9 +155,11 @@ impl JobStream {
         stream.begin(attachment, Some(retry_ms));
         stream
     }
+}
 
-    /// The next piece of the stream; `None` at its end. Cancel-safe.
-    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+impl Blocks for JobStream {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.has_read_all = false;
         loop {
             if let Some(piece) = self.ready.take() {
                 // The timers' clock, which is the machine's own.
@@ -194,19 +191,24 @@ impl JobStream {
                     }
                 }
                 Source::Live(live) => {
-                    let mut frames = Vec::new();
+                    let mut frames = SmallVec::new();
                     match live.poll_receive(context, &mut frames) {
-                        Poll::Ready(Received::Frames) => {
+                        Poll::Ready(Received::Frames { is_all }) => {
+                            self.has_read_all = is_all;
                             let keeps_up = std::mem::take(&mut self.is_waiting);
                             self.take(frames, keeps_up);
                             continue;
                         }
                         Poll::Ready(Received::Lagged) => {
                             self.is_waiting = false;
+                            self.has_read_all = false;
                             self.fall_behind();
                             continue;
                         }
-                        Poll::Pending => self.is_waiting = true,
+                        Poll::Pending => {
+                            self.has_read_all = true;
+                            self.is_waiting = true;
+                        }
                     }
                 }
             }
@@ -217,6 +219,27 @@ impl JobStream {
         }
     }
 
+    fn has_ended(&self) -> bool {
+        self.is_over() && self.ready.is_none()
+    }
+
+    fn leave_time_to_caller(&mut self) {
+        self.upkeep.leave_time_to_caller();
+    }
+
+    fn next_look(&self) -> Instant {
+        self.upkeep.next_look().into_std()
+    }
+
+    fn rests(&mut self) -> bool {
+        let rests =
+            self.has_read_all && self.ready.is_none() && matches!(self.source, Source::Live(_));
+        self.is_waiting |= rests;
+        rests
+    }
+}
+
+impl JobStream {
     /// Puts what the watcher has missed, and the state, in front of the live frames.
     fn begin(&mut self, attachment: Attachment, retry_ms: Option<u64>) {
         let Attachment {
@@ -280,14 +303,14 @@ impl JobStream {
     }
 
     /// Joins waiting frames into one piece, so that they leave in one write.
-    fn take(&mut self, frames: Vec<Frame>, keeps_up: bool) {
+    fn take(&mut self, frames: SmallVec<[Frame; 1]>, keeps_up: bool) {
         let is_slow = !keeps_up && frames.len() > SLOW_FRAMES;
         let newest_status = frames
             .iter()
             .rposition(|frame| matches!(frame.kind, FrameKind::Status | FrameKind::Terminal));
         // Of those that are handed over, the first is the oldest.
         let mut made_at = None;
-        let mut pieces: Vec<Bytes> = Vec::with_capacity(frames.len());
+        let mut pieces: SmallVec<[Bytes; 1]> = SmallVec::with_capacity(frames.len());
         for (index, frame) in frames.into_iter().enumerate() {
             match frame.kind {
                 // Of a status that was waiting when this watcher joined, it has seen as much.
@@ -396,34 +419,6 @@ impl From<StreamEnd> for StreamReason {
             StreamEnd::TokenExpired => Self::TokenExpired,
             StreamEnd::Removed => Self::Removed,
         }
-    }
-}
-
-impl http_body::Body for JobStream {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
-        self.poll_next(context)
-            .map(|piece| piece.map(|bytes| Ok(http_body::Frame::data(bytes))))
-    }
-
-    /// Lets the end of the body leave in one write with the last block.
-    fn is_end_stream(&self) -> bool {
-        self.is_over() && self.ready.is_none()
-    }
-}
-
-impl Blocks for JobStream {
-    fn leave_time_to_caller(&mut self) {
-        self.upkeep.leave_time_to_caller();
-    }
-
-    fn next_look(&self) -> Instant {
-        self.upkeep.next_look().into_std()
     }
 }
 

@@ -28,7 +28,7 @@ const NEIGHBOURS: [(&str, &[&str], &[&str]); 11] = [
         SERVERS,
     ),
     ("intake", &["job", "metrics", "registry", "store"], SERVERS),
-    // Its words say who asks an `http_body::Body` for its pieces: hyper, as a rule.
+    // Its words say who asks for its pieces: hyper, where it writes a body.
     (
         "stream",
         &[

@@ -62,7 +62,7 @@ const RULES: &[(&str, Rule)] = &[
     ("server.trusted_proxies", List(is_network)),
     ("server.admin_listen", Text(is_address_or_empty)),
     ("server.delivery", Text(parses::<StreamDelivery>)),
-    ("server.delivery_threads", Number(0, 1_024)),
+    ("server.delivery_tasks", Number(0, 1_024)),
     ("server.tls.cert", Path(is_path_or_empty)),
     ("server.tls.key", Path(is_path_or_empty)),
     ("store.backend", Text(parses::<StoreBackend>)),

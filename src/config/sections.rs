@@ -11,6 +11,7 @@ use std::{
 use serde::{Deserialize, Deserializer, de};
 
 use super::{Host, TrustedProxies};
+use crate::stream::StreamSettings;
 
 /// `[server]`
 #[derive(Debug, Clone, Deserialize)]
@@ -30,8 +31,8 @@ pub struct ServerConfig {
     pub admin_listen: Option<SocketAddr>,
     /// Who writes streams to plain HTTP/1 connections. Default auto.
     pub delivery: StreamDelivery,
-    /// Threads that do nothing else; 0, the default, is one for two processors.
-    pub delivery_threads: usize,
+    /// Tasks that share this work; 0, the default, is one for two processors.
+    pub delivery_tasks: usize,
     /// `[server.tls]`: HTTPS.
     pub tls: TlsConfig,
 }
@@ -39,11 +40,11 @@ pub struct ServerConfig {
 /// Who writes streams to their connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamDelivery {
-    /// Threads of their own where they can, which is on plain HTTP/1, and hyper elsewhere.
+    /// Delivery tasks where they can, which is on plain HTTP/1, and hyper elsewhere.
     Auto,
     /// hyper.
     Body,
-    /// Threads of their own; a server that could not hand any stream over does not start.
+    /// Delivery tasks; a server that could not hand any stream over does not start.
     Handover,
 }
 
@@ -201,24 +202,15 @@ impl StreamConfig {
         Duration::from_millis(self.update_interval_ms)
     }
 
-    /// `retry_ms`
-    pub fn retry(&self) -> Duration {
-        Duration::from_millis(self.retry_ms)
-    }
-
-    /// `heartbeat_seconds`
-    pub fn heartbeat(&self) -> Duration {
-        Duration::from_secs(self.heartbeat_seconds)
-    }
-
-    /// `max_duration_seconds`
-    pub fn max_duration(&self) -> Duration {
-        Duration::from_secs(self.max_duration_seconds)
-    }
-
-    /// `rewind_ms`
-    pub fn rewind(&self) -> Duration {
-        Duration::from_millis(self.rewind_ms)
+    /// The settings of streams, as those take them.
+    pub fn settings(&self) -> StreamSettings {
+        StreamSettings {
+            retry: Duration::from_millis(self.retry_ms),
+            heartbeat: Duration::from_secs(self.heartbeat_seconds),
+            max_duration: Duration::from_secs(self.max_duration_seconds),
+            rewind: Duration::from_millis(self.rewind_ms),
+            drain: self.drain(),
+        }
     }
 
     /// `drain_seconds`

@@ -1,34 +1,37 @@
-//! How a delivery thread is reached: streams that come to it, and those of its streams that have something to say.
+//! How a delivery task is reached: streams that come to it, and those of its streams that have something to say, or
+//! whose sockets have.
 //!
 //! The model in `tests/it/inbox_model.rs` explores the interleavings of this file against a checker's lock.
 
 use std::{
     mem,
     sync::{Arc, PoisonError},
-    task::Wake,
+    task::{Wake, Waker},
 };
 
-use super::sync::{Arrival, AtomicBool, Mutex, MutexGuard, Ordering, ThreadWaker};
+use super::sync::{Arrival, AtomicBool, AtomicWaker, Mutex, MutexGuard, Ordering};
 
-/// What waits for a thread, and how to wake it.
+/// Room in a list that is used again: that of one crowd must not cost for ever.
+const MOST_KEPT: usize = 1024;
+
+/// What waits for a task, and how to wake it.
+#[derive(Default)]
 pub(super) struct Inbox {
     waiting: Mutex<Waiting>,
-    /// Whether the thread looks into the inbox by itself before it sleeps.
-    is_awake: AtomicBool,
-    thread: ThreadWaker,
+    task: AtomicWaker,
 }
 
-/// What waits for a thread.
+/// What waits for a task.
 #[derive(Default)]
 pub(super) struct Waiting {
     pub(super) arrivals: Vec<Arrival>,
     /// The places of streams that have been woken; some may have left meanwhile.
     pub(super) woken: Vec<usize>,
-    /// Whether the thread is to end.
+    /// Whether the task is to end.
     pub(super) is_closed: bool,
 }
 
-/// Wakes one stream on its thread, at most once until it is looked after.
+/// Wakes one stream in its task, for its own sake or its socket's, at most once until it is looked after.
 pub(super) struct StreamWaker {
     inbox: Arc<Inbox>,
     place: usize,
@@ -36,16 +39,14 @@ pub(super) struct StreamWaker {
 }
 
 impl Inbox {
-    pub(super) fn new(thread: ThreadWaker) -> Self {
-        Self {
-            waiting: Mutex::default(),
-            is_awake: AtomicBool::new(true),
-            thread,
-        }
-    }
-
+    /// Brings a stream to the task; one that comes after the end is dropped.
     pub(super) fn arrive(&self, stream: Arrival) {
-        self.put(|waiting| waiting.arrivals.push(stream));
+        let mut stream = Some(stream);
+        self.put(|waiting| {
+            if !waiting.is_closed {
+                waiting.arrivals.extend(stream.take());
+            }
+        });
     }
 
     pub(super) fn close(&self) {
@@ -55,38 +56,32 @@ impl Inbox {
     /// Takes what waits; leaves the lists of `taken` in its place, so that their room is used again.
     pub(super) fn take(&self, taken: &mut Waiting) {
         taken.arrivals.clear();
+        taken.arrivals.shrink_to(MOST_KEPT);
         taken.woken.clear();
+        taken.woken.shrink_to(MOST_KEPT);
         let mut waiting = self.lock();
         mem::swap(&mut waiting.arrivals, &mut taken.arrivals);
         mem::swap(&mut waiting.woken, &mut taken.woken);
-        // Stays here: a thread that begins anew has to find it too.
+        // Stays here: a task that begins anew has to find it too.
         taken.is_closed = waiting.is_closed;
     }
 
-    /// Called by the thread before it sleeps: false when it must not.
+    /// To be called before [`Inbox::may_sleep`].
     ///
-    /// Nothing is missed: what was put here before is seen now, and whoever puts something here later finds the thread
-    /// asleep and wakes it.
+    /// Nothing is missed: what was put here before is seen then, and whoever puts something here later finds the waker.
+    pub(super) fn register(&self, waker: &Waker) {
+        self.task.register(waker);
+    }
+
+    /// Whether there is nothing.
     pub(super) fn may_sleep(&self) -> bool {
-        self.is_awake.store(false, Ordering::SeqCst);
         let waiting = self.lock();
         waiting.arrivals.is_empty() && waiting.woken.is_empty() && !waiting.is_closed
     }
 
-    /// Called by the thread after it has slept.
-    pub(super) fn has_woken(&self) {
-        self.is_awake.store(true, Ordering::SeqCst);
-    }
-
     fn put(&self, put: impl FnOnce(&mut Waiting)) {
         put(&mut self.lock());
-        if !self.is_awake.swap(true, Ordering::SeqCst)
-            && let Err(error) = self.thread.wake()
-        {
-            // Whoever comes next tries again.
-            self.is_awake.store(false, Ordering::SeqCst);
-            tracing::error!(%error, "a delivery thread could not be woken");
-        }
+        self.task.wake();
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -104,7 +99,7 @@ impl StreamWaker {
         })
     }
 
-    /// To be called before the stream is polled: what happens from then on wakes it again.
+    /// To be called before the stream and its socket are polled: what happens from then on wakes it again.
     pub(super) fn rearm(&self) {
         // An exchange, which a look at the stream cannot overtake: it sees what was said before a wake that is lost here.
         self.is_woken.swap(false, Ordering::AcqRel);

@@ -6,4 +6,4 @@ pub(super) use std::sync::{
 };
 
 pub(super) use super::HandOver as Arrival;
-pub(super) use mio::Waker as ThreadWaker;
+pub(super) use atomic_waker::AtomicWaker;

@@ -1,22 +1,19 @@
 //! Streams that tests hold the other end of, written to sockets of all sorts.
 
-mod threads;
+mod tasks;
 mod writing;
 
 use std::{
     any::Any,
     collections::VecDeque,
-    convert::Infallible,
     io,
     panic::panic_any,
-    pin::Pin,
     sync::{Arc, Mutex, mpsc},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use http_body::{Body, Frame};
 
 use super::{Connection, HandOver};
 use crate::{
@@ -44,7 +41,7 @@ struct State {
     /// Panics before it is looked after.
     panics_at_once: bool,
     /// Panics with something that panics in its turn, where no fault of a stream is looked for.
-    breaks_thread: bool,
+    breaks_task: bool,
     waker: Option<Waker>,
     look_in: Option<Duration>,
     polls: usize,
@@ -52,6 +49,8 @@ struct State {
 
 struct Scripted {
     script: Script,
+    /// Whether the last piece was all, so that the next one wakes.
+    has_said_all: bool,
     next_look: Instant,
     /// Tells of its end.
     _gone: mpsc::Sender<()>,
@@ -85,14 +84,8 @@ impl Script {
     }
 }
 
-impl Body for Scripted {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+impl Blocks for Scripted {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let script = self.script.clone();
         let mut state = script.0.lock().expect("no test panics with the lock");
         state.polls += 1;
@@ -100,12 +93,16 @@ impl Body for Scripted {
             drop(state);
             panic!("as the test wants it");
         }
-        if state.breaks_thread {
+        if state.breaks_task {
             drop(state);
             panic_any(Bomb);
         }
         if let Some(piece) = state.pieces.pop_front() {
-            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(piece.as_bytes())))));
+            self.has_said_all = state.pieces.is_empty() && !state.is_over;
+            if self.has_said_all {
+                state.waker = Some(context.waker().clone());
+            }
+            return Poll::Ready(Some(Bytes::from_static(piece.as_bytes())));
         }
         if state.is_over {
             return Poll::Ready(None);
@@ -114,20 +111,18 @@ impl Body for Scripted {
             let now = Instant::now();
             if now >= self.next_look {
                 self.next_look = now + look_in;
-                return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b":\n")))));
+                return Poll::Ready(Some(Bytes::from_static(b":\n")));
             }
         }
         state.waker = Some(context.waker().clone());
         Poll::Pending
     }
 
-    fn is_end_stream(&self) -> bool {
+    fn has_ended(&self) -> bool {
         let state = self.script.0.lock().expect("no test panics with the lock");
         state.is_over && state.pieces.is_empty()
     }
-}
 
-impl Blocks for Scripted {
     fn leave_time_to_caller(&mut self) {
         let panics = self.script.with(|state| state.panics_at_once);
         assert!(!panics, "as the test wants it");
@@ -136,12 +131,16 @@ impl Blocks for Scripted {
     fn next_look(&self) -> Instant {
         self.next_look
     }
+
+    fn rests(&mut self) -> bool {
+        self.has_said_all
+    }
 }
 
-/// A connection that nobody hears of.
-struct Nobody;
+/// A connection that nobody hears of, with what it frees.
+struct Unheard<T>(T);
 
-impl Connection for Nobody {
+impl<T: Send> Connection for Unheard<T> {
     fn ended_early(&self, _: &io::Error) {}
 
     fn panicked(&self, _: &(dyn Any + Send)) {}
@@ -157,6 +156,7 @@ fn stream<S>(socket: S, script: &Script, is_chunked: bool) -> (HandOver<S>, mpsc
     let look_in = script.with(|state| state.look_in);
     let blocks = Scripted {
         script: script.clone(),
+        has_said_all: false,
         next_look: Instant::now() + look_in.unwrap_or(NEVER),
         _gone: gone,
     };
@@ -166,7 +166,7 @@ fn stream<S>(socket: S, script: &Script, is_chunked: bool) -> (HandOver<S>, mpsc
         is_chunked,
         blocks: Box::new(blocks),
         write_timeout: NEVER,
-        connection: Box::new(Nobody),
+        connection: Box::new(Unheard(())),
     };
     (stream, was_dropped)
 }

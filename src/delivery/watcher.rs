@@ -2,20 +2,18 @@
 
 use std::{
     any::Any,
-    io::{self, ErrorKind, Read, Write},
+    io::{self, ErrorKind, Write},
     mem,
     net::Shutdown,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
-use mio::net::TcpStream;
-#[cfg(target_os = "linux")]
 use socket2::SockRef;
+use tokio::net::TcpStream;
 
-use super::{Connection, HandOver, inbox::StreamWaker};
+use super::{Connection, HandOver, LINGER, inbox::StreamWaker, stopped_reading};
 use crate::{metrics::ConnectionMetrics, stream::Blocks};
 
 /// How many pieces a stream may write before others have their turn.
@@ -28,17 +26,10 @@ const MOST_READ: usize = 256 * 1024;
 /// How much room for output is kept from one write to the next.
 const OUT_KEPT: usize = 128 * 1024;
 
-/// How long a client may go on sending after the last block: closing a socket with unread bytes resets it, and a reset
-/// can destroy what was not read yet. Source: RFC 9112, section 9.6.
-const LINGER: Duration = Duration::from_secs(2);
-
-/// Why a client is cut that takes nothing.
-const STOPPED_READING: &str = "peer has stopped reading";
-
 /// What ends a body in chunks.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// What a thread's watchers share while it looks after one of them.
+/// What a task's watchers share while it looks after one of them.
 pub(super) struct Desk {
     pub(super) metrics: Arc<ConnectionMetrics>,
     /// What is written next, made here so that no watcher has to keep room for it.
@@ -59,7 +50,17 @@ pub(super) enum Next {
 }
 
 /// A socket that does not block.
-pub(super) trait Socket: Read + Write {
+pub(super) trait Socket {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    fn try_read(&self, bytes: &mut [u8]) -> io::Result<usize>;
+
+    /// Whether it is worth while to write; when not, the context is woken once it is.
+    fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// The same for reading.
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
+
     /// Says that the end follows what is written next, so that both leave together: a client that sees the last block
     /// sees the end behind it, and does not take the connection for one that it may use again.
     fn hold_for_end(&self);
@@ -69,6 +70,22 @@ pub(super) trait Socket: Read + Write {
 }
 
 impl Socket for TcpStream {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.try_write(bytes)
+    }
+
+    fn try_read(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.try_read(bytes)
+    }
+
+    fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_write_ready(context)
+    }
+
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(context)
+    }
+
     fn hold_for_end(&self) {
         // Where there is no such thing, the end comes a moment later.
         #[cfg(target_os = "linux")]
@@ -76,7 +93,7 @@ impl Socket for TcpStream {
     }
 
     fn end(&self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
+        SockRef::from(self).shutdown(Shutdown::Write)
     }
 }
 
@@ -125,9 +142,7 @@ impl Desk {
             discarded: vec![0; 16 * 1024].into(),
         }
     }
-}
 
-impl Desk {
     /// Lays out what one write is to bring: the head if it has not left, and one piece of the body.
     fn lay_out(&mut self, head: Option<Box<[u8]>>, piece: &[u8], is_chunked: bool, is_last: bool) {
         let Self { out, .. } = self;
@@ -177,27 +192,24 @@ impl<S: Socket> Watcher<S> {
         }
     }
 
-    pub(super) fn socket(&mut self) -> &mut S {
-        &mut self.socket
-    }
-
     /// When it is to be looked after at the latest.
     pub(super) fn due(&self) -> Instant {
         self.due
     }
 
-    /// The stream has something to say; what waits for the socket waits on.
-    pub(super) fn woken(&mut self, desk: &mut Desk) -> Next {
-        match self.phase {
-            Phase::Streaming {
-                unsent: Some(_), ..
-            } => Next::Waits,
-            _ => self.write(desk),
+    /// Does whatever its socket, its stream or the clock asks for.
+    pub(super) fn look_after(&mut self, desk: &mut Desk) -> Next {
+        self.waker.rearm();
+        let waker = Waker::from(Arc::clone(&self.waker));
+        let mut context = Context::from_waker(&waker);
+        match self.read(desk, &mut context) {
+            Err(error) => self.leave_early(&error),
+            Ok(()) => self.write(desk, &mut context),
         }
     }
 
     /// Writes what the stream brings until it has no more, or the socket takes no more.
-    pub(super) fn write(&mut self, desk: &mut Desk) -> Next {
+    fn write(&mut self, desk: &mut Desk, context: &mut Context<'_>) -> Next {
         for _ in 0..PIECES_AT_A_TIME {
             let Phase::Streaming {
                 blocks,
@@ -210,22 +222,17 @@ impl<S: Socket> Watcher<S> {
             };
             let is_last = match unsent.take() {
                 None => {
-                    self.waker.rearm();
-                    let waker = Waker::from(Arc::clone(&self.waker));
-                    let mut context = Context::from_waker(&waker);
-                    let Poll::Ready(piece) = Pin::new(&mut **blocks).poll_frame(&mut context)
-                    else {
+                    let Poll::Ready(piece) = blocks.poll_next(context) else {
                         self.due = blocks.next_look();
                         return Next::Waits;
                     };
-                    let piece = piece.map(|Ok(frame)| frame.into_data().unwrap_or_default());
-                    let is_last = piece.is_none() || blocks.is_end_stream();
+                    let is_last = piece.is_none() || blocks.has_ended();
                     let piece = piece.unwrap_or_default();
                     desk.lay_out(head.take(), &piece, *is_chunked, is_last);
                     if is_last {
                         self.socket.hold_for_end();
                     }
-                    match write_some(&mut self.socket, &desk.out, &desk.metrics) {
+                    match write_some(&self.socket, &desk.out, &desk.metrics) {
                         Err(error) => return self.leave_early(&error),
                         Ok(sent) if sent < desk.out.len() => {
                             let since = Instant::now();
@@ -235,8 +242,10 @@ impl<S: Socket> Watcher<S> {
                                 since,
                                 is_last,
                             }));
-                            // A heartbeat, or the end of its time, would wait behind what waits already.
-                            self.due = since + self.write_timeout;
+                            return self.wait_for_room(since, context);
+                        }
+                        Ok(_) if !is_last && blocks.rests() => {
+                            self.due = blocks.next_look();
                             return Next::Waits;
                         }
                         Ok(_) => is_last,
@@ -244,8 +253,12 @@ impl<S: Socket> Watcher<S> {
                 }
                 Some(mut rest) => {
                     let now = Instant::now();
-                    match write_some(&mut self.socket, &rest.bytes[rest.sent..], &desk.metrics) {
+                    match write_some(&self.socket, &rest.bytes[rest.sent..], &desk.metrics) {
                         Err(error) => return self.leave_early(&error),
+                        Ok(0) if now >= rest.since + self.write_timeout => {
+                            desk.metrics.write_timeouts.increment(1);
+                            return self.leave_early(&stopped_reading());
+                        }
                         Ok(0) => {}
                         Ok(sent) => {
                             rest.sent += sent;
@@ -253,14 +266,9 @@ impl<S: Socket> Watcher<S> {
                         }
                     }
                     if rest.sent < rest.bytes.len() {
-                        self.due = rest.since + self.write_timeout;
+                        let since = rest.since;
                         *unsent = Some(rest);
-                        if now >= self.due {
-                            desk.metrics.write_timeouts.increment(1);
-                            let error = io::Error::new(ErrorKind::TimedOut, STOPPED_READING);
-                            return self.leave_early(&error);
-                        }
-                        return Next::Waits;
+                        return self.wait_for_room(since, context);
                     }
                     rest.is_last
                 }
@@ -272,25 +280,35 @@ impl<S: Socket> Watcher<S> {
         Next::GoesOn
     }
 
-    /// Reads away what the client sends, as far as that is bearable; a client that will send no more, which
-    /// `has_ended` may tell already, is gone.
-    pub(super) fn read(&mut self, desk: &mut Desk, has_ended: bool) -> Next {
-        while self.unread > 0 {
-            match self.socket.read(&mut desk.discarded) {
-                Ok(0) => return self.leave_early(&ErrorKind::UnexpectedEof.into()),
+    /// What is unsent waits since then, and behind it a heartbeat and the end of the stream's time.
+    fn wait_for_room(&mut self, since: Instant, context: &mut Context<'_>) -> Next {
+        self.due = since + self.write_timeout;
+        match self.socket.poll_write_ready(context) {
+            Poll::Pending => Next::Waits,
+            Poll::Ready(Ok(())) => Next::GoesOn,
+            Poll::Ready(Err(error)) => self.leave_early(&error),
+        }
+    }
+
+    /// Reads away what the client sends, as far as that is bearable. One that will send no more is gone; behind more
+    /// than is read away, that shows when it is written to.
+    fn read(&mut self, desk: &mut Desk, context: &mut Context<'_>) -> io::Result<()> {
+        while self.unread > 0
+            && let Poll::Ready(ready) = self.socket.poll_read_ready(context)
+        {
+            ready?;
+            match self.socket.try_read(&mut desk.discarded) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(read) => {
                     desk.metrics.received_bytes.increment(read as u64);
                     self.unread = self.unread.saturating_sub(read);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Next::Waits,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return self.leave_early(&error),
+                Err(error) => return Err(error),
             }
         }
-        match has_ended {
-            true => self.leave_early(&ErrorKind::UnexpectedEof.into()),
-            false => Next::Waits,
-        }
+        Ok(())
     }
 
     /// Its stream has panicked.
@@ -299,7 +317,7 @@ impl<S: Socket> Watcher<S> {
     }
 
     /// The connection is over; before its time, unless everything has been written.
-    pub(super) fn leave_early(&self, error: &io::Error) -> Next {
+    fn leave_early(&self, error: &io::Error) -> Next {
         if matches!(self.phase, Phase::Streaming { .. }) {
             self.connection.ended_early(error);
         }
@@ -327,13 +345,13 @@ impl<S: Socket> Watcher<S> {
 
 /// Writes until everything is written or the socket takes no more, so that it says when it does again.
 fn write_some(
-    socket: &mut impl Write,
+    socket: &impl Socket,
     bytes: &[u8],
     metrics: &ConnectionMetrics,
 ) -> io::Result<usize> {
     let mut sent = 0;
     while sent < bytes.len() {
-        match socket.write(&bytes[sent..]) {
+        match socket.try_write(&bytes[sent..]) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(written) => {
                 metrics.sent_bytes.increment(written as u64);

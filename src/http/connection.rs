@@ -31,7 +31,7 @@ use crate::metrics::ConnectionMetrics;
 
 pub use accept::{Drained, Endpoint, bind, serve};
 pub use descriptors::{default_max_connections, raise_descriptor_limit};
-pub use handing_over::HandedOver;
+pub use handing_over::{HandedOver, stand_in};
 pub(super) use http1::asks_to_close;
 
 pub use handle::{CloseGuard, ConnectionHandle};

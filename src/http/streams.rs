@@ -1,17 +1,12 @@
 //! `GET /jobs/{id}/stream`: joining a job as a watcher.
 
-use std::{
-    convert::Infallible,
-    panic::AssertUnwindSafe,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Instant,
-};
+mod body;
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use axum::{
     Extension,
-    body::{Body, Bytes},
+    body::Bytes,
     extract::{Request, State},
     http::{
         HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, request::Parts,
@@ -19,13 +14,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use futures_util::{FutureExt as _, stream::empty};
+use futures_util::FutureExt as _;
 use http_body_util::Full;
 
 use super::{
     ApiError, App, ErrorCode, Policy,
     client::Client,
-    connection::{CloseGuard, ConnectionHandle, HandedOver, asks_to_close},
+    connection::{ConnectionHandle, HandedOver, asks_to_close, stand_in},
     envelope::panic_text,
     limits::{Holders, Seat},
     openapi::operations as op,
@@ -43,23 +38,13 @@ use crate::{
     view::{Control, Face, View, Views},
 };
 
+use body::{Seated, Streaming, closing};
+
 /// The header that a reconnecting `EventSource` sends (WHATWG HTML, section 9.2.4).
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Tells nginx not to buffer the answer.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-
-/// A stream together with its place among all that are open, which its end frees.
-struct Seated {
-    blocks: Box<dyn Blocks>,
-    _seat: Seat,
-}
-
-/// The body of a stream, whose end closes the connection.
-struct Closing<B> {
-    body: B,
-    _close: Option<CloseGuard>,
-}
 
 /// Watch a job
 ///
@@ -126,15 +111,11 @@ pub(super) async fn answer(
             };
             let response = match connection {
                 Some(connection) if connection.hands_over() => HandedOver::answer(Box::new(blocks)),
-                _ => closing(blocks, close()),
+                _ => closing(Streaming(blocks), close()),
             };
             with_stream_headers(response, says_keep_alive)
         }
-        Ok(Joined::Head) => {
-            // Of unknown length, as the stream's own body is.
-            let body = Body::from_stream(empty::<Result<Bytes, Infallible>>());
-            with_stream_headers(Response::new(body), says_keep_alive)
-        }
+        Ok(Joined::Head) => with_stream_headers(Response::new(stand_in()), says_keep_alive),
         Ok(Joined::Over) => {
             // What one cursor is answered must not be kept for another one.
             let no_cache = HeaderValue::from_static("no-cache, no-transform");
@@ -376,17 +357,6 @@ pub(super) fn is_asked_by_event_source(request: &Request, views: &Views) -> bool
     is_event_source(request.method(), request.headers()) && is_stream()
 }
 
-/// A stream, after whose last block an HTTP/1 connection closes.
-fn closing<B>(body: B, close: Option<CloseGuard>) -> Response
-where
-    B: http_body::Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
-{
-    Response::new(Body::new(Closing {
-        body,
-        _close: close,
-    }))
-}
-
 fn with_stream_headers(mut response: Response, says_keep_alive: bool) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
@@ -402,47 +372,4 @@ fn with_stream_headers(mut response: Response, says_keep_alive: bool) -> Respons
         headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
     }
     response
-}
-
-impl<B: http_body::Body<Data = Bytes, Error = Infallible> + Unpin> http_body::Body for Closing<B> {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    // No size: the body ends where the stream does, whatever is known before.
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-}
-
-impl http_body::Body for Seated {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
-        Pin::new(&mut *self.blocks).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.blocks.is_end_stream()
-    }
-}
-
-impl Blocks for Seated {
-    fn leave_time_to_caller(&mut self) {
-        self.blocks.leave_time_to_caller();
-    }
-
-    fn next_look(&self) -> Instant {
-        self.blocks.next_look()
-    }
 }

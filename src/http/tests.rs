@@ -20,7 +20,6 @@ use crate::{
     registry::{JobHandle, Registry, Settings},
     runner::Runners,
     store::{Memory, MemoryLimits},
-    stream::StreamSettings,
 };
 
 /// A server over an empty memory; the guard ends what runs behind it.
@@ -58,13 +57,7 @@ pub(super) fn app(settings: &str) -> (Arc<App>, DropGuard) {
         passes: Passes::new(store),
         usage: Usage::new(&config.limits),
         views: config.views.clone(),
-        streams: Arc::new(StreamSettings {
-            retry: config.stream.retry(),
-            heartbeat: config.stream.heartbeat(),
-            max_duration: config.stream.max_duration(),
-            rewind: config.stream.rewind(),
-            drain: config.stream.drain(),
-        }),
+        streams: Arc::new(config.stream.settings()),
     };
     (Arc::new(app), timers.drop_guard())
 }

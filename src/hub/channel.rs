@@ -43,8 +43,11 @@ pub(super) struct Reader<S, F: Weigh> {
 /// What a reader got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Got {
-    /// Frames, appended to the reader's buffer.
-    Frames,
+    /// Frames, appended to the reader's buffer. When they are all, it is woken by the next.
+    Frames {
+        /// Whether nothing was left.
+        is_all: bool,
+    },
     /// Word that it fell behind; it must rejoin.
     Lagged,
 }
@@ -124,7 +127,7 @@ impl<S, F: Weigh> Channel<S, F> {
 }
 
 impl<S, F: Weigh> Reader<S, F> {
-    /// Shows waiting frames to `take`, about `most_bytes` of them; else arranges to be woken.
+    /// Shows waiting frames to `take`, about `most_bytes` of them; arranges to be woken when none is left behind them.
     pub(super) fn poll_read(
         &self,
         context: &mut Context<'_>,
@@ -132,13 +135,15 @@ impl<S, F: Weigh> Reader<S, F> {
         take: impl FnMut(&F),
     ) -> Poll<Got> {
         let mut guard = self.channel.lock();
-        match guard.ring.read(self.key, most_bytes, take) {
-            Read::Frames => Poll::Ready(Got::Frames),
+        let read = guard.ring.read(self.key, most_bytes, take);
+        let is_all = guard.ring.has_read_all(self.key);
+        if is_all && read != Read::Lagged {
+            guard.ring.register(self.key, context.waker());
+        }
+        match read {
+            Read::Frames => Poll::Ready(Got::Frames { is_all }),
             Read::Lagged => Poll::Ready(Got::Lagged),
-            Read::Empty => {
-                guard.ring.register(self.key, context.waker());
-                Poll::Pending
-            }
+            Read::Empty => Poll::Pending,
         }
     }
 

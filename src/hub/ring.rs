@@ -149,6 +149,11 @@ impl<F: Weigh> Ring<F> {
         if taken > 0 { Read::Frames } else { Read::Empty }
     }
 
+    /// Whether a reader has read everything.
+    pub(super) fn has_read_all(&self, key: ReaderKey) -> bool {
+        self.readers[key.0].next == self.end()
+    }
+
     /// Moves a reader to the end without handing anything out.
     pub(super) fn skip(&mut self, key: ReaderKey) {
         let next = self.readers[key.0].next.max(self.first);

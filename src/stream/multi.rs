@@ -20,7 +20,6 @@ mod start;
 
 use std::{
     collections::HashSet,
-    convert::Infallible,
     fmt,
     pin::Pin,
     sync::Arc,
@@ -121,9 +120,10 @@ impl MultiStream {
             is_marked: false,
         }
     }
+}
 
-    /// The next piece of the stream; `None` at its end. Cancel-safe.
-    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+impl Blocks for MultiStream {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             if let Some(piece) = self.ready.take() {
                 let now = Instant::now();
@@ -167,6 +167,25 @@ impl MultiStream {
         }
     }
 
+    fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Over(_)) && self.ready.is_none()
+    }
+
+    fn leave_time_to_caller(&mut self) {
+        self.upkeep.leave_time_to_caller();
+    }
+
+    fn next_look(&self) -> std::time::Instant {
+        self.upkeep.next_look().into_std()
+    }
+
+    /// What wakes it is not one place that could be asked.
+    fn rests(&mut self) -> bool {
+        false
+    }
+}
+
+impl MultiStream {
     /// Shows jobs as they are joined, until a piece is full or there are no more. Says whether
     /// anything happened.
     fn poll_snapshot(&mut self, context: &mut Context<'_>) -> bool {
@@ -381,34 +400,6 @@ impl MultiStream {
             blocks: before.blocks + 1,
             made_at: before.made_at,
         });
-    }
-}
-
-impl http_body::Body for MultiStream {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
-        self.poll_next(context)
-            .map(|piece| piece.map(|bytes| Ok(http_body::Frame::data(bytes))))
-    }
-
-    /// Lets the end of the body leave in one write with the last block.
-    fn is_end_stream(&self) -> bool {
-        matches!(self.phase, Phase::Over(_)) && self.ready.is_none()
-    }
-}
-
-impl Blocks for MultiStream {
-    fn leave_time_to_caller(&mut self) {
-        self.upkeep.leave_time_to_caller();
-    }
-
-    fn next_look(&self) -> std::time::Instant {
-        self.upkeep.next_look().into_std()
     }
 }
 

@@ -1,52 +1,49 @@
-//! How a delivery thread falls asleep and is woken, under a model checker that decides at every lock and flag who runs
+//! How a delivery task falls asleep and is woken, under a model checker that decides at every lock and flag who runs
 //! next.
 //!
 //! `delivery/inbox.rs` is built here a second time, on the checker's lock and flags in the place of the standard ones.
-//! Whatever is said to a stream, or comes to the thread, the thread has to find; one that sleeps for ever is reported
-//! as a deadlock.
+//! Whatever is said to a stream, or comes to the task, the task has to find; one that sleeps for ever is reported as a
+//! deadlock.
 
 #[path = "../../src/delivery/inbox.rs"]
 mod inbox;
 mod sync {
+    use std::task::Waker;
+
     pub(super) use shuttle::sync::{
-        Condvar, Mutex, MutexGuard,
+        Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU32, Ordering},
     };
 
-    /// What comes to the thread: the number of a stream.
+    /// What comes to the task: the number of a stream.
     pub(super) type Arrival = usize;
 
-    pub(super) use super::ThreadWaker;
+    /// A place for one waker.
+    #[derive(Default)]
+    pub(super) struct AtomicWaker(Mutex<Option<Waker>>);
+
+    impl AtomicWaker {
+        pub(super) fn register(&self, waker: &Waker) {
+            *self.0.lock().expect("no poison") = Some(waker.clone());
+        }
+
+        pub(super) fn wake(&self) {
+            let waker = self.0.lock().expect("no poison").take();
+            waker.inspect(Waker::wake_by_ref);
+        }
+    }
 }
 
-use std::{io, sync::Arc, task::Waker};
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Poll, Waker},
+};
 
-use shuttle::thread;
+use shuttle::{future::block_on, thread};
 
 use inbox::{Inbox, StreamWaker, Waiting};
-use sync::{AtomicU32, Condvar, Mutex, Ordering};
-
-/// An alarm that is heard by who sleeps, or else by who lies down next.
-#[derive(Clone, Default)]
-struct ThreadWaker(Arc<(Mutex<bool>, Condvar)>);
-
-impl ThreadWaker {
-    fn wake(&self) -> io::Result<()> {
-        let (is_ringing, heard) = &*self.0;
-        *is_ringing.lock().expect("no poison") = true;
-        heard.notify_one();
-        Ok(())
-    }
-
-    fn sleep(&self) {
-        let (is_ringing, heard) = &*self.0;
-        let mut is_ringing = is_ringing.lock().expect("no poison");
-        while !*is_ringing {
-            is_ringing = heard.wait(is_ringing).expect("no poison");
-        }
-        *is_ringing = false;
-    }
-}
+use sync::{AtomicU32, Ordering};
 
 /// A stream of which somebody says how far it is.
 #[derive(Default)]
@@ -64,8 +61,7 @@ struct Crowd {
 
 impl Crowd {
     fn run(self) {
-        let alarm = ThreadWaker::default();
-        let inbox = Arc::new(Inbox::new(alarm.clone()));
+        let inbox = Arc::<Inbox>::default();
         let streams: Arc<[Stream]> = (0..self.streams).map(|_| Stream::default()).collect();
         let wakers = (0..self.streams).map(|place| StreamWaker::new(Arc::clone(&inbox), place));
         let wakers: Vec<Arc<StreamWaker>> = wakers.collect();
@@ -83,28 +79,19 @@ impl Crowd {
             let inbox = Arc::clone(&inbox);
             thread::spawn(move || inbox.arrive(self.streams))
         });
-        self.look_after(&inbox, &alarm, &streams, &wakers);
+        block_on(self.look_after(&inbox, &streams, &wakers));
         for other in speakers.into_iter().chain(newcomer) {
             other.join().expect("no panic");
         }
     }
 
-    /// The delivery thread: it ends when it has seen everything.
-    fn look_after(
-        self,
-        inbox: &Inbox,
-        alarm: &ThreadWaker,
-        streams: &[Stream],
-        wakers: &[Arc<StreamWaker>],
-    ) {
+    /// The delivery task: it ends when it has seen everything.
+    async fn look_after(self, inbox: &Inbox, streams: &[Stream], wakers: &[Arc<StreamWaker>]) {
         let mut seen = vec![0; self.streams];
         let mut has_come = !self.has_newcomer;
         let mut waiting = Waiting::default();
         while !has_come || seen.iter().any(|seen| *seen < self.words) {
-            if inbox.may_sleep() {
-                alarm.sleep();
-            }
-            inbox.has_woken();
+            something(inbox).await;
             inbox.take(&mut waiting);
             for arrival in waiting.arrivals.drain(..) {
                 assert_eq!(arrival, self.streams);
@@ -119,6 +106,18 @@ impl Crowd {
     }
 }
 
+/// Waits for something, as the task does.
+async fn something(inbox: &Inbox) {
+    poll_fn(|context| {
+        inbox.register(context.waker());
+        match inbox.may_sleep() {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        }
+    })
+    .await;
+}
+
 const CROWD: Crowd = Crowd {
     streams: 2,
     words: 3,
@@ -126,17 +125,17 @@ const CROWD: Crowd = Crowd {
 };
 
 #[test]
-fn a_thread_finds_all_that_is_said_in_random_orders() {
+fn a_task_finds_all_that_is_said_in_random_orders() {
     shuttle::check_random(|| CROWD.run(), 4_000);
 }
 
 #[test]
-fn a_thread_finds_all_that_is_said_under_rare_orders() {
+fn a_task_finds_all_that_is_said_under_rare_orders() {
     shuttle::check_pct(|| CROWD.run(), 2_000, 3);
 }
 
 #[test]
-fn a_thread_finds_one_word_in_every_order() {
+fn a_task_finds_one_word_in_every_order() {
     let crowd = Crowd {
         streams: 1,
         words: 1,
@@ -146,23 +145,21 @@ fn a_thread_finds_one_word_in_every_order() {
 }
 
 #[test]
-fn a_thread_that_is_closed_does_not_sleep() {
+fn a_task_that_is_closed_does_not_sleep() {
     shuttle::check_dfs(
         || {
-            let alarm = ThreadWaker::default();
-            let inbox = Arc::new(Inbox::new(alarm.clone()));
+            let inbox = Arc::<Inbox>::default();
             let closer = {
                 let inbox = Arc::clone(&inbox);
                 thread::spawn(move || inbox.close())
             };
             let mut waiting = Waiting::default();
-            while !waiting.is_closed {
-                if inbox.may_sleep() {
-                    alarm.sleep();
+            block_on(async {
+                while !waiting.is_closed {
+                    something(&inbox).await;
+                    inbox.take(&mut waiting);
                 }
-                inbox.has_woken();
-                inbox.take(&mut waiting);
-            }
+            });
             closer.join().expect("no panic");
         },
         None,

@@ -91,7 +91,12 @@ impl Model {
     fn join(&self) -> Watcher {
         let (seen, reader) = self.channel.join(|state| *state);
         let room = if self.weight == LIGHT { 8_192 } else { 2 };
-        Watcher { reader, room, seen }
+        Watcher {
+            reader,
+            room,
+            seen,
+            is_woken_by_next: false,
+        }
     }
 
     /// When everybody has left, no frame is held any more.
@@ -111,6 +116,8 @@ struct Watcher {
     room: u64,
     /// The newest number that it knows.
     seen: u64,
+    /// Whether it was told that it need not ask before it is woken.
+    is_woken_by_next: bool,
 }
 
 impl Watcher {
@@ -123,7 +130,8 @@ impl Watcher {
         match std::task::ready!(self.reader.poll_read(context, most_bytes, |frame: &Frame| {
             frames.push(frame.clone())
         })) {
-            Got::Frames => {
+            Got::Frames { is_all } => {
+                self.is_woken_by_next = is_all;
                 assert!(!frames.is_empty());
                 for frame in frames {
                     assert_eq!(
@@ -149,9 +157,15 @@ impl Watcher {
 
     /// Reads until the change `last` is known, waiting where nothing has come yet.
     fn follow(&mut self, last: u64, appetite: Appetite) {
-        while self.seen < last {
-            block_on(poll_fn(|context| self.poll(context, appetite)));
-        }
+        block_on(poll_fn(|context| {
+            while self.seen < last {
+                std::task::ready!(self.poll(context, appetite));
+                if std::mem::take(&mut self.is_woken_by_next) && self.seen < last {
+                    return Poll::Pending;
+                }
+            }
+            Poll::Ready(())
+        }));
         assert_eq!(self.seen, last);
     }
 

@@ -3,7 +3,11 @@
 mod clock;
 
 use std::{
-    task::{Context, Poll, Waker},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
@@ -12,7 +16,7 @@ use progressd::{
     job::{Bounds, Command, JobId, Report, parse_events},
     metrics::{Meter, StreamMetrics},
     registry::{Cursor, JobHandle},
-    stream::{JobStream, StreamOptions, StreamSettings},
+    stream::{Blocks as _, JobStream, StreamOptions, StreamSettings},
 };
 use serde_json::{Value, json};
 
@@ -106,6 +110,16 @@ fn blocks(piece: &[u8]) -> Vec<Block> {
     text.split("\n\n").map(Block::parse).collect()
 }
 
+/// Whether somebody was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 fn names(blocks: &[Block]) -> Vec<&str> {
     blocks.iter().map(Block::name).collect()
 }
@@ -120,7 +134,7 @@ async fn a_job_that_ends_and_is_removed_at_once_has_one_end() {
     watched.report(json!({"status": "failed"})).await;
     watched.job.remove().await.expect("it is removed");
     assert_eq!(names(&read(&mut stream)), ["error", "status"]);
-    assert!(http_body::Body::is_end_stream(&stream));
+    assert!(stream.has_ended());
     assert_eq!(poll(&mut stream), Poll::Ready(None));
 }
 
@@ -197,6 +211,46 @@ async fn a_watcher_that_lost_frames_goes_on_from_the_present_state() {
     let ids: Vec<u64> = told[1..].iter().map(Block::seq).collect();
     assert!(ids.is_sorted_by(|a, b| a < b));
     assert!(poll(&mut stream).is_pending());
+}
+
+#[tokio::test]
+async fn a_watcher_that_fell_behind_a_job_that_is_gone_is_told_of_the_gap() {
+    let watched = Watched::new(EVERY_REPORT).await;
+    let mut stream = watched.stream(SETTINGS).await;
+    read(&mut stream);
+    for _ in 0..83 {
+        watched.events(100).await;
+    }
+    watched.report(json!({"status": "completed"})).await;
+    watched.job.remove().await.expect("it is removed");
+    let told = read(&mut stream);
+    assert_eq!(told[0].name(), "status");
+    assert_eq!(told[0].json()["status"], "completed");
+    assert_eq!(told[0].json()["gap"], true);
+}
+
+#[tokio::test]
+async fn a_stream_rests_only_when_the_next_frame_wakes() {
+    let watched = Watched::new(EVERY_REPORT).await;
+    let mut stream = watched.stream(SETTINGS).await;
+    read(&mut stream);
+    assert!(!stream.rests(), "the hub was not asked");
+    assert!(poll(&mut stream).is_pending());
+    watched.report(json!({"processed_count": 1})).await;
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let piece = stream.poll_next(&mut Context::from_waker(&waker));
+    assert!(matches!(piece, Poll::Ready(Some(_))), "{piece:?}");
+    assert!(stream.rests());
+    assert!(!woken.0.load(Ordering::SeqCst));
+    watched.report(json!({"processed_count": 2})).await;
+    assert!(woken.0.load(Ordering::SeqCst));
+    // It was woken and is late: what it gets is the state, and not what waits in the hub.
+    for _ in 0..83 {
+        watched.events(100).await;
+    }
+    read(&mut stream);
+    assert!(!stream.rests());
 }
 
 #[tokio::test]

@@ -2,9 +2,10 @@
 
 use std::{
     cell::RefCell,
-    io::{self, ErrorKind, Read, Write},
+    io::{self, ErrorKind},
     rc::Rc,
     sync::Arc,
+    task::{Context, Poll},
     thread,
     time::{Duration, Instant},
 };
@@ -54,8 +55,8 @@ impl Narrow {
     }
 }
 
-impl Write for Narrow {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl Socket for Narrow {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut is_full = self.is_full.borrow_mut();
         *is_full = !*is_full;
         if !*is_full || self.width == 0 {
@@ -67,18 +68,18 @@ impl Write for Narrow {
         Ok(taken)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Read for Narrow {
-    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+    fn try_read(&self, _: &mut [u8]) -> io::Result<usize> {
         Err(ErrorKind::WouldBlock.into())
     }
-}
 
-impl Socket for Narrow {
+    fn poll_write_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+
+    fn poll_read_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+
     fn hold_for_end(&self) {}
 
     fn end(&self) -> io::Result<()> {
@@ -87,16 +88,14 @@ impl Socket for Narrow {
     }
 }
 
-/// A watcher with a desk, on a thread that nobody runs.
+/// A watcher with a desk, in no task.
 fn watcher(socket: Narrow, script: &Script, is_chunked: bool) -> (Watcher<Narrow>, Desk) {
     let (stream, _) = stream(socket, script, is_chunked);
-    on_no_thread(stream)
+    in_no_task(stream)
 }
 
-fn on_no_thread(stream: HandOver<Narrow>) -> (Watcher<Narrow>, Desk) {
-    let poll = mio::Poll::new().expect("a poll");
-    let waker = mio::Waker::new(poll.registry(), mio::Token(0)).expect("a waker");
-    let waker = StreamWaker::new(Arc::new(Inbox::new(waker)), 0);
+fn in_no_task(stream: HandOver<Narrow>) -> (Watcher<Narrow>, Desk) {
+    let waker = StreamWaker::new(Arc::new(Inbox::default()), 0);
     (Watcher::new(stream, waker), Desk::new(metrics()))
 }
 
@@ -115,11 +114,11 @@ fn output_is_whole_wherever_the_socket_is_full() {
                 let (mut watcher, mut desk) = watcher(socket.clone(), &script, is_chunked);
                 // Each turn gets a byte through at least.
                 for _ in 0..200 {
-                    assert_ne!(watcher.write(&mut desk), Next::Leaves);
+                    assert_ne!(watcher.look_after(&mut desk), Next::Leaves);
                 }
                 script.end();
                 for _ in 0..20 {
-                    watcher.write(&mut desk);
+                    watcher.look_after(&mut desk);
                 }
                 let taken = socket.taken.borrow();
                 let taken = std::str::from_utf8(&taken).expect("text");
@@ -141,7 +140,7 @@ fn the_head_and_the_first_block_leave_in_one_write() {
     script.say("data: one\n\n");
     let socket = Narrow::of_width(usize::MAX);
     let (mut watcher, mut desk) = watcher(socket.clone(), &script, false);
-    watcher.write(&mut desk);
+    watcher.look_after(&mut desk);
     assert_eq!(*socket.writes.borrow(), 1);
     let taken = String::from_utf8_lossy(&socket.taken.borrow()).into_owned();
     assert_eq!(taken, format!("{HEAD}data: one\n\n"));
@@ -152,11 +151,27 @@ fn a_stream_is_not_asked_for_more_while_its_socket_is_full() {
     let script = Script::default();
     script.say("data: one\n\n");
     let (mut watcher, mut desk) = watcher(Narrow::of_width(1), &script, true);
-    assert_eq!(watcher.write(&mut desk), Next::Waits);
+    assert_eq!(watcher.look_after(&mut desk), Next::Waits);
     script.say("data: two\n\n");
     let polls = script.with(|state| state.polls);
-    assert_eq!(watcher.woken(&mut desk), Next::Waits);
+    assert_eq!(watcher.look_after(&mut desk), Next::Waits);
     assert_eq!(script.with(|state| state.polls), polls);
+}
+
+#[test]
+fn what_came_while_the_socket_was_full_is_asked_for_once_it_has_room() {
+    let script = Script::default();
+    script.say("data: one\n\n");
+    let socket = Narrow::of_width(HEAD.len() + 5);
+    let (mut watcher, mut desk) = watcher(socket.clone(), &script, false);
+    assert_eq!(watcher.look_after(&mut desk), Next::Waits);
+    // Wakes, and so will not wake for what is said until the stream is asked again.
+    script.say("data: two\n\n");
+    assert_eq!(watcher.look_after(&mut desk), Next::Waits);
+    assert_eq!(script.with(|state| state.polls), 2);
+    assert_eq!(watcher.look_after(&mut desk), Next::Waits);
+    let taken = String::from_utf8_lossy(&socket.taken.borrow()).into_owned();
+    assert_eq!(taken, format!("{HEAD}data: one\n\ndata: two\n\n"));
 }
 
 #[test]
@@ -165,7 +180,7 @@ fn a_client_that_takes_nothing_is_cut_when_its_time_is_over() {
     script.say("data: one\n\n");
     let (mut patient, mut desk) = watcher(Narrow::of_width(0), &script, true);
     let begun = Instant::now();
-    assert_eq!(patient.write(&mut desk), Next::Waits);
+    assert_eq!(patient.look_after(&mut desk), Next::Waits);
     assert!(
         patient.due() >= begun + NEVER,
         "it is looked after when its time is over"
@@ -174,9 +189,9 @@ fn a_client_that_takes_nothing_is_cut_when_its_time_is_over() {
     script.say("data: two\n\n");
     let (mut stream, gone) = stream(Narrow::of_width(0), &script, true);
     stream.write_timeout = Duration::ZERO;
-    let (mut hasty, mut desk) = on_no_thread(stream);
-    assert_eq!(hasty.write(&mut desk), Next::Waits);
-    assert_eq!(hasty.write(&mut desk), Next::Leaves);
+    let (mut hasty, mut desk) = in_no_task(stream);
+    assert_eq!(hasty.look_after(&mut desk), Next::Waits);
+    assert_eq!(hasty.look_after(&mut desk), Next::Leaves);
     drop(hasty);
     ends(&gone);
 }
@@ -189,10 +204,10 @@ fn a_client_that_takes_a_little_at_a_time_is_not_cut() {
     let socket = Narrow::of_width(1);
     let (mut stream, _gone) = stream(socket.clone(), &script, false);
     stream.write_timeout = Duration::from_millis(50);
-    let (mut watcher, mut desk) = on_no_thread(stream);
+    let (mut watcher, mut desk) = in_no_task(stream);
     let begun = Instant::now();
     while !*socket.has_ended.borrow() {
-        assert_ne!(watcher.write(&mut desk), Next::Leaves);
+        assert_ne!(watcher.look_after(&mut desk), Next::Leaves);
         thread::sleep(Duration::from_millis(2));
     }
     assert!(begun.elapsed() > Duration::from_millis(50));

@@ -129,7 +129,11 @@ pub async fn serve(endpoint: Endpoint, drain: CancellationToken) -> Drained {
         }
     }
     drop(acceptor);
-    connections.drain(shared.limits.drain).await
+    let drained = connections.drain(shared.limits.drain).await;
+    if let Some(delivery) = delivery {
+        delivery.end().await;
+    }
+    drained
 }
 
 /// Logs the panic that ended a connection's or a stream's task; an abort is no news.
@@ -293,22 +297,17 @@ async fn serve_one(stream: TcpStream, place: Place, shared: Arc<Shared>, handle:
         Some(tls) => Box::pin(serve_secure(io, tls, &shared, handle)).await,
     };
     match (served, &shared.delivery) {
-        (Served::Surrendered(socket, answer), Some(delivery)) => match socket.into_std() {
-            Ok(socket) => delivery.take_over(HandOver {
-                socket: mio::net::TcpStream::from_std(socket),
-                head: answer.head,
-                is_chunked: answer.is_chunked,
-                blocks: answer.blocks,
-                write_timeout: shared.limits.write_timeout,
-                connection: Box::new(OfStream {
-                    peer,
-                    _place: place,
-                }),
+        (Served::Surrendered(socket, answer), Some(delivery)) => delivery.take_over(HandOver {
+            socket,
+            head: answer.head,
+            is_chunked: answer.is_chunked,
+            blocks: answer.blocks,
+            write_timeout: shared.limits.write_timeout,
+            connection: Box::new(OfStream {
+                peer,
+                _place: place,
             }),
-            Err(error) => {
-                error!(peer.address = %peer, %error, "a stream's socket could not be taken over")
-            }
-        },
+        }),
         (Served::Closed(Err(error)), _) => {
             log_early_end(peer, &error);
         }

@@ -28,8 +28,7 @@ pub struct HandedOver(Arc<Mutex<Option<Box<dyn Blocks>>>>);
 impl HandedOver {
     /// A response that brings `blocks`.
     pub fn answer(blocks: Box<dyn Blocks>) -> Response {
-        // Of unknown length, as the stream is.
-        let mut response = Response::new(Body::from_stream(empty::<Result<Bytes, Infallible>>()));
+        let mut response = Response::new(stand_in());
         let handed_over = Self(Arc::new(Mutex::new(Some(blocks))));
         response.extensions_mut().insert(handed_over);
         response
@@ -38,6 +37,11 @@ impl HandedOver {
     fn take(&self) -> Option<Box<dyn Blocks>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+}
+
+/// The body of an answer that looks like a stream and brings none: of unknown length, as a stream's own is.
+pub fn stand_in() -> Body {
+    Body::from_stream(empty::<Result<Bytes, Infallible>>())
 }
 
 /// What is to be delivered, when a response is such an answer.

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
-use std::time::Duration;
 
 use axum::body::HttpBody;
 use axum::extract::Request;
@@ -19,10 +18,7 @@ use tower_service::Service;
 use super::Shared;
 use super::handing_over::{Flushed, IntoSocket, surrendered};
 use super::handle::{ConnectionHandle, Surrendered};
-use crate::metrics::ConnectionRefusal;
-
-/// How long a client may go on sending after the last response.
-const LINGER: Duration = Duration::from_secs(2);
+use crate::{delivery::LINGER, metrics::ConnectionRefusal};
 
 /// Why a request gets no response: it was sent behind one whose response ends the
 /// connection. The client sees the end and knows that the request was not processed.
@@ -97,9 +93,7 @@ where
     Served::Closed(outcome)
 }
 
-/// Closes the sending side and reads the rest away for a while: closing a socket with
-/// unread bytes resets it, and a reset can destroy the response before it was read (a
-/// 431, or a 413 during an upload). Source: RFC 9112, section 9.6.
+/// Closes the sending side and reads the rest away for a while ([`LINGER`]).
 async fn linger<I: AsyncRead + AsyncWrite + Unpin>(mut io: I) {
     let read_away = async {
         // An error means that there is no connection any more.
@@ -171,6 +165,7 @@ mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
     use std::task::Context;
+    use std::time::Duration;
 
     use axum::Router;
     use axum::body::{Body, Bytes};

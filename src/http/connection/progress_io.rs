@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use crate::metrics::ConnectionMetrics;
+use crate::{delivery::stopped_reading, metrics::ConnectionMetrics};
 
 /// Up to this many bytes, pieces are copied together instead of being handed to the
 /// kernel one by one: for frames of some hundred bytes the copy is the cheaper way.
@@ -75,12 +75,7 @@ impl<I> ProgressIo<I> {
             self.blocked = None;
             self.metrics.write_timeouts.increment(1);
         }
-        is_over.map(|()| {
-            Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "peer has stopped reading",
-            ))
-        })
+        is_over.map(|()| Err(stopped_reading()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use socket2::SockRef;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
@@ -21,15 +21,6 @@ on_both_deliveries! {
     streams_count_against_the_connections_of_an_address,
     thousands_that_join_and_leave_leave_nothing_behind,
     a_drain_that_is_over_cuts_who_does_not_read,
-}
-
-/// Events that fill all buffers between the server and whoever does not read them: `tcp_wmem` ends at 4 MiB.
-async fn flood(server: &TestServer) {
-    let event = json!({"event": "big", "data": "x".repeat(60_000)});
-    let events = Value::from(vec![event; 10]);
-    for _ in 0..20 {
-        server.post("/api/v1/jobs/j/events", events.clone()).await;
-    }
 }
 
 async fn a_connection_that_served_requests_before_carries_a_stream(delivery: Delivery) {
@@ -55,10 +46,7 @@ async fn a_stream_behind_large_answers_comes_after_them(delivery: Delivery) {
             .create(json!({"data": {"text": "t".repeat(4_000)}}))
             .await;
     }
-    let mut client = RawClient::connect(&server.url).await;
-    SockRef::from(client.socket())
-        .set_recv_buffer_size(16 * 1024)
-        .expect("a socket option");
+    let mut client = RawClient::connect_with_little_room(&server.url).await;
     // All in one write: the server has the request for the stream before it can write what stands before.
     let list = "GET /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(ANSWERS);
     client
@@ -140,13 +128,10 @@ async fn a_client_that_resets_its_connection_has_left(delivery: Delivery) {
 
 async fn a_reader_that_stalls_is_cut_and_counted(delivery: Delivery) {
     let server = delivery.server("limits.write_timeout_seconds = 1").await;
-    let mut client = RawClient::connect(&server.url).await;
-    SockRef::from(client.socket())
-        .set_recv_buffer_size(16 * 1024)
-        .expect("a socket option");
+    let mut client = RawClient::connect_with_little_room(&server.url).await;
     client.send(stream_of_j("HTTP/1.1", "")).await;
     client.read_until("\n\n\r\n").await;
-    flood(&server).await;
+    server.flood("j").await;
     until("the cut", async || {
         let scrape = Scrape::of(&server).await;
         scrape.value("progressd_connections_cut_total", &[]) == 1.0
@@ -236,12 +221,9 @@ async fn thousands_that_join_and_leave_leave_nothing_behind(delivery: Delivery) 
 
 async fn a_drain_that_is_over_cuts_who_does_not_read(delivery: Delivery) {
     let server = delivery.server("stream.drain_seconds = 4").await;
-    let mut stalled = RawClient::connect(&server.url).await;
-    SockRef::from(stalled.socket())
-        .set_recv_buffer_size(16 * 1024)
-        .expect("a socket option");
+    let mut stalled = RawClient::connect_with_little_room(&server.url).await;
     stalled.send(stream_of_j("HTTP/1.1", "")).await;
-    flood(&server).await;
+    server.flood("j").await;
     // Reads, and so has closed its connection before the time is over.
     let mut reader = joined(&server).await;
     let drained = in_time("the end of the drain", server.drain());

@@ -3,49 +3,29 @@
 use std::fmt::Write as _;
 
 use reqwest::Method;
-use serde_json::{Value, json};
-use socket2::SockRef;
+use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 
 use super::{ending, expect_ending};
 use crate::support::{
     in_time,
     raw_client::RawClient,
-    server::TestServer,
+    server::{FLOOD_EVENTS, TestServer},
     sse::{Block, SseStream},
     staged_store::{Fate, StagedStore},
 };
-
-/// More than the kernel keeps for a connection between here and a reader with a small buffer:
-/// `tcp_wmem` ends at 4 MiB.
-const MORE_THAN_BUFFERS: usize = 12 << 20;
 
 /// Nobody is cut within a test, and every report is sent.
 const PATIENT: &str = "[stream]\nupdate_interval_ms = 0\n[limits]\nwrite_timeout_seconds = 600";
 
 /// Joins `j` and reads its first block, with a receive buffer far smaller than what follows.
 async fn stalled(server: &TestServer) -> RawClient {
-    let mut client = RawClient::connect(&server.url).await;
-    SockRef::from(client.socket())
-        .set_recv_buffer_size(64 * 1024)
-        .expect("a socket option");
+    let mut client = RawClient::connect_with_little_room(&server.url).await;
     client
         .send("GET /api/v1/jobs/j/stream HTTP/1.0\r\n\r\n")
         .await;
     client.read_until("\n\n").await;
     client
-}
-
-/// Posts events of 60 kB until the connection of whoever does not read them is full.
-async fn flood(server: &TestServer) -> u64 {
-    let event = json!({"event": "big", "data": "x".repeat(60_000)});
-    let batch = Value::from(vec![event; 10]);
-    let mut newest = 0;
-    for _ in 0..MORE_THAN_BUFFERS / 600_000 {
-        let answer = server.post("/api/v1/jobs/j/events", batch.clone()).await;
-        newest = answer.json()["seq"].as_u64().expect("a seq");
-    }
-    newest
 }
 
 /// Everything that is left for a client, as blocks.
@@ -80,7 +60,7 @@ async fn a_reader_that_stalls_is_cut_and_others_are_served() {
             }
         }
     });
-    flood(&server).await;
+    server.flood("j").await;
     // The write timeout is the server's own clock; its effect is waited for.
     let is_alone = async {
         while server.report("j", json!({})).await["watchers"] != 1 {
@@ -92,7 +72,7 @@ async fn a_reader_that_stalls_is_cut_and_others_are_served() {
     let events = in_time("the end", reading)
         .await
         .expect("a reader without a fault");
-    assert_eq!(events, MORE_THAN_BUFFERS / 600_000 * 10);
+    assert_eq!(events, FLOOD_EVENTS);
 
     // What was on its way arrives, but not the end: the connection was reset or closed before.
     let mut bytes = Vec::new();
@@ -146,7 +126,7 @@ async fn a_reader_that_missed_events_is_told_and_gets_those_that_are_kept() {
     let server = TestServer::with(PATIENT).await;
     server.create(json!({"job_id": "j"})).await;
     let client = stalled(&server).await;
-    let newest = flood(&server).await;
+    let newest = server.flood("j").await;
     server.report("j", json!({"status": "completed"})).await;
     let blocks = rest_of(client).await;
     let events: Vec<u64> = blocks
@@ -155,11 +135,7 @@ async fn a_reader_that_missed_events_is_told_and_gets_those_that_are_kept() {
         .map(Block::seq)
         .collect();
     assert!(events.is_sorted_by(|a, b| a < b));
-    assert!(
-        events.len() < MORE_THAN_BUFFERS / 600_000 * 10,
-        "{}",
-        events.len()
-    );
+    assert!(events.len() < FLOOD_EVENTS, "{}", events.len());
     assert_eq!(events.last(), Some(&newest));
     let has_gap = |block: &&Block| block.name() == "status" && block.json()["gap"] == true;
     assert!(
@@ -175,7 +151,7 @@ async fn a_stream_that_cannot_catch_up_ends_with_an_internal_error() {
     let server = TestServer::over(store.clone(), PATIENT).await;
     server.create(json!({"job_id": "j"})).await;
     let client = stalled(&server).await;
-    flood(&server).await;
+    server.flood("j").await;
     store.every_call(Fate::Failed);
     let blocks = rest_of(client).await;
     let last = blocks.last().expect("an end");
@@ -199,7 +175,7 @@ async fn on_http_2_a_reader_without_a_window_is_cut_alone() {
     let mut other = SseStream::open(client.get(url("other"))).await;
     other.next().await;
     let stalled = SseStream::open(client.get(url("j"))).await;
-    flood(&server).await;
+    server.flood("j").await;
     let is_alone = async {
         while server.report("j", json!({})).await["watchers"] != 0 {
             tokio::task::yield_now().await;

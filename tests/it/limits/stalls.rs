@@ -4,7 +4,6 @@ use std::io::Write as _;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use socket2::SockRef;
 use tempfile::NamedTempFile;
 
 use crate::support::{in_time, process::Process, raw_client::RawClient, server::TestServer, until};
@@ -54,11 +53,7 @@ async fn a_hundred_readers_that_stall_cost_little_and_are_cut() {
     post("", &json!({"job_id": "j"})).await;
     let before = process.resident_bytes();
     let stalled = join_all((0..100).map(async |_| {
-        let mut client = RawClient::connect(&process.url).await;
-        let socket = SockRef::from(client.socket());
-        socket
-            .set_recv_buffer_size(16 * 1024)
-            .expect("a socket option");
+        let mut client = RawClient::connect_with_little_room(&process.url).await;
         client
             .send("GET /api/v1/jobs/j/stream HTTP/1.0\r\n\r\n")
             .await;

@@ -14,7 +14,9 @@ use progressd::{
     job::{Job, State},
     metrics::{Meter, StreamMetrics},
     store::Filter,
-    stream::{MultiStart, MultiStream, Selection, Selector, StreamOptions, StreamSettings},
+    stream::{
+        Blocks as _, MultiStart, MultiStream, Selection, Selector, StreamOptions, StreamSettings,
+    },
 };
 use serde_json::{Value, json};
 

@@ -8,7 +8,9 @@ use progressd::{
     metrics::{Meter, StreamMetrics},
     registry::Registry,
     store::{Filter, Store},
-    stream::{MultiStart, MultiStream, Selection, Selector, StreamOptions, StreamSettings},
+    stream::{
+        Blocks as _, MultiStart, MultiStream, Selection, Selector, StreamOptions, StreamSettings,
+    },
 };
 use serde_json::json;
 use tokio::time::Instant;

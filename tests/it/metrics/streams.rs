@@ -10,7 +10,7 @@ use progressd::{
     job::{Command, JobId, parse_events},
     metrics::{Meter, StreamMetrics},
     registry::Cursor,
-    stream::{JobStream, StreamOptions, StreamSettings},
+    stream::{Blocks as _, JobStream, StreamOptions, StreamSettings},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -56,13 +56,7 @@ async fn expect_end(server: &TestServer, reason: &str) {
 /// Those of the default configuration.
 fn stream_settings() -> StreamSettings {
     let config = progressd::config::Config::from_toml("").expect("the defaults");
-    StreamSettings {
-        retry: config.stream.retry(),
-        heartbeat: config.stream.heartbeat(),
-        max_duration: config.stream.max_duration(),
-        rewind: config.stream.rewind(),
-        drain: config.stream.drain(),
-    }
+    config.stream.settings()
 }
 
 async fn server_with_job(toml: &str) -> (TestServer, SseStream) {

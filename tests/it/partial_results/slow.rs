@@ -1,7 +1,6 @@
 //! One who stops reading, and goes on later: it holds bounded memory, is told, and holds up nobody.
 
 use serde_json::{Value, json};
-use socket2::SockRef;
 
 use super::{Audience, VIEW, emit, end, lagged};
 use crate::support::{raw_client::RawClient, server::TestServer, sse::Block};
@@ -15,10 +14,7 @@ const FLOOD: u64 = 16_000;
 
 /// Joins and reads the first block, with a receive buffer far smaller than what follows.
 async fn stalled(server: &TestServer, path: &str, first: &str) -> RawClient {
-    let mut client = RawClient::connect(&server.url).await;
-    SockRef::from(client.socket())
-        .set_recv_buffer_size(16 * 1024)
-        .expect("a socket option");
+    let mut client = RawClient::connect_with_little_room(&server.url).await;
     client.send(format!("GET {path} HTTP/1.0\r\n\r\n")).await;
     client.read_until(first).await;
     client

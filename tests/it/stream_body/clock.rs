@@ -1,10 +1,8 @@
 //! What streams write as time passes, on a clock of the tests' own.
 
-use bytes::Bytes;
-use http_body_util::BodyExt as _;
 use progressd::{
     registry::Registry,
-    stream::{MultiStart, MultiStream, Named, Selection},
+    stream::{Blocks, MultiStart, MultiStream, Named, Selection},
 };
 use tokio::time::{Instant, sleep};
 
@@ -18,11 +16,8 @@ const LIVELY: StreamSettings = StreamSettings {
     ..SETTINGS
 };
 
-/// Streams of either sort, as their connections read them.
-type Body = Box<dyn http_body::Body<Data = Bytes, Error = std::convert::Infallible> + Send + Unpin>;
-
 /// A stream of one job, or one of many that is about the same job.
-async fn open(registry: &Registry, job: &JobHandle, is_of_many: bool) -> Body {
+async fn open(registry: &Registry, job: &JobHandle, is_of_many: bool) -> Box<dyn Blocks> {
     let open = StreamMetrics::new(&Meter::new()).open();
     let options = StreamOptions::default();
     if is_of_many {
@@ -47,9 +42,8 @@ async fn open(registry: &Registry, job: &JobHandle, is_of_many: bool) -> Body {
 }
 
 /// The next piece; `None` at the end.
-async fn next(stream: &mut Body) -> Option<String> {
-    let frame = stream.frame().await?.expect("an unbroken stream");
-    let bytes = frame.into_data().expect("bytes");
+async fn next(stream: &mut Box<dyn Blocks>) -> Option<String> {
+    let bytes = poll_fn(|context| stream.poll_next(context)).await?;
     Some(String::from_utf8(bytes.to_vec()).expect("UTF-8"))
 }
 

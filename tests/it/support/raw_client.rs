@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -31,6 +32,15 @@ impl RawClient {
             received: Vec::new(),
             seen: String::new(),
         }
+    }
+
+    /// Connects as one whose system keeps little of what it does not read.
+    pub(crate) async fn connect_with_little_room(url: &str) -> Self {
+        let client = Self::connect(url).await;
+        SockRef::from(&client.stream)
+            .set_recv_buffer_size(16 * 1024)
+            .expect("a socket option");
+        client
     }
 
     /// Connects and sends a request without a body.

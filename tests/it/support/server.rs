@@ -11,9 +11,12 @@ use progressd::{
     store::Store,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{certificate::Certificate, in_time, secrets, sse::SseStream};
+
+/// How many events [`TestServer::flood`] posts: 12 MB, where the kernel keeps 4 MiB of what is sent (`tcp_wmem`).
+pub(crate) const FLOOD_EVENTS: usize = 200;
 
 /// A running server; stops when dropped.
 pub(crate) struct TestServer {
@@ -193,6 +196,19 @@ impl TestServer {
             .await
             .expect(StatusCode::OK)
             .json()
+    }
+
+    /// Posts [`FLOOD_EVENTS`] of 60 kB, which fills the connection of whoever does not read them; the newest seq.
+    pub(crate) async fn flood(&self, job_id: &str) -> u64 {
+        let event = json!({"event": "big", "data": "x".repeat(60_000)});
+        let batch = Value::from(vec![event; 10]);
+        let path = format!("/api/v1/jobs/{job_id}/events");
+        let mut newest = 0;
+        for _ in 0..FLOOD_EVENTS / 10 {
+            let answer = self.post(&path, batch.clone()).await;
+            newest = answer.json()["seq"].as_u64().expect("a seq");
+        }
+        newest
     }
 
     /// The status of a job.

@@ -2,7 +2,6 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use socket2::SockRef;
 
 use super::{EVERY_REPORT, plain};
 use crate::support::{
@@ -61,10 +60,7 @@ async fn after_the_first_block(end: &str, control: &str) -> String {
     let server = TestServer::over(store.clone(), &toml).await;
     let server = server.with_token("key-ann");
     server.create(json!({"job_id": "b", "kind": "build"})).await;
-    let mut client = RawClient::connect(&server.url).await;
-    SockRef::from(client.socket())
-        .set_recv_buffer_size(64 * 1024)
-        .expect("a socket option");
+    let mut client = RawClient::connect_with_little_room(&server.url).await;
     client
         .send("GET /builds/b/stream HTTP/1.0\r\nAuthorization: Bearer key-ann\r\n\r\n")
         .await;

@@ -1,47 +1,57 @@
-//! Threads with real sockets: clients that come, read, leave, and streams that go wrong.
+//! Tasks with real sockets: clients that come, read, leave, and streams that go wrong.
 
 use std::{
-    any::Any,
-    io::{self, Read, Write},
+    io::{Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
-use super::{HEAD, PATIENCE, Script, ends, metrics, stream};
-use crate::delivery::{Connection, Delivery};
+use tokio::runtime::{Builder, Runtime};
 
-/// Sockets that are connected to each other: the server's and the client's.
-fn sockets() -> (mio::net::TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let client = TcpStream::connect(listener.local_addr().expect("an address"));
-    let client = client.expect("a connection");
-    client
-        .set_read_timeout(Some(PATIENCE))
-        .expect("an option of every socket");
-    let (server, _) = listener.accept().expect("a connection");
-    server
-        .set_nonblocking(true)
-        .expect("an option of every socket");
-    (mio::net::TcpStream::from_std(server), client)
+use super::{HEAD, PATIENCE, Script, Unheard, ends, metrics, stream};
+use crate::delivery::Delivery;
+
+/// A task that delivers, in a runtime as it is in the server.
+struct OneTask {
+    delivery: Delivery,
+    runtime: Runtime,
 }
 
-/// A thread with one stream of a script, the client's socket, and word of the stream's end.
-fn delivered(delivery: &Delivery, script: &Script) -> (TcpStream, mpsc::Receiver<()>) {
-    let (server, client) = sockets();
-    let (stream, gone) = stream(server, script, false);
-    delivery.take_over(stream);
-    (client, gone)
-}
+impl OneTask {
+    fn start() -> Self {
+        let mut runtime = Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let delivery = runtime.block_on(async { Delivery::start(1, &metrics()) });
+        Self { delivery, runtime }
+    }
 
-/// One thread, inside a runtime as it is in the server.
-fn one_thread() -> (tokio::runtime::Runtime, Delivery) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    let runtime = runtime.expect("a runtime");
-    let metrics = metrics();
-    let delivery = runtime.block_on(async { Delivery::start(1, &metrics) });
-    (runtime, delivery.expect("a thread"))
+    /// Sockets that are connected to each other: the server's and the client's.
+    fn sockets(&self) -> (tokio::net::TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let client = TcpStream::connect(listener.local_addr().expect("an address"));
+        let client = client.expect("a connection");
+        client
+            .set_read_timeout(Some(PATIENCE))
+            .expect("an option of every socket");
+        let (server, _) = listener.accept().expect("a connection");
+        server
+            .set_nonblocking(true)
+            .expect("an option of every socket");
+        let _runtime = self.runtime.enter();
+        let server = tokio::net::TcpStream::from_std(server);
+        (server.expect("the runtime takes it"), client)
+    }
+
+    /// Delivers a stream of a script; the client's socket, and word of the stream's end.
+    fn deliver(&self, script: &Script) -> (TcpStream, mpsc::Receiver<()>) {
+        let (server, client) = self.sockets();
+        let (stream, gone) = stream(server, script, false);
+        self.delivery.take_over(stream);
+        (client, gone)
+    }
 }
 
 fn read_exactly(client: &mut TcpStream, text: &str) {
@@ -71,20 +81,11 @@ fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A connection that tells of its end.
-struct Placed(#[expect(dead_code, reason = "its drop tells of the end")] mpsc::Sender<()>);
-
-impl Connection for Placed {
-    fn ended_early(&self, _: &io::Error) {}
-
-    fn panicked(&self, _: &(dyn Any + Send)) {}
-}
-
 #[test]
 fn a_stream_is_written_as_it_comes_and_to_its_end() {
-    let (_runtime, delivery) = one_thread();
+    let task = OneTask::start();
     let script = Script::default();
-    let (mut client, gone) = delivered(&delivery, &script);
+    let (mut client, gone) = task.deliver(&script);
     for piece in ["data: one\n\n", "data: two\n\n"] {
         script.say(piece);
         let head = if piece.contains("one") { HEAD } else { "" };
@@ -97,13 +98,13 @@ fn a_stream_is_written_as_it_comes_and_to_its_end() {
 
 #[test]
 fn many_wakes_are_one_look() {
-    let (_runtime, delivery) = one_thread();
+    let task = OneTask::start();
     let script = Script::default();
-    let (mut client, _gone) = delivered(&delivery, &script);
+    let (mut client, _gone) = task.deliver(&script);
     script.say("data: one\n\n");
     read_exactly(&mut client, &format!("{HEAD}data: one\n\n"));
     let waker = until(|| script.0.lock().expect("no panic").waker.clone());
-    // Held, so that the thread cannot come to look between the wakes.
+    // Held, so that the task cannot come to look between the wakes.
     let polls = {
         let mut state = script.0.lock().expect("no panic");
         for _ in 0..1_000 {
@@ -122,20 +123,20 @@ fn many_wakes_are_one_look() {
 
 #[test]
 fn streams_are_looked_at_when_their_time_has_come() {
-    let (_runtime, delivery) = one_thread();
+    let task = OneTask::start();
     let script = Script::default();
     script.with(|state| state.look_in = Some(Duration::from_millis(30)));
-    let (mut client, _gone) = delivered(&delivery, &script);
+    let (mut client, _gone) = task.deliver(&script);
     read_exactly(&mut client, &format!("{HEAD}:\n:\n:\n"));
 }
 
 #[test]
 fn a_client_that_leaves_ends_its_stream() {
-    let (_runtime, delivery) = one_thread();
+    let task = OneTask::start();
     for how in [Some(Shutdown::Write), Some(Shutdown::Both), None] {
         let script = Script::default();
         script.say("data: one\n\n");
-        let (mut client, gone) = delivered(&delivery, &script);
+        let (mut client, gone) = task.deliver(&script);
         read_exactly(&mut client, &format!("{HEAD}data: one\n\n"));
         match how {
             Some(how) => client.shutdown(how).expect("a connection"),
@@ -147,9 +148,9 @@ fn a_client_that_leaves_ends_its_stream() {
 
 #[test]
 fn what_a_client_sends_is_read_away_until_it_is_too_much() {
-    let (_runtime, delivery) = one_thread();
+    let task = OneTask::start();
     let script = Script::default();
-    let (mut client, _gone) = delivered(&delivery, &script);
+    let (mut client, _gone) = task.deliver(&script);
     client
         .set_nonblocking(true)
         .expect("an option of every socket");
@@ -180,9 +181,9 @@ fn what_a_client_sends_is_read_away_until_it_is_too_much() {
 
 #[test]
 fn a_client_that_has_sent_too_much_is_seen_to_leave_when_it_is_written_to() {
-    let (_runtime, delivery) = one_thread();
+    let task = OneTask::start();
     let script = Script::default();
-    let (mut client, gone) = delivered(&delivery, &script);
+    let (mut client, gone) = task.deliver(&script);
     script.say("data: one\n\n");
     read_exactly(&mut client, &format!("{HEAD}data: one\n\n"));
     client
@@ -200,13 +201,13 @@ fn a_client_that_has_sent_too_much_is_seen_to_leave_when_it_is_written_to() {
 
 #[test]
 fn the_socket_is_closed_once_the_client_has_seen_the_end() {
-    let (_runtime, delivery) = one_thread();
+    let task = OneTask::start();
     let script = Script::default();
-    let (server, mut client) = sockets();
+    let (server, mut client) = task.sockets();
     let (mut stream, gone) = stream(server, &script, false);
     let (place, was_freed) = mpsc::channel::<()>();
-    stream.connection = Box::new(Placed(place));
-    delivery.take_over(stream);
+    stream.connection = Box::new(Unheard(place));
+    task.delivery.take_over(stream);
     script.say("data: one\n\n");
     script.end();
     ends(&gone);
@@ -220,10 +221,10 @@ fn the_socket_is_closed_once_the_client_has_seen_the_end() {
 
 #[test]
 fn a_panic_in_a_stream_ends_that_stream_alone() {
-    let (_runtime, delivery) = one_thread();
+    let task = OneTask::start();
     let (sound, faulty) = (Script::default(), Script::default());
-    let (mut client, _gone) = delivered(&delivery, &sound);
-    let (mut broken, gone) = delivered(&delivery, &faulty);
+    let (mut client, _gone) = task.deliver(&sound);
+    let (mut broken, gone) = task.deliver(&faulty);
     faulty.with(|state| state.panics = true);
     ends(&gone);
     assert_eq!(read_to_end(&mut broken), "");
@@ -232,36 +233,36 @@ fn a_panic_in_a_stream_ends_that_stream_alone() {
 }
 
 #[test]
-fn a_thread_that_panics_ends_its_streams_and_takes_new_ones() {
-    let (_runtime, delivery) = one_thread();
+fn a_task_that_panics_ends_its_streams_and_takes_new_ones() {
+    let task = OneTask::start();
     let (before, faulty, after) = (Script::default(), Script::default(), Script::default());
     before.say("data: one\n\n");
-    let (mut client, gone) = delivered(&delivery, &before);
+    let (mut client, gone) = task.deliver(&before);
     read_exactly(&mut client, &format!("{HEAD}data: one\n\n"));
-    let (mut broken, _gone) = delivered(&delivery, &faulty);
+    let (mut broken, _gone) = task.deliver(&faulty);
     faulty.say("data: two\n\n");
     read_exactly(&mut broken, &format!("{HEAD}data: two\n\n"));
     // Not while it is welcomed: it waits already.
     until(|| faulty.0.lock().expect("no panic").waker.clone());
-    faulty.with(|state| state.breaks_thread = true);
+    faulty.with(|state| state.breaks_task = true);
     ends(&gone);
     assert_eq!(read_to_end(&mut client), "");
     assert_eq!(read_to_end(&mut broken), "");
-    let (mut client, _gone) = delivered(&delivery, &after);
+    let (mut client, _gone) = task.deliver(&after);
     after.say("data: two\n\n");
     read_exactly(&mut client, &format!("{HEAD}data: two\n\n"));
     // It is still told when to end.
-    drop(delivery);
+    task.runtime.block_on(task.delivery.end());
     assert_eq!(read_to_end(&mut client), "");
 }
 
 #[test]
 fn a_stream_that_panics_as_it_comes_ends_alone() {
-    let (_runtime, delivery) = one_thread();
+    let task = OneTask::start();
     let (sound, faulty) = (Script::default(), Script::default());
-    let (mut client, _gone) = delivered(&delivery, &sound);
+    let (mut client, _gone) = task.deliver(&sound);
     faulty.with(|state| state.panics_at_once = true);
-    let (mut broken, gone) = delivered(&delivery, &faulty);
+    let (mut broken, gone) = task.deliver(&faulty);
     ends(&gone);
     assert_eq!(read_to_end(&mut broken), "");
     sound.say("data: one\n\n");
@@ -269,13 +270,23 @@ fn a_stream_that_panics_as_it_comes_ends_alone() {
 }
 
 #[test]
-fn the_end_of_the_threads_cuts_what_is_open() {
-    let (_runtime, delivery) = one_thread();
+fn the_end_of_the_tasks_cuts_what_is_open() {
+    let task = OneTask::start();
     let script = Script::default();
-    let (mut client, gone) = delivered(&delivery, &script);
+    let (mut client, gone) = task.deliver(&script);
     script.say("data: one\n\n");
     read_exactly(&mut client, &format!("{HEAD}data: one\n\n"));
-    drop(delivery);
+    task.runtime.block_on(task.delivery.end());
+    ends(&gone);
+    assert_eq!(read_to_end(&mut client), "");
+}
+
+#[test]
+fn a_stream_that_comes_after_the_end_is_cut() {
+    let task = OneTask::start();
+    task.runtime.block_on(task.delivery.end());
+    let script = Script::default();
+    let (mut client, gone) = task.deliver(&script);
     ends(&gone);
     assert_eq!(read_to_end(&mut client), "");
 }
