@@ -238,9 +238,14 @@ test('a row keeps the focus while others come in above it', async () => {
   await view.row('job-60').focus();
   await view.page.evaluate(() => {
     (globalThis as any).left = 0;
+    (globalThis as any).lost = 0;
     document.addEventListener('focusout', () => {
       (globalThis as any).left += 1;
     });
+    // Called before any key can come.
+    new MutationObserver(() => {
+      (globalThis as any).lost += Number(document.activeElement === document.body);
+    }).observe(document.querySelector('.rows')!, { childList: true });
   });
   const names = Array.from({ length: 60 }, (_, index) => `late-${index}`);
   await Promise.all(names.map((name) => place.server.create({ job_id: name, lease_seconds: 0 })));
@@ -248,5 +253,6 @@ test('a row keeps the focus while others come in above it', async () => {
   expect(await view.focused()).toBe('job-60');
   expect(await view.page.evaluate(() => (globalThis as any).left)).toBe(0);
   await view.page.keyboard.press('ArrowDown');
-  expect(await view.focused()).toBe('job-59');
+  await until('the focus on the next row', async () => (await view.focused()) === 'job-59');
+  expect(await view.page.evaluate(() => (globalThis as any).lost)).toBe(0);
 });

@@ -4,7 +4,7 @@ import { signal, useSignal } from '@preact/signals';
 import {
   defaultRangeExtractor, elementScroll, observeElementOffset, observeElementRect, Virtualizer, type Range,
 } from '@tanstack/virtual-core';
-import { useEffect, useLayoutEffect, useMemo, useRef } from 'preact/hooks';
+import { useLayoutEffect, useMemo, useRef } from 'preact/hooks';
 import { shown } from '../board';
 import { link } from '../live';
 import { hasOlderOnes, Older } from './older';
@@ -38,7 +38,8 @@ export function Rows() {
   lastIndex.current = activeIndex;
   const virtualizer = useMemo(() => makeVirtualizer(() => scrolled.current, () => { scrolledTo.value += 1; }), []);
 
-  useEffect(() => {
+  // Closed with the list and not a moment later: a list that is not there any more is scrolled to its beginning.
+  useLayoutEffect(() => {
     const close = virtualizer._didMount();
     return () => {
       offset = virtualizer.scrollOffset ?? 0;
@@ -132,10 +133,11 @@ function rowOf(list: HTMLElement | null, jobId: string): HTMLElement | null {
 function useFocus(list: { current: HTMLElement | null }, next: string | undefined, isWantedAtFirst: () => boolean) {
   const had = useRef(false);
   const isWanted = useRef(false);
-  useEffect(() => {
+  useLayoutEffect(() => {
     isWanted.current = isWantedAtFirst();
   }, []);
-  useEffect(() => {
+  // With the row and not a moment later: no key may come between them and go to the page.
+  useLayoutEffect(() => {
     const isLost = had.current && document.activeElement === document.body;
     const row = (isWanted.current || isLost) && next !== undefined ? rowOf(list.current, next) : null;
     if (row) {
