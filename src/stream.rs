@@ -160,10 +160,10 @@ impl JobStream {
 impl Blocks for JobStream {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         self.has_read_all = false;
+        // The timers' clock, which is the machine's own.
+        let now = tokio::time::Instant::now();
         loop {
             if let Some(piece) = self.ready.take() {
-                // The timers' clock, which is the machine's own.
-                let now = tokio::time::Instant::now();
                 self.upkeep.written(now);
                 let made_at = piece.made_at;
                 self.open.delivered(piece.blocks, made_at, now.into_std());
@@ -173,7 +173,7 @@ impl Blocks for JobStream {
                 return Poll::Ready(Some(piece.bytes));
             }
             if !self.is_over()
-                && let Some(reason) = self.upkeep.end(context)
+                && let Some(reason) = self.upkeep.end(now, context)
             {
                 self.end(reason);
                 continue;

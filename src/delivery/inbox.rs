@@ -6,10 +6,10 @@
 use std::{
     mem,
     sync::{Arc, PoisonError},
-    task::{Wake, Waker},
+    task::{Context, Poll, Wake, Waker},
 };
 
-use super::sync::{Arrival, AtomicBool, AtomicWaker, Mutex, MutexGuard, Ordering};
+use super::sync::{Arrival, AtomicBool, Mutex, MutexGuard, Ordering};
 
 /// Room in a list that is used again: that of one crowd must not cost for ever.
 const MOST_KEPT: usize = 1024;
@@ -17,8 +17,14 @@ const MOST_KEPT: usize = 1024;
 /// What waits for a task, and how to wake it.
 #[derive(Default)]
 pub(super) struct Inbox {
-    waiting: Mutex<Waiting>,
-    task: AtomicWaker,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    waiting: Waiting,
+    /// Of the task, while it sleeps: whoever comes first wakes it, and those behind have nothing to wake.
+    sleeper: Option<Waker>,
 }
 
 /// What waits for a task.
@@ -59,34 +65,45 @@ impl Inbox {
         taken.arrivals.shrink_to(MOST_KEPT);
         taken.woken.clear();
         taken.woken.shrink_to(MOST_KEPT);
-        let mut waiting = self.lock();
+        let Inner { waiting, .. } = &mut *self.lock();
         mem::swap(&mut waiting.arrivals, &mut taken.arrivals);
         mem::swap(&mut waiting.woken, &mut taken.woken);
         // Stays here: a task that begins anew has to find it too.
         taken.is_closed = waiting.is_closed;
     }
 
-    /// To be called before [`Inbox::may_sleep`].
-    ///
-    /// Nothing is missed: what was put here before is seen then, and whoever puts something here later finds the waker.
-    pub(super) fn register(&self, waker: &Waker) {
-        self.task.register(waker);
-    }
-
-    /// Whether there is nothing.
-    pub(super) fn may_sleep(&self) -> bool {
-        let waiting = self.lock();
-        waiting.arrivals.is_empty() && waiting.woken.is_empty() && !waiting.is_closed
+    /// Ready when there is something; else the context is woken once there is.
+    pub(super) fn poll_waiting(&self, context: &mut Context<'_>) -> Poll<()> {
+        let Inner { waiting, sleeper } = &mut *self.lock();
+        if !waiting.is_empty() {
+            return Poll::Ready(());
+        }
+        match sleeper {
+            Some(known) => known.clone_from(context.waker()),
+            empty => *empty = Some(context.waker().clone()),
+        }
+        Poll::Pending
     }
 
     fn put(&self, put: impl FnOnce(&mut Waiting)) {
-        put(&mut self.lock());
-        self.task.wake();
+        let mut inner = self.lock();
+        put(&mut inner.waiting);
+        let sleeper = inner.sleeper.take();
+        drop(inner);
+        if let Some(sleeper) = sleeper {
+            sleeper.wake();
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing panics with the lock; and what is in there is whole at any time.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.arrivals.is_empty() && self.woken.is_empty() && !self.is_closed
     }
 }
 

@@ -6,4 +6,3 @@ pub(super) use std::sync::{
 };
 
 pub(super) use super::HandOver as Arrival;
-pub(super) use atomic_waker::AtomicWaker;

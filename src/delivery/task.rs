@@ -116,8 +116,7 @@ impl Task {
 
     /// Waits for something in the inbox, or for the clock.
     fn poll_work(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.inbox.register(context.waker());
-        if !self.busy.is_empty() || !self.inbox.may_sleep() {
+        if !self.busy.is_empty() || self.inbox.poll_waiting(context).is_ready() {
             return Poll::Ready(());
         }
         let Some(next_sweep) = self.next_sweep else {

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
@@ -23,7 +24,7 @@ const PIECES_AT_A_TIME: usize = 16;
 /// the socket, until the client is pushed back.
 const MOST_READ: usize = 256 * 1024;
 
-/// How much room for output is kept from one write to the next.
+/// How much output, and room for it, is kept from one write to the next.
 const OUT_KEPT: usize = 128 * 1024;
 
 /// What ends a body in chunks.
@@ -34,6 +35,8 @@ pub(super) struct Desk {
     pub(super) metrics: Arc<ConnectionMetrics>,
     /// What is written next, made here so that no watcher has to keep room for it.
     out: Vec<u8>,
+    /// The piece that this is and nothing else, for the next watcher of the same job.
+    laid_out: Option<(Bytes, bool)>,
     /// What clients send is of no interest.
     discarded: Box<[u8]>,
 }
@@ -139,12 +142,21 @@ impl Desk {
         Self {
             metrics,
             out: Vec::new(),
+            laid_out: None,
             discarded: vec![0; 16 * 1024].into(),
         }
     }
 
     /// Lays out what one write is to bring: the head if it has not left, and one piece of the body.
-    fn lay_out(&mut self, head: Option<Box<[u8]>>, piece: &[u8], is_chunked: bool, is_last: bool) {
+    fn lay_out(&mut self, head: Option<Box<[u8]>>, piece: Bytes, is_chunked: bool, is_last: bool) {
+        let is_plain = head.is_none() && !is_last && piece.len() <= OUT_KEPT;
+        let is_there = |(known, form): &(Bytes, bool)| {
+            // Not by what they say: watchers share the bytes of what they share.
+            *form == is_chunked && (known.as_ptr(), known.len()) == (piece.as_ptr(), piece.len())
+        };
+        if is_plain && self.laid_out.as_ref().is_some_and(is_there) {
+            return;
+        }
         let Self { out, .. } = self;
         out.clear();
         // One large piece must not cost its room for ever.
@@ -153,14 +165,16 @@ impl Desk {
         // An empty chunk would be the last.
         if is_chunked && !piece.is_empty() {
             write!(out, "{:X}\r\n", piece.len()).expect("a vector takes everything");
-            out.extend_from_slice(piece);
+            out.extend_from_slice(&piece);
             out.extend_from_slice(b"\r\n");
         } else {
-            out.extend_from_slice(piece);
+            out.extend_from_slice(&piece);
         }
         if is_chunked && is_last {
             out.extend_from_slice(LAST_CHUNK);
         }
+        // Kept, so that no other bytes come to stand where they are.
+        self.laid_out = is_plain.then_some((piece, is_chunked));
     }
 }
 
@@ -228,7 +242,7 @@ impl<S: Socket> Watcher<S> {
                     };
                     let is_last = piece.is_none() || blocks.has_ended();
                     let piece = piece.unwrap_or_default();
-                    desk.lay_out(head.take(), &piece, *is_chunked, is_last);
+                    desk.lay_out(head.take(), piece, *is_chunked, is_last);
                     if is_last {
                         self.socket.hold_for_end();
                     }

@@ -124,9 +124,9 @@ impl MultiStream {
 
 impl Blocks for MultiStream {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let now = Instant::now();
         loop {
             if let Some(piece) = self.ready.take() {
-                let now = Instant::now();
                 self.upkeep.written(now);
                 let made_at = piece.made_at;
                 self.open.delivered(piece.blocks, made_at, now.into_std());
@@ -138,7 +138,7 @@ impl Blocks for MultiStream {
             if matches!(self.phase, Phase::Over(_)) {
                 return Poll::Ready(None);
             }
-            if let Some(reason) = self.upkeep.end(context) {
+            if let Some(reason) = self.upkeep.end(now, context) {
                 self.end(reason);
                 continue;
             }

@@ -82,11 +82,11 @@ impl Upkeep {
         self.silent_since = now;
     }
 
-    /// Whether the stream has to end by now. Not left to the timer, to which a watcher that always
+    /// Whether the stream has to end by `now`. Not left to the timer, to which a watcher that always
     /// has something to read would never come.
-    pub(super) fn end(&mut self, context: &mut Context<'_>) -> Option<StreamEnd> {
+    pub(super) fn end(&mut self, now: Instant, context: &mut Context<'_>) -> Option<StreamEnd> {
         let (latest_end, reason) = self.latest_end;
-        if Instant::now() >= latest_end {
+        if now >= latest_end {
             return Some(reason);
         }
         let revoked = self.revoked.as_mut();

@@ -8,8 +8,6 @@
 #[path = "../../src/delivery/inbox.rs"]
 mod inbox;
 mod sync {
-    use std::task::Waker;
-
     pub(super) use shuttle::sync::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -17,28 +15,9 @@ mod sync {
 
     /// What comes to the task: the number of a stream.
     pub(super) type Arrival = usize;
-
-    /// A place for one waker.
-    #[derive(Default)]
-    pub(super) struct AtomicWaker(Mutex<Option<Waker>>);
-
-    impl AtomicWaker {
-        pub(super) fn register(&self, waker: &Waker) {
-            *self.0.lock().expect("no poison") = Some(waker.clone());
-        }
-
-        pub(super) fn wake(&self) {
-            let waker = self.0.lock().expect("no poison").take();
-            waker.inspect(Waker::wake_by_ref);
-        }
-    }
 }
 
-use std::{
-    future::poll_fn,
-    sync::Arc,
-    task::{Poll, Waker},
-};
+use std::{future::poll_fn, sync::Arc, task::Waker};
 
 use shuttle::{future::block_on, thread};
 
@@ -91,7 +70,7 @@ impl Crowd {
         let mut has_come = !self.has_newcomer;
         let mut waiting = Waiting::default();
         while !has_come || seen.iter().any(|seen| *seen < self.words) {
-            something(inbox).await;
+            poll_fn(|context| inbox.poll_waiting(context)).await;
             inbox.take(&mut waiting);
             for arrival in waiting.arrivals.drain(..) {
                 assert_eq!(arrival, self.streams);
@@ -104,18 +83,6 @@ impl Crowd {
             }
         }
     }
-}
-
-/// Waits for something, as the task does.
-async fn something(inbox: &Inbox) {
-    poll_fn(|context| {
-        inbox.register(context.waker());
-        match inbox.may_sleep() {
-            true => Poll::Pending,
-            false => Poll::Ready(()),
-        }
-    })
-    .await;
 }
 
 const CROWD: Crowd = Crowd {
@@ -156,7 +123,7 @@ fn a_task_that_is_closed_does_not_sleep() {
             let mut waiting = Waiting::default();
             block_on(async {
                 while !waiting.is_closed {
-                    something(&inbox).await;
+                    poll_fn(|context| inbox.poll_waiting(context)).await;
                     inbox.take(&mut waiting);
                 }
             });

@@ -147,6 +147,47 @@ fn the_head_and_the_first_block_leave_in_one_write() {
 }
 
 #[test]
+fn each_watcher_gets_its_own_pieces_in_its_own_form_of_one_desk() {
+    const ONE: &str = "data: one\n\n";
+    const TWO: &str = "data: two\n\n";
+    let socket = || Narrow::of_width(usize::MAX);
+    let scripts: Vec<Script> = (0..4).map(|_| Script::default()).collect();
+    let sockets: Vec<Narrow> = (0..4).map(|_| socket()).collect();
+    let mut desk = Desk::new(metrics());
+    let mut watchers: Vec<_> = (0..4)
+        .map(|at| watcher(sockets[at].clone(), &scripts[at], at % 2 == 0).0)
+        .collect();
+    // The first with the head; then what others share, in both forms, and never the same twice in a row only.
+    let rounds = [
+        [ONE, ONE, ONE, ONE],
+        [ONE, ONE, ONE, ONE],
+        [TWO, TWO, TWO, ONE],
+        [TWO, ONE, TWO, ONE],
+        [ONE, TWO, ONE, TWO],
+    ];
+    for pieces in rounds {
+        // By forms, so that neighbours share the bytes.
+        for at in [0, 2, 1, 3] {
+            scripts[at].say(pieces[at]);
+            while *sockets[at].is_full.borrow() {
+                watchers[at].look_after(&mut desk);
+            }
+            assert_eq!(watchers[at].look_after(&mut desk), Next::Waits);
+        }
+    }
+    for at in 0..4 {
+        let taken = sockets[at].taken.borrow();
+        let taken = std::str::from_utf8(&taken).expect("text");
+        let body = taken.strip_prefix(HEAD).expect("the head comes first");
+        let said: String = rounds.iter().map(|pieces| pieces[at]).collect();
+        match at % 2 == 0 {
+            true => assert_eq!(unchunked(&format!("{body}0\r\n\r\n")), said),
+            false => assert_eq!(body, said),
+        }
+    }
+}
+
+#[test]
 fn a_stream_is_not_asked_for_more_while_its_socket_is_full() {
     let script = Script::default();
     script.say("data: one\n\n");

@@ -126,7 +126,8 @@ async fn a_stream_ends_with_its_token_to_the_second() {
 #[tokio::test(start_paused = true)]
 async fn who_never_waits_for_the_timer_ends_by_the_clock_all_the_same() {
     let mut upkeep = upkeep(expiring_in(100));
-    let mut end = async || poll_fn(|context| Poll::Ready(upkeep.end(context))).await;
+    let mut end =
+        async || poll_fn(|context| Poll::Ready(upkeep.end(Instant::now(), context))).await;
     advance(Duration::from_millis(99_999)).await;
     assert_eq!(end().await, None);
     advance(Duration::from_millis(1)).await;
@@ -144,7 +145,7 @@ async fn what_let_the_watcher_in_and_is_taken_back_ends_it_at_once() {
             ..StreamOptions::default()
         };
         let mut upkeep = upkeep(options);
-        let end = poll_fn(|context| Poll::Ready(upkeep.end(context))).await;
+        let end = poll_fn(|context| Poll::Ready(upkeep.end(Instant::now(), context))).await;
         assert_eq!(end, expected);
     }
 }
