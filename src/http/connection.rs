@@ -14,6 +14,7 @@ mod handing_over;
 mod handle;
 mod http1;
 mod http2;
+mod listener;
 mod places;
 mod preface;
 mod progress_io;
@@ -29,12 +30,13 @@ use crate::config::TrustedProxies;
 use crate::delivery::Delivery;
 use crate::metrics::ConnectionMetrics;
 
-pub use accept::{Drained, Endpoint, bind, serve};
+pub use accept::{Drained, Endpoint, serve};
 pub use descriptors::{default_max_connections, raise_descriptor_limit};
 pub use handing_over::{HandedOver, stand_in};
 pub(super) use http1::asks_to_close;
 
 pub use handle::{CloseGuard, ConnectionHandle};
+pub use listener::bind;
 pub use tls::{Tls, TlsError};
 
 /// What one listener grants its clients.

@@ -11,17 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tracing::{debug, error};
 
 use super::handing_over::IntoSocket;
 use super::handle::ConnectionHandle;
 use super::http1::Served;
+use super::listener::{Acceptor, configure_accepted};
 use super::places::{Place, Places};
 use super::preface::{self, Protocol, Rewound};
 use super::progress_io::ProgressIo;
@@ -30,18 +30,10 @@ use super::{ConnectionLimits, Shared, http1, http2};
 use crate::delivery::{self, Delivery, HandOver};
 use crate::metrics::{ConnectionMetrics, ConnectionRefusal, Handshake};
 
-/// Connections that the kernel completes ahead of us: after a restart all watchers come
-/// back at once. Linux cuts this to `net.core.somaxconn`, whose default is the same.
-const BACKLOG: u32 = 4096;
-
-/// The pause after a failed accept. Running out of descriptors ends when connections
-/// do, and each such end tries again at once; the pause covers everything else.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// A listener with what is served there, and how.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// What [`bind`] has opened.
+    /// What [`bind`](super::bind) has opened.
     pub listener: TcpListener,
     /// Set when every connection begins with a handshake.
     pub tls: Option<Tls>,
@@ -62,23 +54,6 @@ pub struct Drained {
     pub ended: usize,
     /// Connections that were still open then and have been cut.
     pub cut: usize,
-}
-
-/// Listens on `address`, with port 0 on a free port, and with room for many clients that
-/// connect at the same moment.
-///
-/// # Errors
-/// What the operating system says against the address.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    // A restarted server must not wait for its predecessor's closed connections.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
 }
 
 /// Serves an endpoint to everyone who connects, until `drain` is cancelled.
@@ -111,10 +86,8 @@ pub async fn serve(endpoint: Endpoint, drain: CancellationToken) -> Drained {
         handles: HashMap::new(),
         places: Places::new(&metrics),
     };
-    let mut acceptor = Acceptor {
-        listener,
-        failing: false,
-    };
+    let mut acceptor = Acceptor::new(listener);
+    acceptor.configure(shared.limits.write_timeout);
     let places = Arc::clone(&connections.places);
     loop {
         let room = places.taken() < shared.limits.max_connections;
@@ -122,6 +95,7 @@ pub async fn serve(endpoint: Endpoint, drain: CancellationToken) -> Drained {
             () = drain.cancelled() => break,
             Ok(()) = limits.changed() => {
                 shared = share(limits.borrow_and_update().clone());
+                acceptor.configure(shared.limits.write_timeout);
             }
             () = connections.next_end(), if !connections.handles.is_empty() => {}
             () = places.freed(), if !room => {}
@@ -152,52 +126,11 @@ fn log_panic_of(peer: SocketAddr, panic: &(dyn Any + Send)) {
     error!(peer.address = %peer, panic = message, "connection ended by a panic");
 }
 
-/// A listener whose errors are survived.
-struct Acceptor {
-    listener: TcpListener,
-    /// The last accept failed, and the log says so already.
-    failing: bool,
-}
-
 /// The open connections, and how to reach those that hyper serves.
 struct Connections {
     tasks: JoinSet<()>,
     handles: HashMap<Id, ConnectionHandle>,
     places: Arc<Places>,
-}
-
-impl Acceptor {
-    /// The next connection. Dropping the future loses nothing.
-    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
-        loop {
-            match self.listener.accept().await {
-                Ok(accepted) => {
-                    self.failing = false;
-                    return accepted;
-                }
-                Err(error) if belongs_to_one_client(&error) => {
-                    debug!(error = %error, "connection was gone before it was accepted");
-                }
-                Err(error) => {
-                    if !self.failing {
-                        warn!(error = %error, "cannot accept connections, trying on");
-                    }
-                    self.failing = true;
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    }
-}
-
-/// Tells a client that left before it was accepted from trouble of our own.
-fn belongs_to_one_client(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-    )
 }
 
 impl Connections {
@@ -283,7 +216,7 @@ fn log_early_end(peer: SocketAddr, error: &dyn Display) {
 async fn serve_one(stream: TcpStream, place: Place, shared: Arc<Shared>, handle: ConnectionHandle) {
     let metrics = &shared.metrics;
     metrics.accepted.increment(1);
-    configure(&stream, &shared.limits);
+    configure_accepted(&stream, &shared.limits);
     let io = ProgressIo::new(stream, shared.limits.write_timeout, Arc::clone(metrics));
     let peer = handle.peer_address();
     let served = match &shared.tls {
@@ -393,27 +326,4 @@ async fn until_drain<T>(
         () = poll_fn(|context| handle.poll_drain(context)) => None,
         begun = tokio::time::timeout(longest, beginning) => begun.ok(),
     }
-}
-
-/// Sets the socket's options; none of them is worth refusing the client for.
-fn configure(stream: &TcpStream, limits: &ConnectionLimits) {
-    let socket = SockRef::from(stream);
-    let report = |option: &str, outcome: io::Result<()>| {
-        if let Err(error) = outcome {
-            debug!(socket.option = option, error = %error, "cannot set a socket option");
-        }
-    };
-    // A frame must leave when it is written, not when the one before was acknowledged.
-    report("TCP_NODELAY", socket.set_tcp_nodelay(true));
-    if let Some(bytes) = limits.send_buffer_bytes {
-        report("SO_SNDBUF", socket.set_send_buffer_size(bytes));
-    }
-    // The write timeout for what the kernel has taken over already: a peer that
-    // vanished, or stopped reading, would else be noticed only when that buffer is full.
-    // Source: RFC 5482; for Linux, tcp(7).
-    #[cfg(target_os = "linux")]
-    report(
-        "TCP_USER_TIMEOUT",
-        socket.set_tcp_user_timeout(Some(limits.write_timeout)),
-    );
 }
