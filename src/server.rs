@@ -96,6 +96,7 @@ impl Server {
     async fn start_over(config: &Config, opened: Opened) -> anyhow::Result<Self> {
         let Opened { store, pushed } = opened;
         let tls = load_tls(config)?;
+        let bind = |address| bind(address, config.limits.write_timeout());
         let (listener, address) = bind(config.server.listen)?;
         let admin_listener = config.server.admin_listen.map(bind).transpose()?;
         let timers = CancellationToken::new();
@@ -303,8 +304,9 @@ async fn keep_up(meter: Meter, stop: CancellationToken) {
 }
 
 /// Binds an address; with the one that came of it.
-fn bind(listen: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let listener = connection::bind(listen).with_context(|| format!("listen on {listen}"))?;
+fn bind(listen: SocketAddr, write_timeout: Duration) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = connection::bind(listen, write_timeout);
+    let listener = listener.with_context(|| format!("listen on {listen}"))?;
     let address = listener
         .local_addr()
         .context("read the address that was bound")?;

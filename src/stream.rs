@@ -9,6 +9,7 @@ mod blocks;
 mod ending;
 mod jitter;
 mod multi;
+mod piece;
 mod script;
 mod upkeep;
 
@@ -20,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::{
@@ -37,6 +38,7 @@ pub use blocks::Blocks;
 pub use ending::{StreamEnd, refusal_block, refusal_through};
 pub use jitter::jittered_retry_ms;
 pub use multi::{MultiStart, MultiStream, Named, Selection, Selector};
+pub use piece::Piece;
 
 use script::Script;
 use upkeep::{Due, Upkeep};
@@ -83,7 +85,7 @@ pub struct JobStream {
     upkeep: Upkeep,
     source: Source,
     /// Bytes that are ready to go out.
-    ready: Option<Piece>,
+    ready: Option<Ready>,
     /// Whether everything was read when the stream was last asked: what comes then comes to a
     /// watcher that keeps up.
     is_waiting: bool,
@@ -98,19 +100,20 @@ pub struct JobStream {
     last_id: Seq,
 }
 
-/// Bytes that go out in one write.
-struct Piece {
-    bytes: Bytes,
+/// A piece that waits to be asked for.
+#[derive(Debug)]
+struct Ready {
+    piece: Piece,
     /// How many blocks they are; a heartbeat is none.
     blocks: usize,
     /// When the oldest of them was made that came from the hub.
     made_at: Option<Instant>,
 }
 
-impl Piece {
+impl Ready {
     fn heartbeat(bytes: Bytes) -> Self {
         Self {
-            bytes,
+            piece: bytes.into(),
             blocks: 0,
             made_at: None,
         }
@@ -158,19 +161,18 @@ impl JobStream {
 }
 
 impl Blocks for JobStream {
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Piece>> {
         self.has_read_all = false;
         // The timers' clock, which is the machine's own.
         let now = tokio::time::Instant::now();
         loop {
-            if let Some(piece) = self.ready.take() {
+            if let Some(ready) = self.ready.take() {
                 self.upkeep.written(now);
-                let made_at = piece.made_at;
-                self.open.delivered(piece.blocks, made_at, now.into_std());
+                self.open.delivered(ready.blocks, ready.made_at);
                 if let Source::Over(reason) = self.source {
                     self.open.ends_by(reason);
                 }
-                return Poll::Ready(Some(piece.bytes));
+                return Poll::Ready(Some(ready.piece));
             }
             if !self.is_over()
                 && let Some(reason) = self.upkeep.end(now, context)
@@ -213,7 +215,7 @@ impl Blocks for JobStream {
                 }
             }
             match ready!(self.upkeep.poll_timer(context)) {
-                Due::Heartbeat(bytes) => self.ready = Some(Piece::heartbeat(bytes)),
+                Due::Heartbeat(bytes) => self.ready = Some(Ready::heartbeat(bytes)),
                 Due::End(reason) => self.end(reason),
             }
         }
@@ -295,14 +297,14 @@ impl JobStream {
             }
             (None, _) => Source::Over(StreamReason::Finished),
         };
-        self.ready = (!out.is_empty()).then(|| Piece {
-            bytes: out.into(),
+        self.ready = (!out.is_empty()).then(|| Ready {
+            piece: Bytes::from(out).into(),
             blocks,
             made_at: None,
         });
     }
 
-    /// Joins waiting frames into one piece, so that they leave in one write.
+    /// Makes one piece of waiting frames, so that they leave in one write.
     fn take(&mut self, frames: SmallVec<[Frame; 1]>, keeps_up: bool) {
         let is_slow = !keeps_up && frames.len() > SLOW_FRAMES;
         let newest_status = frames
@@ -310,32 +312,32 @@ impl JobStream {
             .rposition(|frame| matches!(frame.kind, FrameKind::Status | FrameKind::Terminal));
         // Of those that are handed over, the first is the oldest.
         let mut made_at = None;
-        let mut pieces: SmallVec<[Bytes; 1]> = SmallVec::with_capacity(frames.len());
+        let mut parts: SmallVec<[Bytes; 1]> = SmallVec::with_capacity(frames.len());
         for (index, frame) in frames.into_iter().enumerate() {
             match frame.kind {
                 // Of a status that was waiting when this watcher joined, it has seen as much.
                 FrameKind::Status if frame.seq <= self.status_seen => continue,
                 FrameKind::Status if is_slow && newest_status != Some(index) => continue,
                 FrameKind::Status => {
-                    pieces.push(frame.bytes);
+                    parts.push(frame.bytes);
                     self.status_seen = frame.seq;
                 }
-                FrameKind::Event => pieces.push(frame.bytes),
+                FrameKind::Event => parts.push(frame.bytes),
                 FrameKind::Terminal => {
-                    pieces.push(frame.bytes);
+                    parts.push(frame.bytes);
                     self.source = Source::Over(StreamReason::Finished);
                 }
                 FrameKind::Ending(ending) => {
                     let end = StreamEnd::from(ending);
                     let block = end.block(&self.settings, self.view.as_deref());
-                    pieces.push(block.unwrap_or_default().into());
+                    parts.push(block.unwrap_or_default().into());
                     self.source = Source::Over(end.into());
                 }
             }
             self.seen = self.seen.max(frame.seq);
-            if pieces.last().is_some_and(Bytes::is_empty) {
+            if parts.last().is_some_and(Bytes::is_empty) {
                 // The view has nothing to say of it.
-                pieces.pop();
+                parts.pop();
             } else {
                 made_at.get_or_insert(frame.made_at);
                 self.last_id = self.last_id.max(frame.seq);
@@ -345,20 +347,9 @@ impl JobStream {
                 break;
             }
         }
-        let blocks = pieces.len();
-        let bytes = match blocks {
-            0 => None,
-            1 => pieces.pop(),
-            _ => {
-                let mut joined = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
-                for piece in pieces {
-                    joined.extend_from_slice(&piece);
-                }
-                Some(joined.freeze())
-            }
-        };
-        self.ready = bytes.map(|bytes| Piece {
-            bytes,
+        let blocks = parts.len();
+        self.ready = (blocks > 0).then(|| Ready {
+            piece: parts.into(),
             blocks,
             made_at,
         });
@@ -393,8 +384,8 @@ impl JobStream {
     fn end(&mut self, reason: StreamEnd) {
         self.source = Source::Over(reason.into());
         let block = reason.block(&self.settings, self.view.as_deref());
-        self.ready = block.map(|block| Piece {
-            bytes: block.into(),
+        self.ready = block.map(|block| Ready {
+            piece: Bytes::from(block).into(),
             blocks: 1,
             made_at: None,
         });

@@ -11,8 +11,9 @@ use std::{
 
 use super::sync::{Arrival, AtomicBool, Mutex, MutexGuard, Ordering};
 
-/// Room in a list that is used again: that of one crowd must not cost for ever.
-const MOST_KEPT: usize = 1024;
+/// Room for streams that come, and for places of streams, in lists that are used again: that of one crowd must not cost
+/// for ever.
+const MOST_KEPT: (usize, usize) = (1024, 16 * 1024);
 
 /// What waits for a task, and how to wake it.
 #[derive(Default)]
@@ -62,9 +63,9 @@ impl Inbox {
     /// Takes what waits; leaves the lists of `taken` in its place, so that their room is used again.
     pub(super) fn take(&self, taken: &mut Waiting) {
         taken.arrivals.clear();
-        taken.arrivals.shrink_to(MOST_KEPT);
+        taken.arrivals.shrink_to(MOST_KEPT.0);
         taken.woken.clear();
-        taken.woken.shrink_to(MOST_KEPT);
+        taken.woken.shrink_to(MOST_KEPT.1);
         let Inner { waiting, .. } = &mut *self.lock();
         mem::swap(&mut waiting.arrivals, &mut taken.arrivals);
         mem::swap(&mut waiting.woken, &mut taken.woken);

@@ -111,6 +111,7 @@ impl Task {
                 self.look_after(place).await;
             }
             self.sweep().await;
+            self.desk.clear();
         }
     }
 

@@ -8,8 +8,13 @@ use std::{
     collections::VecDeque,
     io,
     panic::panic_any,
-    sync::{Arc, Mutex, mpsc},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     task::{Context, Poll, Waker},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -18,7 +23,7 @@ use bytes::Bytes;
 use super::{Connection, HandOver};
 use crate::{
     metrics::{ConnectionMetrics, Meter},
-    stream::Blocks,
+    stream::{Blocks, Piece},
 };
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\n\r\n";
@@ -45,6 +50,9 @@ struct State {
     waker: Option<Waker>,
     look_in: Option<Duration>,
     polls: usize,
+    /// Makes each look long, and notes what is counted elsewhere meanwhile.
+    watched: Option<Arc<AtomicUsize>>,
+    counts: Vec<usize>,
 }
 
 struct Scripted {
@@ -85,10 +93,15 @@ impl Script {
 }
 
 impl Blocks for Scripted {
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Piece>> {
         let script = self.script.clone();
         let mut state = script.0.lock().expect("no test panics with the lock");
         state.polls += 1;
+        if let Some(count) = &state.watched {
+            let count = count.load(Ordering::SeqCst);
+            state.counts.push(count);
+            thread::sleep(Duration::from_millis(1));
+        }
         if state.panics {
             drop(state);
             panic!("as the test wants it");
@@ -102,7 +115,8 @@ impl Blocks for Scripted {
             if self.has_said_all {
                 state.waker = Some(context.waker().clone());
             }
-            return Poll::Ready(Some(Bytes::from_static(piece.as_bytes())));
+            let piece = Bytes::from_static(piece.as_bytes());
+            return Poll::Ready(Some(piece.into()));
         }
         if state.is_over {
             return Poll::Ready(None);
@@ -111,7 +125,7 @@ impl Blocks for Scripted {
             let now = Instant::now();
             if now >= self.next_look {
                 self.next_look = now + look_in;
-                return Poll::Ready(Some(Bytes::from_static(b":\n")));
+                return Poll::Ready(Some(Bytes::from_static(b":\n").into()));
             }
         }
         state.waker = Some(context.waker().clone());

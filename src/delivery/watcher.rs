@@ -10,12 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::{Connection, HandOver, LINGER, inbox::StreamWaker, stopped_reading};
-use crate::{metrics::ConnectionMetrics, stream::Blocks};
+use crate::{
+    metrics::ConnectionMetrics,
+    stream::{Blocks, Piece},
+};
 
 /// How many pieces a stream may write before others have their turn.
 const PIECES_AT_A_TIME: usize = 16;
@@ -24,7 +26,7 @@ const PIECES_AT_A_TIME: usize = 16;
 /// the socket, until the client is pushed back.
 const MOST_READ: usize = 256 * 1024;
 
-/// How much output, and room for it, is kept from one write to the next.
+/// How much room for output is kept from one write to the next.
 const OUT_KEPT: usize = 128 * 1024;
 
 /// What ends a body in chunks.
@@ -35,8 +37,8 @@ pub(super) struct Desk {
     pub(super) metrics: Arc<ConnectionMetrics>,
     /// What is written next, made here so that no watcher has to keep room for it.
     out: Vec<u8>,
-    /// The piece that this is and nothing else, for the next watcher of the same job.
-    laid_out: Option<(Bytes, bool)>,
+    /// The piece that this is and nothing else, for the next watcher of the same job, and whether it is a chunk.
+    laid_out: Option<(Piece, bool)>,
     /// What clients send is of no interest.
     discarded: Box<[u8]>,
 }
@@ -148,12 +150,9 @@ impl Desk {
     }
 
     /// Lays out what one write is to bring: the head if it has not left, and one piece of the body.
-    fn lay_out(&mut self, head: Option<Box<[u8]>>, piece: Bytes, is_chunked: bool, is_last: bool) {
-        let is_plain = head.is_none() && !is_last && piece.len() <= OUT_KEPT;
-        let is_there = |(known, form): &(Bytes, bool)| {
-            // Not by what they say: watchers share the bytes of what they share.
-            *form == is_chunked && (known.as_ptr(), known.len()) == (piece.as_ptr(), piece.len())
-        };
+    fn lay_out(&mut self, head: Option<Box<[u8]>>, piece: Piece, is_chunked: bool, is_last: bool) {
+        let is_plain = head.is_none() && !is_last;
+        let is_there = |(known, form): &(Piece, bool)| *form == is_chunked && known.is_same(&piece);
         if is_plain && self.laid_out.as_ref().is_some_and(is_there) {
             return;
         }
@@ -163,18 +162,24 @@ impl Desk {
         out.shrink_to(OUT_KEPT);
         out.extend_from_slice(&head.unwrap_or_default());
         // An empty chunk would be the last.
-        if is_chunked && !piece.is_empty() {
+        let is_chunk = is_chunked && !piece.is_empty();
+        if is_chunk {
             write!(out, "{:X}\r\n", piece.len()).expect("a vector takes everything");
-            out.extend_from_slice(&piece);
+        }
+        piece.parts().for_each(|part| out.extend_from_slice(part));
+        if is_chunk {
             out.extend_from_slice(b"\r\n");
-        } else {
-            out.extend_from_slice(&piece);
         }
         if is_chunked && is_last {
             out.extend_from_slice(LAST_CHUNK);
         }
         // Kept, so that no other bytes come to stand where they are.
         self.laid_out = is_plain.then_some((piece, is_chunked));
+    }
+
+    /// Ends a round: what the next one brings are other pieces, and nobody waits for these.
+    pub(super) fn clear(&mut self) {
+        self.laid_out = None;
     }
 }
 
@@ -216,6 +221,16 @@ impl<S: Socket> Watcher<S> {
         self.waker.rearm();
         let waker = Waker::from(Arc::clone(&self.waker));
         let mut context = Context::from_waker(&waker);
+        // Whoever will send no more is answered all the same, as far as the answer is there.
+        let is_unanswered = matches!(&self.phase, Phase::Streaming { head: Some(_), .. });
+        if is_unanswered {
+            let next = self.write(desk, &mut context);
+            if next == Next::Leaves {
+                return next;
+            }
+            let read = self.read(desk, &mut context);
+            return read.map_or_else(|error| self.leave_early(&error), |()| next);
+        }
         match self.read(desk, &mut context) {
             Err(error) => self.leave_early(&error),
             Ok(()) => self.write(desk, &mut context),

@@ -157,6 +157,7 @@ impl<S, F: Weigh> Reader<S, F> {
 
 impl<S, F: Weigh> Drop for Reader<S, F> {
     fn drop(&mut self) {
-        self.channel.lock().ring.leave(self.key);
+        let waker = self.channel.lock().ring.leave(self.key);
+        drop(waker);
     }
 }

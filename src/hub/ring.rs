@@ -79,10 +79,11 @@ impl<F: Weigh> Ring<F> {
         ReaderKey(self.readers.insert(Reader { next, waker: None }))
     }
 
-    /// Removes a reader; what only it had still to read leaves with it.
-    pub(super) fn leave(&mut self, key: ReaderKey) {
+    /// Removes a reader; what only it had still to read leaves with it. Its waker, which may hold other readers, is to
+    /// be dropped once the lock is released.
+    pub(super) fn leave(&mut self, key: ReaderKey) -> Option<Waker> {
         self.skip(key);
-        self.readers.remove(key.0);
+        let reader = self.readers.remove(key.0);
         if self.readers.is_empty() {
             // Nobody watches: a job that was watched once costs no more than one that never was.
             *self = Self {
@@ -90,6 +91,7 @@ impl<F: Weigh> Ring<F> {
                 ..Self::default()
             };
         }
+        reader.waker
     }
 
     /// How many readers there are.
@@ -291,7 +293,9 @@ mod tests {
             for action in actions {
                 match action {
                     Action::Join => readers.push((ring.join(), pushed)),
-                    Action::Leave(at) if at < readers.len() => ring.leave(readers.remove(at).0),
+                    Action::Leave(at) if at < readers.len() => {
+                        ring.leave(readers.remove(at).0);
+                    }
                     Action::Push => {
                         ring.push(pushed);
                         pushed += 1;

@@ -221,7 +221,7 @@ impl StreamMetrics {
     pub fn refused(self: &Arc<Self>) {
         let mut stream = self.open();
         stream.ends_by(StreamReason::Refused);
-        stream.delivered(1, None, Instant::now());
+        stream.delivered(1, None);
     }
 
     /// A stream begins.
@@ -241,13 +241,12 @@ impl OpenStream {
     }
 
     /// So many blocks are handed over, the oldest made at `oldest` when it came from the job's hub.
-    pub fn delivered(&self, blocks: usize, oldest: Option<Instant>, now: Instant) {
+    pub fn delivered(&self, blocks: usize, oldest: Option<Instant>) {
         self.metrics.frames.increment(blocks as u64);
         if let Some(oldest) = oldest
             && is_timed()
         {
-            let lag = now.saturating_duration_since(oldest);
-            self.metrics.lag.record(lag);
+            self.metrics.lag.record(oldest.elapsed());
         }
     }
 

@@ -5,12 +5,12 @@ use std::{
     time::Instant,
 };
 
-use bytes::Bytes;
+use super::Piece;
 
 /// What one watcher reads, whoever delivers it: pieces that each go out in one write.
 pub trait Blocks: Send {
     /// The next piece; `None` at the end. Cancel-safe.
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>>;
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Piece>>;
 
     /// Whether nothing comes any more: then the end can leave in one write with the last piece.
     fn has_ended(&self) -> bool;

@@ -32,7 +32,7 @@ use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
-    Blocks, StreamEnd, StreamOptions, StreamSettings, jittered_retry_ms,
+    Blocks, Piece, Ready, StreamEnd, StreamOptions, StreamSettings, jittered_retry_ms,
     upkeep::{Due, Upkeep},
 };
 use crate::{
@@ -43,7 +43,7 @@ use crate::{
 use inquiries::{Found, Inquiries, Listed};
 use joining::Joined;
 use members::Happening;
-use outbox::{Piece, Told};
+use outbox::Told;
 use shown::Shown;
 
 pub use selection::{Named, Selection, Selector};
@@ -60,7 +60,7 @@ pub struct MultiStream {
     inquiries: Inquiries,
     shown: Shown,
     phase: Phase,
-    ready: Option<Piece>,
+    ready: Option<Ready>,
     /// For the first block.
     retry_ms: Option<u64>,
     since: Option<Since>,
@@ -123,17 +123,16 @@ impl MultiStream {
 }
 
 impl Blocks for MultiStream {
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Piece>> {
         let now = Instant::now();
         loop {
-            if let Some(piece) = self.ready.take() {
+            if let Some(ready) = self.ready.take() {
                 self.upkeep.written(now);
-                let made_at = piece.made_at;
-                self.open.delivered(piece.blocks, made_at, now.into_std());
+                self.open.delivered(ready.blocks, ready.made_at);
                 if let Phase::Over(reason) = self.phase {
                     self.open.ends_by(reason);
                 }
-                return Poll::Ready(Some(piece.bytes));
+                return Poll::Ready(Some(ready.piece));
             }
             if matches!(self.phase, Phase::Over(_)) {
                 return Poll::Ready(None);
@@ -155,13 +154,7 @@ impl Blocks for MultiStream {
                 continue;
             }
             match ready!(self.upkeep.poll_timer(context)) {
-                Due::Heartbeat(bytes) => {
-                    self.ready = Some(Piece {
-                        bytes,
-                        blocks: 0,
-                        made_at: None,
-                    });
-                }
+                Due::Heartbeat(bytes) => self.ready = Some(Ready::heartbeat(bytes)),
                 Due::End(reason) => self.end(reason),
             }
         }
@@ -395,8 +388,9 @@ impl MultiStream {
         let block = reason.block(&self.settings, None).unwrap_or_default();
         let retry_ms = self.retry_ms.take();
         let before = self.shown.outbox.write(retry_ms, Told::UpTo(Seq::ZERO));
-        self.ready = Some(Piece {
-            bytes: [&before.bytes, block.as_bytes()].concat().into(),
+        let bytes = [&before.piece.joined(), block.as_bytes()].concat();
+        self.ready = Some(Ready {
+            piece: Bytes::from(bytes).into(),
             blocks: before.blocks + 1,
             made_at: before.made_at,
         });

@@ -92,7 +92,7 @@ fn poll(stream: &mut JobStream) -> Poll<Option<Vec<Block>>> {
     let mut context = Context::from_waker(Waker::noop());
     stream
         .poll_next(&mut context)
-        .map(|piece| piece.map(|piece| blocks(&piece)))
+        .map(|piece| piece.map(|piece| blocks(&piece.joined())))
 }
 
 /// What one poll brings, which must be blocks.
@@ -267,7 +267,8 @@ async fn a_watcher_that_always_has_something_to_read_ends_in_time_all_the_same()
             watched.report(json!({"processed_increment": 1})).await;
             // A live context, so that nothing but the flood keeps the timer from its turn.
             let piece = poll_fn(|context| stream.poll_next(context)).await;
-            let piece = blocks(&piece.expect("an ending before the end"));
+            let piece = piece.expect("an ending before the end");
+            let piece = blocks(&piece.joined());
             if piece.last().is_some_and(|block| block.name() == "error") {
                 return piece;
             }

@@ -3,12 +3,19 @@
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
-    sync::mpsc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::yield_now,
+};
 
 use super::{HEAD, PATIENCE, Script, Unheard, ends, metrics, stream};
 use crate::delivery::Delivery;
@@ -119,6 +126,51 @@ fn many_wakes_are_one_look() {
     // For each of both the piece, and word that there is no more; one look more for a socket with room again.
     let polls = script.with(|state| state.polls) - polls;
     assert!(polls <= 10, "{polls} looks");
+}
+
+#[test]
+fn others_have_their_turn_while_a_crowd_is_looked_after() {
+    let task = OneTask::start();
+    let turns = Arc::new(AtomicUsize::new(0));
+    let scripts: Vec<Script> = (0..20).map(|_| Script::default()).collect();
+    let mut clients: Vec<_> = scripts.iter().map(|script| task.deliver(script)).collect();
+    for (script, (client, _)) in scripts.iter().zip(&mut clients) {
+        script.say("data: one\n\n");
+        read_exactly(client, &format!("{HEAD}data: one\n\n"));
+    }
+    let other = task.runtime.spawn({
+        let turns = Arc::clone(&turns);
+        async move {
+            loop {
+                turns.fetch_add(1, Ordering::SeqCst);
+                yield_now().await;
+            }
+        }
+    });
+    // Without a pause, on the only processor: so all of them have something before one is looked after.
+    let crowd = scripts.clone();
+    let said = task.runtime.spawn(async move {
+        for script in crowd {
+            script.with(|state| state.watched = Some(Arc::clone(&turns)));
+            script.say("data: two\n\n");
+        }
+    });
+    task.runtime.block_on(said).expect("no panic");
+    for (client, _) in &mut clients {
+        read_exactly(client, "data: two\n\n");
+    }
+    other.abort();
+    let first_counts = scripts
+        .iter()
+        .map(|script| script.with(|state| state.counts[0]));
+    let mut counts: Vec<usize> = first_counts.collect();
+    counts.sort_unstable();
+    counts.dedup();
+    assert_eq!(
+        counts.len(),
+        scripts.len(),
+        "others had a turn between any two"
+    );
 }
 
 #[test]

@@ -41,6 +41,8 @@ struct Narrow {
     is_full: Rc<RefCell<bool>>,
     writes: Rc<RefCell<usize>>,
     has_ended: Rc<RefCell<bool>>,
+    /// Whether the client sends no more.
+    is_half_closed: bool,
 }
 
 impl Narrow {
@@ -51,6 +53,7 @@ impl Narrow {
             is_full: Rc::default(),
             writes: Rc::default(),
             has_ended: Rc::default(),
+            is_half_closed: false,
         }
     }
 }
@@ -69,7 +72,10 @@ impl Socket for Narrow {
     }
 
     fn try_read(&self, _: &mut [u8]) -> io::Result<usize> {
-        Err(ErrorKind::WouldBlock.into())
+        match self.is_half_closed {
+            true => Ok(0),
+            false => Err(ErrorKind::WouldBlock.into()),
+        }
     }
 
     fn poll_write_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -77,7 +83,10 @@ impl Socket for Narrow {
     }
 
     fn poll_read_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Pending
+        match self.is_half_closed {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Pending,
+        }
     }
 
     fn hold_for_end(&self) {}
@@ -147,43 +156,80 @@ fn the_head_and_the_first_block_leave_in_one_write() {
 }
 
 #[test]
-fn each_watcher_gets_its_own_pieces_in_its_own_form_of_one_desk() {
+fn whoever_sends_no_more_is_answered_first() {
+    let script = Script::default();
+    script.say("data: one\n\n");
+    let socket = Narrow {
+        is_half_closed: true,
+        ..Narrow::of_width(usize::MAX)
+    };
+    let (mut watcher, mut desk) = watcher(socket.clone(), &script, false);
+    assert_eq!(watcher.look_after(&mut desk), Next::Leaves);
+    let taken = String::from_utf8_lossy(&socket.taken.borrow()).into_owned();
+    assert_eq!(taken, format!("{HEAD}data: one\n\n"));
+}
+
+#[test]
+fn each_watcher_gets_its_own_of_one_desk() {
     const ONE: &str = "data: one\n\n";
     const TWO: &str = "data: two\n\n";
-    let socket = || Narrow::of_width(usize::MAX);
-    let scripts: Vec<Script> = (0..4).map(|_| Script::default()).collect();
-    let sockets: Vec<Narrow> = (0..4).map(|_| socket()).collect();
-    let mut desk = Desk::new(metrics());
-    let mut watchers: Vec<_> = (0..4)
-        .map(|at| watcher(sockets[at].clone(), &scripts[at], at % 2 == 0).0)
-        .collect();
-    // The first with the head; then what others share, in both forms, and never the same twice in a row only.
-    let rounds = [
-        [ONE, ONE, ONE, ONE],
-        [ONE, ONE, ONE, ONE],
-        [TWO, TWO, TWO, ONE],
-        [TWO, ONE, TWO, ONE],
-        [ONE, TWO, ONE, TWO],
+    const HEADS: [&str; 6] = [
+        "1\r\n\r\n",
+        "2\r\n\r\n",
+        "3\r\n\r\n",
+        "4\r\n\r\n",
+        "5\r\n\r\n",
+        "6\r\n\r\n",
     ];
-    for pieces in rounds {
-        // By forms, so that neighbours share the bytes.
-        for at in [0, 2, 1, 3] {
-            scripts[at].say(pieces[at]);
-            while *sockets[at].is_full.borrow() {
-                watchers[at].look_after(&mut desk);
-            }
-            assert_eq!(watchers[at].look_after(&mut desk), Next::Waits);
-        }
+    // Neighbours that share what they are said, and some that do not; the second has a head among those without.
+    let rounds: [&[(usize, &'static str)]; 5] = [
+        &[(0, ONE), (2, ONE), (1, ONE), (3, ONE)],
+        &[(0, ONE), (4, ONE), (2, ONE), (5, ONE), (1, ONE), (3, ONE)],
+        &[(0, TWO), (2, TWO), (1, TWO), (3, ONE)],
+        &[(4, TWO), (0, ONE), (1, TWO), (5, TWO), (2, ONE), (3, TWO)],
+        &[(1, ONE), (3, ONE), (5, ONE), (0, TWO), (2, TWO), (4, TWO)],
+    ];
+    let scripts: Vec<Script> = HEADS.iter().map(|_| Script::default()).collect();
+    let sockets: Vec<Narrow> = HEADS.iter().map(|_| Narrow::of_width(usize::MAX)).collect();
+    let mut desk = Desk::new(metrics());
+    let is_chunked = |at: usize| at.is_multiple_of(2);
+    let mut watchers = Vec::new();
+    for (at, head) in HEADS.iter().enumerate() {
+        let (mut stream, _) = stream(sockets[at].clone(), &scripts[at], is_chunked(at));
+        stream.head = head.as_bytes().into();
+        watchers.push(in_no_task(stream).0);
     }
-    for at in 0..4 {
+    let mut look_after = |at: usize| {
+        // What the socket did not take leaves with the next look.
+        while *sockets[at].is_full.borrow() {
+            watchers[at].look_after(&mut desk);
+        }
+        assert_eq!(watchers[at].look_after(&mut desk), Next::Waits);
+    };
+    for (at, piece) in rounds.concat() {
+        scripts[at].say(piece);
+        look_after(at);
+    }
+    // The last pieces, of which only every other one is the last.
+    for at in [0, 2, 4, 1, 3, 5] {
+        scripts[at].say(ONE);
+        if at == 2 || at == 3 {
+            scripts[at].end();
+        }
+        look_after(at);
+    }
+    for at in 0..HEADS.len() {
         let taken = sockets[at].taken.borrow();
         let taken = std::str::from_utf8(&taken).expect("text");
-        let body = taken.strip_prefix(HEAD).expect("the head comes first");
-        let said: String = rounds.iter().map(|pieces| pieces[at]).collect();
-        match at % 2 == 0 {
+        let body = taken.strip_prefix(HEADS[at]).expect("the head comes first");
+        let said = rounds.concat().into_iter().filter(|(to, _)| *to == at);
+        let said: String = said.map(|(_, piece)| piece).chain([ONE]).collect();
+        match is_chunked(at) {
+            true if at == 2 => assert_eq!(unchunked(body), said),
             true => assert_eq!(unchunked(&format!("{body}0\r\n\r\n")), said),
             false => assert_eq!(body, said),
         }
+        assert_eq!(*sockets[at].has_ended.borrow(), at == 2 || at == 3);
     }
 }
 

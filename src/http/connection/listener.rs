@@ -22,11 +22,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const ARE_OPTIONS_INHERITED: bool = cfg!(target_os = "linux");
 
 /// Listens on `address`, with port 0 on a free port, and with room for many clients that
-/// connect at the same moment.
+/// connect at the same moment. What is written to them may wait for `write_timeout`.
 ///
 /// # Errors
 /// What the operating system says against the address.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn bind(address: SocketAddr, write_timeout: Duration) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()?
     } else {
@@ -35,6 +35,8 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     // A restarted server must not wait for its predecessor's closed connections.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
+    // Before anybody can connect: clients have the options of that moment.
+    inherit(SockRef::from(&socket), write_timeout);
     socket.listen(BACKLOG)
 }
 
@@ -53,11 +55,9 @@ impl Acceptor {
         }
     }
 
-    /// Sets the options of the sockets that come from now on.
+    /// Sets the options of those who connect from now on.
     pub(super) fn configure(&self, write_timeout: Duration) {
-        if ARE_OPTIONS_INHERITED {
-            configure(SockRef::from(&self.listener), write_timeout);
-        }
+        inherit(SockRef::from(&self.listener), write_timeout);
     }
 
     /// The next connection. Dropping the future loses nothing.
@@ -91,6 +91,13 @@ fn belongs_to_one_client(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionRefused
     )
+}
+
+/// Sets the options of the sockets that come from a listener, as far as they come with options.
+fn inherit(listener: SockRef<'_>, write_timeout: Duration) {
+    if ARE_OPTIONS_INHERITED {
+        configure(listener, write_timeout);
+    }
 }
 
 /// Sets what an accepted socket does not have from its listener.
@@ -129,21 +136,27 @@ fn report(option: &str, outcome: io::Result<()>) {
 mod tests {
     use super::*;
 
+    /// Takes the next client, whose socket must be set up as far as a listener does it.
+    async fn assert_accepts(acceptor: &mut Acceptor, write_timeout: Duration) {
+        let (accepted, _) = acceptor.accept().await;
+        let socket = SockRef::from(&accepted);
+        assert!(socket.tcp_nodelay().expect("a TCP socket"));
+        let timeout = socket.tcp_user_timeout().expect("a TCP socket");
+        assert_eq!(timeout, Some(write_timeout));
+    }
+
     #[tokio::test]
-    async fn a_listener_passes_its_options_on_and_new_ones_to_those_that_come_then() {
-        let listener = bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    async fn whoever_connects_has_the_options_of_the_listener_as_they_are_then() {
+        let [first, second] = [30, 7].map(Duration::from_secs);
+        let listener = bind(([127, 0, 0, 1], 0).into(), first).expect("a free port");
         let address = listener.local_addr().expect("it listens");
+        // Before anybody accepts: a server that recovers its jobs is connected to already.
+        let early = TcpStream::connect(address).await.expect("it listens");
         let mut acceptor = Acceptor::new(listener);
-        for seconds in [30, 7] {
-            let write_timeout = Duration::from_secs(seconds);
-            acceptor.configure(write_timeout);
-            let client = TcpStream::connect(address).await.expect("it listens");
-            let (accepted, _) = acceptor.accept().await;
-            let socket = SockRef::from(&accepted);
-            assert!(socket.tcp_nodelay().expect("a TCP socket"));
-            let timeout = socket.tcp_user_timeout().expect("a TCP socket");
-            assert_eq!(timeout, Some(write_timeout));
-            drop(client);
-        }
+        acceptor.configure(second);
+        assert_accepts(&mut acceptor, first).await;
+        let late = TcpStream::connect(address).await.expect("it listens");
+        assert_accepts(&mut acceptor, second).await;
+        drop((early, late));
     }
 }

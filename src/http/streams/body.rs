@@ -14,7 +14,7 @@ use axum::{
 
 use crate::{
     http::{connection::CloseGuard, limits::Seat},
-    stream::Blocks,
+    stream::{Blocks, Piece},
 };
 
 /// A stream together with its place among all that are open, which its end frees.
@@ -69,7 +69,7 @@ impl http_body::Body for Streaming {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
         let piece = self.0.poll_next(context);
-        piece.map(|piece| piece.map(|bytes| Ok(http_body::Frame::data(bytes))))
+        piece.map(|piece| piece.map(|piece| Ok(http_body::Frame::data(piece.joined()))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -78,7 +78,7 @@ impl http_body::Body for Streaming {
 }
 
 impl Blocks for Seated {
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Piece>> {
         self.blocks.poll_next(context)
     }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::block::Block;
-use crate::{frame::RETRY_NEVER_MS, job::Seq};
+use crate::{frame::RETRY_NEVER_MS, job::Seq, stream::Ready};
 
 /// Bytes from which on a piece is sent before more is added to it.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -40,16 +40,6 @@ pub(super) enum Told {
     UpTo(Seq),
     /// This is the end, and whatever there was has been told.
     ToTheEnd,
-}
-
-/// Bytes that go out in one write.
-#[derive(Debug)]
-pub(super) struct Piece {
-    pub(super) bytes: Bytes,
-    /// How many blocks they are; a heartbeat is none.
-    pub(super) blocks: usize,
-    /// When the oldest of them was made that came from a hub.
-    pub(super) made_at: Option<Instant>,
 }
 
 impl Outbox {
@@ -94,8 +84,8 @@ impl Outbox {
         self.blocks.sort_by_key(|block| block.place);
     }
 
-    /// What waits as bytes, with `retry_ms` in the first block.
-    pub(super) fn write(&mut self, retry_ms: Option<u64>, told: Told) -> Piece {
+    /// What waits as one piece, with `retry_ms` in the first block.
+    pub(super) fn write(&mut self, retry_ms: Option<u64>, told: Told) -> Ready {
         if let Some(first) = self.blocks.first_mut() {
             first.retry_ms = retry_ms;
         }
@@ -105,8 +95,8 @@ impl Outbox {
             block.write(&mut out);
         }
         self.weight = 0;
-        Piece {
-            bytes: out.into(),
+        Ready {
+            piece: Bytes::from(out).into(),
             blocks: std::mem::take(&mut self.blocks).len(),
             made_at: self.made_at.take(),
         }
@@ -154,8 +144,8 @@ mod tests {
         for number in seqs {
             outbox.push(Block::status(seq(*number), "{}".into(), true));
         }
-        let piece = outbox.write(None, told);
-        let text = String::from_utf8(piece.bytes.to_vec()).expect("UTF-8");
+        let piece = outbox.write(None, told).piece.joined();
+        let text = String::from_utf8(piece.to_vec()).expect("UTF-8");
         let blocks = text.split_terminator("\n\n");
         let id_of = |block: &str| {
             let line = block.lines().find_map(|line| line.strip_prefix("id: "));

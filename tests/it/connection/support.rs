@@ -101,7 +101,8 @@ impl TestServer {
 
     /// The same behind a handshake, if there is a certificate for it.
     pub(crate) async fn secured(tls: Option<Tls>, app: Router, limits: ConnectionLimits) -> Self {
-        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = bind(address, limits.write_timeout).expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
         let drain = CancellationToken::new();
         let (_, limits) = watch::channel(limits);

@@ -66,7 +66,7 @@ impl Reader {
     fn poll(&mut self) -> Option<Vec<Block>> {
         let waker = Waker::from(Arc::clone(&self.bell));
         match self.stream.poll_next(&mut Context::from_waker(&waker)) {
-            Poll::Ready(Some(piece)) => Some(blocks(&piece)),
+            Poll::Ready(Some(piece)) => Some(blocks(&piece.joined())),
             Poll::Ready(None) => panic!("the stream is over"),
             Poll::Pending => None,
         }

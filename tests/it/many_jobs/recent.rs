@@ -44,7 +44,7 @@ async fn open(registry: &Registry, states: &[State]) -> MultiStream {
 /// The blocks of the next piece.
 async fn next(stream: &mut MultiStream) -> Vec<Block> {
     let piece = poll_fn(|context| stream.poll_next(context)).await;
-    let piece = piece.expect("a stream that stays");
+    let piece = piece.expect("a stream that stays").joined();
     let text = std::str::from_utf8(&piece).expect("UTF-8");
     let blocks = text.strip_suffix("\n\n").expect("whole blocks");
     blocks.split("\n\n").map(Block::parse).collect()

@@ -43,8 +43,8 @@ async fn open(registry: &Registry, job: &JobHandle, is_of_many: bool) -> Box<dyn
 
 /// The next piece; `None` at the end.
 async fn next(stream: &mut Box<dyn Blocks>) -> Option<String> {
-    let bytes = poll_fn(|context| stream.poll_next(context)).await?;
-    Some(String::from_utf8(bytes.to_vec()).expect("UTF-8"))
+    let piece = poll_fn(|context| stream.poll_next(context)).await?;
+    Some(String::from_utf8(piece.joined().to_vec()).expect("UTF-8"))
 }
 
 /// Whether so much time has passed, or up to a tenth less. Timers ring on the next whole millisecond.
