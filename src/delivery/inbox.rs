@@ -11,9 +11,11 @@ use std::{
 
 use super::sync::{Arrival, AtomicBool, Mutex, MutexGuard, Ordering};
 
-/// Room for streams that come, and for places of streams, in lists that are used again: that of one crowd must not cost
-/// for ever.
-const MOST_KEPT: (usize, usize) = (1024, 16 * 1024);
+/// Room for streams that come, in a list that is used again: that of one crowd must not cost for ever.
+const ARRIVALS_KEPT: usize = 1024;
+
+/// The same for places, which are small: a job of so many watchers finds room each time.
+const PLACES_KEPT: usize = 16 * 1024;
 
 /// What waits for a task, and how to wake it.
 #[derive(Default)]
@@ -63,9 +65,9 @@ impl Inbox {
     /// Takes what waits; leaves the lists of `taken` in its place, so that their room is used again.
     pub(super) fn take(&self, taken: &mut Waiting) {
         taken.arrivals.clear();
-        taken.arrivals.shrink_to(MOST_KEPT.0);
+        taken.arrivals.shrink_to(ARRIVALS_KEPT);
         taken.woken.clear();
-        taken.woken.shrink_to(MOST_KEPT.1);
+        taken.woken.shrink_to(PLACES_KEPT);
         let Inner { waiting, .. } = &mut *self.lock();
         mem::swap(&mut waiting.arrivals, &mut taken.arrivals);
         mem::swap(&mut waiting.woken, &mut taken.woken);
@@ -79,10 +81,7 @@ impl Inbox {
         if !waiting.is_empty() {
             return Poll::Ready(());
         }
-        match sleeper {
-            Some(known) => known.clone_from(context.waker()),
-            empty => *empty = Some(context.waker().clone()),
-        }
+        *sleeper = Some(context.waker().clone());
         Poll::Pending
     }
 

@@ -87,6 +87,7 @@ pub async fn serve(endpoint: Endpoint, drain: CancellationToken) -> Drained {
         places: Places::new(&metrics),
     };
     let mut acceptor = Acceptor::new(listener);
+    // The limits may be others by now than when it was opened.
     acceptor.configure(shared.limits.write_timeout);
     let places = Arc::clone(&connections.places);
     loop {
